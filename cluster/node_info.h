@@ -1,0 +1,36 @@
+/* What nodes tell each other about themselves: the content of an announcement and of a hello.
+ *
+ * A node is (id, incarnation): the id names it, the incarnation is new whenever its data directory is. Roles here
+ * are hints; a group's log decides. */
+#ifndef CLUSTER_NODE_INFO_H
+#define CLUSTER_NODE_INFO_H
+
+#include "cluster/address.h"
+#include "storage/hard_state.h"
+
+enum node_role {
+    NODE_NEWCOMER, /* belongs to no founding of its group yet */
+    NODE_LEARNER,
+    NODE_FOLLOWER,
+    NODE_CANDIDATE,
+    NODE_LEADER,
+};
+
+struct node_info {
+    uint8_t id[NODE_ID_SIZE];
+    uint64_t incarnation;
+    uint64_t session;  /* random, new at every start */
+    uint64_t group_id; /* of the founding; 0 for a newcomer */
+    uint32_t group;
+    enum node_role role;
+    uint64_t term;                 /* in which it has that role */
+    struct address peer, api;
+    char cluster[CLUSTER_NAME_MAX + 1];
+};
+
+void node_info_write(struct buffer *out, const struct node_info *info);
+/* False for bytes that are none, an id with other characters, an unknown role. */
+bool node_info_read(struct reader *r, struct node_info *out);
+bool node_id_valid(struct bytes id);
+
+#endif

@@ -1,0 +1,44 @@
+/* Owned, growing bytes with a consumed front: what a connection reads into and writes from.
+ *
+ * [0, start) has been consumed, [start, end) is the content, [end, capacity) is free. Pointers into a buffer are
+ * valid until the next call that may grow or compact it (reserve, append). A buffer has no limit of its own:
+ * whoever fills it checks one first. Lack of memory ends the process. */
+#ifndef STORAGE_BUFFER_H
+#define STORAGE_BUFFER_H
+
+#include "storage/bytes.h"
+
+struct buffer {
+    uint8_t *data;
+    size_t start, end, capacity;
+};
+
+/* All zero is a valid empty buffer; release returns it to that state. */
+void buffer_release(struct buffer *b);
+
+static inline size_t buffer_size(const struct buffer *b) {
+    return b->end - b->start;
+}
+
+static inline struct bytes buffer_bytes(const struct buffer *b) {
+    return (struct bytes){b->data + b->start, b->end - b->start};
+}
+
+/* Makes room for size more bytes and returns where they go; commit what was written with buffer_grow. */
+uint8_t *buffer_reserve(struct buffer *b, size_t size);
+
+static inline void buffer_grow(struct buffer *b, size_t size) {
+    b->end += size;
+}
+
+void buffer_append(struct buffer *b, struct bytes more);
+void buffer_append_text(struct buffer *b, const char *text);
+
+/* Drops size bytes from the front; an emptied buffer starts again at 0. */
+void buffer_consume(struct buffer *b, size_t size);
+void buffer_clear(struct buffer *b);
+
+/* Gives memory back when an empty buffer holds more than keep bytes. */
+void buffer_trim(struct buffer *b, size_t keep);
+
+#endif

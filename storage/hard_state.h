@@ -1,0 +1,33 @@
+/* The two small files that are replaced as a whole and synced before the call returns.
+ *
+ * hard_state: Raft's currentTerm and votedFor (Raft, figure 2), which must be durable before any message that
+ * follows from them leaves. identity: who this directory's node is. */
+#ifndef STORAGE_HARD_STATE_H
+#define STORAGE_HARD_STATE_H
+
+#include "storage/file.h"
+
+#define NODE_ID_SIZE      16 /* bytes of [A-Za-z0-9_-], no NUL */
+#define CLUSTER_NAME_MAX  64 /* bytes */
+
+struct hard_state {
+    uint64_t term;
+    uint8_t vote_id[NODE_ID_SIZE]; /* all zero: no vote in this term */
+    uint64_t vote_incarnation;
+};
+
+struct identity {
+    uint8_t node_id[NODE_ID_SIZE];
+    uint64_t incarnation;  /* random, new whenever the directory is new */
+    uint32_t group;        /* group number */
+    uint64_t group_id;     /* random, made by the group's founding; 0: belongs to none yet */
+    char cluster[CLUSTER_NAME_MAX + 1];
+};
+
+/* FILE_NOT_FOUND in a new directory; FILE_IO_ERROR with `why` for a damaged file. */
+enum file_result hard_state_load(struct file_system *fs, struct hard_state *out, char *why, size_t why_size);
+enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state);
+enum file_result identity_load(struct file_system *fs, struct identity *out, char *why, size_t why_size);
+enum file_result identity_save(struct file_system *fs, const struct identity *identity);
+
+#endif

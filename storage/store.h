@@ -1,0 +1,62 @@
+/* The versioned store: every live key with its value and version, in byte order of keys.
+ *
+ * Deterministic: the same entries in the same order give the same store on every node. Applying an entry and
+ * advancing the applied position are one step (bug 30). The last applied entries can be undone, back to the
+ * commit (ARCHITECTURE.md, applying before commit).
+ *
+ * Memory: records of key, value and version, each one allocation, under an ordered index. */
+#ifndef STORAGE_STORE_H
+#define STORAGE_STORE_H
+
+#include "storage/entry.h"
+
+struct store;
+
+/* A live key, borrowed until the next call that changes the store. */
+struct store_record {
+    struct bytes key, value;
+    struct version version;
+    uint64_t expiry_ms;
+    struct bytes clock;
+};
+
+enum store_outcome {
+    STORE_APPLIED,
+    STORE_ABSENT,        /* a delete of a key that was not there: applied, nothing to do */
+    STORE_CONDITION_FAILED, /* not applied; current holds the version that stood against it, index 0 if absent */
+};
+
+struct store_effect {
+    enum store_outcome outcome;
+    struct version current; /* after the entry: its own version, or what stands; index 0: no such key */
+};
+
+#define STORE_UNDO_SIZE (64u * 1024 * 1024) /* bytes of undo kept; default */
+
+struct store *store_new(size_t undo_size_max); /* 0: the default */
+void store_free(struct store *store);
+
+uint64_t store_count(const struct store *store);  /* live keys */
+uint64_t store_memory(const struct store *store); /* bytes allocated for records, index and undo */
+struct version store_applied(const struct store *store);
+
+bool store_get(const struct store *store, struct bytes key, struct store_record *out);
+
+/* Applies the entry at `at`, whose index is applied + 1 (asserted). entry is NULL for a record that writes no key
+ * (no-op, configuration). With `undo` set, what it overwrote is kept until store_forget passes it. */
+struct store_effect store_apply(struct store *store, struct version at, enum entry_type type,
+                                const struct entry *entry, bool undo);
+
+/* Forgets the undo of entries up to and including index: they are committed. */
+void store_forget(struct store *store, uint64_t index);
+/* Undoes entries applied after index, newest first; `at` is the version at index. False where the list does not
+ * reach that far back (its bound was passed): the store is then unchanged and must be rebuilt. */
+bool store_undo(struct store *store, struct version at);
+/* Drops everything; applied becomes {0, 0}. */
+void store_clear(struct store *store);
+
+/* Walks keys >= from in byte order; stops when `each` returns false. Must not change the store meanwhile. */
+void store_scan(const struct store *store, struct bytes from,
+                bool (*each)(void *arg, const struct store_record *record), void *arg);
+
+#endif
