@@ -1,0 +1,72 @@
+/* The messages of the consensus core and their bytes. PROTOCOL.md draws them. */
+#ifndef REPLICATION_MESSAGE_H
+#define REPLICATION_MESSAGE_H
+
+#include "replication/configuration.h"
+#include "storage/entry.h"
+
+#define MESSAGE_RECORDS_MAX  (2u * 1024 * 1024) /* bytes of records in one append: any one record fits */
+#define MESSAGE_CHUNK_SIZE   (256u * 1024)      /* bytes of a snapshot in one message */
+
+enum message_type {
+    MESSAGE_VOTE = 1,
+    MESSAGE_VOTE_REPLY,
+    MESSAGE_APPEND,
+    MESSAGE_APPEND_REPLY,
+    MESSAGE_SNAPSHOT,
+    MESSAGE_SNAPSHOT_REPLY,
+    MESSAGE_TIMEOUT_NOW,      /* leadership transfer: elect yourself at once */
+    MESSAGE_READ_INDEX,       /* a follower asks how far it must have applied for a linearizable read */
+    MESSAGE_READ_INDEX_REPLY,
+};
+
+struct message {
+    enum message_type type;
+    uint64_t term; /* the sender's; for a pre-vote the term it would stand for */
+    union {
+        struct {
+            struct version last; /* of the candidate's log */
+            bool pre;
+            bool transfer; /* the leader asked for it: a live leader is no reason to refuse */
+        } vote;
+        struct {
+            bool granted, pre;
+        } vote_reply;
+        struct {
+            struct version previous;
+            uint64_t commit;
+            uint64_t read;     /* sequence of the newest read waiting for a confirmation round */
+            bool alone;        /* an async leader without a majority: resets no election timer */
+            struct bytes records; /* as log_slice gives them; empty for a heartbeat */
+        } append;
+        struct {
+            bool success;
+            uint64_t match;    /* success: appended up to here */
+            uint64_t durable;  /* of that, durable under the follower's own -fsync */
+            uint64_t read;     /* echoed */
+            struct version hint; /* refusal: where to try next (Raft, section 5.3, the fast way back) */
+            uint64_t last;       /* refusal: the follower's last index */
+        } append_reply;
+        struct {
+            struct version at;
+            uint64_t offset, total; /* bytes of the snapshot's file */
+            struct bytes chunk;
+        } snapshot;
+        struct {
+            struct version at;
+            uint64_t offset; /* bytes held so far; total when it is installed */
+            bool installed, refused;
+        } snapshot_reply;
+        struct {
+            uint64_t id;
+            bool ok;
+            uint64_t index; /* reply: apply up to here before reading */
+        } read_index;
+    };
+};
+
+void message_encode(struct buffer *out, const struct message *message);
+/* Borrows from the payload. False for bytes that are none; records inside an append are not looked into. */
+bool message_decode(struct bytes payload, struct message *out);
+
+#endif

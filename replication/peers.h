@@ -1,0 +1,115 @@
+/* Connections between nodes: whom to dial, who is at the other end, which of two connections stays. PROTOCOL.md
+ * draws hello, frames and refusals. A core: its host opens, writes and closes connections by number.
+ *
+ * A connection begins with one hello each way: magic, protocol version, kind (main or bulk), node_info, newcomer's
+ * flags. Checked before any other frame is looked at, each failure told to the other side with its reason, so that
+ * both can log it: version, cluster name, group (while there is one group a connection), founding (two group ids),
+ * the same id twice. Then frames: size, type, payload, crc32c. Sizes are checked before anything is allocated; a
+ * frame that is damaged or too large closes the connection.
+ *
+ * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two main ones that
+ * cross, the one dialled by the lower id stays. A connection that closes is dialled again: at once, then with a
+ * doubling delay (50 ms to 2 s, jitter). Refused by the peer's kernel is reported, since it means the process is
+ * gone.
+ *
+ * Two processes with one id: a node that holds a live connection to the other session of that id tells the later
+ * one, which reports on_duplicate and ends. */
+#ifndef REPLICATION_PEERS_H
+#define REPLICATION_PEERS_H
+
+#include "cluster/node_info.h"
+#include "replication/configuration.h"
+#include "storage/random.h"
+
+#define PEERS_PROTOCOL_VERSION 1
+#define PEERS_MAX              64                  /* nodes connected; further ones are refused */
+#define PEERS_CONNECTIONS_MAX  256                 /* accepted, hello not yet seen included */
+#define PEERS_FRAME_MAX        (4u * 1024 * 1024)  /* bytes of a payload */
+#define PEERS_OUTPUT_MAX       (64u * 1024 * 1024) /* bytes unsent on a connection; beyond, it is closed */
+#define PEERS_HELLO_MS         3000                /* a hello must have come by then */
+
+enum peers_lane { PEERS_MAIN, PEERS_BULK };
+
+/* Payload types above the connection's own. */
+enum frame_type {
+    FRAME_RAFT = 16,  /* replication/message.h */
+    FRAME_REQUEST,    /* api/request.h: a client's request passed on */
+    FRAME_REPLY,
+    FRAME_INFO,       /* node_info of the sender: its role, term or group id changed */
+};
+
+enum peers_refusal {
+    REFUSED_VERSION = 1,
+    REFUSED_CLUSTER,   /* another cluster name */
+    REFUSED_GROUP,     /* another replication group */
+    REFUSED_FOUNDING,  /* the same group number, founded twice */
+    REFUSED_DUPLICATE, /* a live node bears this id already */
+    REFUSED_FULL,
+    REFUSED_SELF,      /* it dialled itself */
+};
+
+enum peers_close { PEERS_CLOSED, PEERS_CONNECT_REFUSED, PEERS_UNREACHABLE };
+
+struct peer {
+    struct node_info info;
+    bool volatile_; /* keeps nothing on disk */
+    struct member_id id;
+};
+
+struct peers_host {
+    void *arg;
+    /* Begins to connect; answered by peers_connected or peers_closed with this connection number. */
+    void (*dial)(void *arg, uint32_t connection, const struct address *to);
+    /* Bytes to send, copied by the host or written at once. */
+    void (*write)(void *arg, uint32_t connection, struct bytes data);
+    void (*close)(void *arg, uint32_t connection);
+    /* The main connection to a node stands (up), has gone (down), or could not be made again because its kernel
+     * refused (refused). */
+    void (*up)(void *arg, const struct peer *peer);
+    void (*down)(void *arg, const struct peer *peer, bool refused);
+    void (*info)(void *arg, const struct peer *peer); /* after FRAME_INFO */
+    void (*frame)(void *arg, const struct peer *peer, enum frame_type type, struct bytes payload);
+    /* A hello was refused, by us (`ours`) or by the other; info is empty where it was not understood. Reported
+     * once a minute at most for the same node and reason. */
+    void (*refused)(void *arg, const struct address *at, const struct node_info *info,
+                    enum peers_refusal reason, bool ours);
+    /* Another live process bears our id. */
+    void (*duplicate)(void *arg, const struct address *at);
+};
+
+struct peers;
+
+struct peers *peers_new(const struct peers_host *host, const struct node_info *self, bool volatile_,
+                        uint64_t seed);
+void peers_free(struct peers *p);
+/* Told to the connected ones by FRAME_INFO. */
+void peers_update(struct peers *p, const struct node_info *self);
+/* An address to hold a connection to: heard of, or (`always`) from -peers, dialled until it answers for as long as
+ * the node runs. Known and connected ones change nothing. */
+void peers_learn(struct peers *p, uint64_t now_ms, const struct address *at, bool always);
+/* No longer to be dialled again (it left the table), unless `always`. */
+void peers_forget(struct peers *p, const struct address *at);
+
+/* Events of the host. The host numbers accepted connections with peers_next_number. */
+uint32_t peers_next_number(struct peers *p);
+void peers_accepted(struct peers *p, uint64_t now_ms, uint32_t connection, const struct address *from);
+void peers_connected(struct peers *p, uint64_t now_ms, uint32_t connection);
+void peers_received(struct peers *p, uint64_t now_ms, uint32_t connection, struct bytes data);
+void peers_closed(struct peers *p, uint64_t now_ms, uint32_t connection, enum peers_close why);
+uint64_t peers_tick(struct peers *p, uint64_t now_ms);
+
+/* False where there is no main connection to it, or its output is full. A bulk connection is dialled on first use;
+ * until it stands the frame goes nowhere and false is returned. */
+bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, enum peers_lane lane,
+                enum frame_type type, struct bytes payload);
+/* Told by the host, so that the bound holds: bytes not yet taken by the kernel. */
+void peers_unsent(struct peers *p, uint32_t connection, size_t size);
+size_t peers_count(const struct peers *p); /* main connections up */
+const struct peer *peers_at(const struct peers *p, size_t position);
+const struct peer *peers_find(const struct peers *p, const struct member_id *id);
+/* All configured -peers and learned addresses have been dialled once: answered or failed. */
+bool peers_settled(const struct peers *p);
+
+const char *peers_refusal_text(enum peers_refusal reason);
+
+#endif
