@@ -128,6 +128,7 @@ void store_forget(struct store *store, uint64_t index) {
 
 bool store_undo(struct store *store, struct version at) {
     assert(at.index <= store->applied.index);
+    assert(store->replaced == NULL || at.index >= store->snapshot_index);
     if (at.index < store->undo.floor)
         return false;
     struct undo_item item;

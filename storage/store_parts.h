@@ -14,6 +14,7 @@ struct store {
      * index. */
     void (*replaced)(void *arg, const struct record *record);
     void *replaced_arg;
+    uint64_t snapshot_index; /* of the state being written: never undone */
 };
 
 #endif
