@@ -49,6 +49,8 @@ struct entry {
 /* Upper bound of entry_encode's output for keys and values within the limits. */
 #define ENTRY_SIZE_MAX (VALUE_SIZE_MAX + KEY_SIZE_MAX + CLOCK_SIZE_MAX + 2 * CLIENT_SIZE_MAX + 64)
 
+/* Bytes that entry_encode appends. */
+size_t entry_size(const struct entry *entry);
 /* Appends. The limits above are the caller's to keep (asserted). */
 void entry_encode(struct buffer *out, const struct entry *entry);
 /* False where the bytes are no entry: a length past the end or a limit, an unknown flag, something left over. */
