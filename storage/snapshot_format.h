@@ -4,7 +4,7 @@
 
 #include "storage/record.h"
 
-#define SNAPSHOT_MAGIC      "kvsnap\x01\x00" /* the last two bytes are the format's version */
+#define SNAPSHOT_MAGIC      "KVNSNAP1" /* the last byte is the format's version */
 #define SNAPSHOT_MAGIC_SIZE 8
 
 enum snapshot_block {

@@ -52,7 +52,7 @@ static enum snapshot_result read_magic(struct source *source) {
     enum snapshot_result result = read_exactly(source, magic, sizeof magic);
     if (result != SNAPSHOT_OK)
         return result;
-    if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE - 2) != 0)
+    if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE - 1) != 0)
         return corrupt(source, "not a snapshot of kvnode");
     if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE) != 0)
         return corrupt(source, "a snapshot of another format version");
