@@ -159,12 +159,8 @@ static bool set_text(struct options *o, const char *value, struct problem *p, co
 }
 
 static bool set_cluster(struct options *o, const char *value, struct problem *p, const char *name) {
-    size_t size = strlen(value);
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)value[i] <= ' ' || (unsigned char)value[i] == 0x7f)
-            size = 0;
-    if (size == 0 || size > CLUSTER_NAME_MAX) {
-        snprintf(p->why, p->size, "-%s wants 1 to %d characters without spaces", name, CLUSTER_NAME_MAX);
+    if (!cluster_name_valid(bytes_of(value))) {
+        snprintf(p->why, p->size, "-%s wants 1 to %d printable ASCII characters", name, CLUSTER_NAME_MAX);
         return false;
     }
     o->cluster = value;
