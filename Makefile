@@ -8,7 +8,7 @@ DEFS    := -D_GNU_SOURCE -I.
 LIBS    := -levent_core -lcjson -lbsd -lpthread
 FOLDERS := storage cluster discovery sharding replication api
 
-CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c)
+CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c) cmd/options.c
 UNIT_SRC  := $(wildcard tests/unit/*/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
