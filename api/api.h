@@ -43,7 +43,7 @@ bool api_wants_close(const struct api_client *client);
 /* The shell closed it: answers still to come are dropped. */
 void api_close(struct api_client *client, uint64_t now_ms);
 
-/* A reply that came later: the coordinator's coordinator_reply, with the api as arg. */
+/* A reply that came later: the coordinator's answer, with the api as arg. */
 void api_reply(void *api, uint64_t ticket, const struct reply *reply);
 /* The next client that has something to write or is to be closed; NULL when there is none. Each once. */
 struct api_client *api_next_ready(struct api *api);

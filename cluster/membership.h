@@ -1,6 +1,6 @@
 /* The table of nodes heard of, by id: what `GET /cluster` lists. Hints only; a group's log decides who votes.
  *
- * A node is alive while it is heard, suspect after suspect_ms of silence, and removed after remove_ms. A higher
+ * A node is alive while it is heard, suspect after suspect_ms of silence, and removed after remove_ms. Another
  * session or incarnation of an id replaces the row. A farewell removes it at once. */
 #ifndef CLUSTER_MEMBERSHIP_H
 #define CLUSTER_MEMBERSHIP_H
@@ -32,9 +32,11 @@ bool membership_left(struct membership *m, const uint8_t id[NODE_ID_SIZE]);
 /* Ages the table; calls removed for each row that goes. */
 void membership_tick(struct membership *m, uint64_t now_ms,
                      void (*removed)(void *arg, const struct membership_row *row), void *arg);
-/* Rows in order of id. */
+/* Rows in order of id, borrowed until the next heard, left or tick. */
 size_t membership_count(const struct membership *m);
 const struct membership_row *membership_at(const struct membership *m, size_t position);
 const struct membership_row *membership_find(const struct membership *m, const uint8_t id[NODE_ID_SIZE]);
+/* How often a node was heard that found no room. */
+uint64_t membership_unlisted(const struct membership *m);
 
 #endif

@@ -23,14 +23,22 @@ struct node_info {
     uint64_t group_id; /* of the founding; 0 for a newcomer */
     uint32_t group;
     enum node_role role;
+    bool fresh; /* founded its group, is its only member, and no client ever wrote: it may yield (node_group.c) */
     uint64_t term;                 /* in which it has that role */
     struct address peer, api;
     char cluster[CLUSTER_NAME_MAX + 1];
 };
 
 void node_info_write(struct buffer *out, const struct node_info *info);
-/* False for bytes that are none, an id with other characters, an unknown role. */
+/* False for bytes that are none, an id or a cluster name with other characters, an unknown role. */
 bool node_info_read(struct reader *r, struct node_info *out);
 bool node_id_valid(struct bytes id);
+/* 1 to 64 bytes of printable ASCII: it goes into logs and JSON as it is. */
+bool cluster_name_valid(struct bytes name);
+/* The same id, incarnation and session: not only the same node, but the same run of it. */
+bool node_info_same_process(const struct node_info *a, const struct node_info *b);
+
+/* Most bytes that node_info_write appends. */
+#define NODE_INFO_SIZE_MAX (NODE_ID_SIZE + 3 * 8 + 4 + 1 + 8 + 2 * (1 + 16 + 2) + 1 + CLUSTER_NAME_MAX)
 
 #endif

@@ -33,6 +33,8 @@ struct log_options {
     struct file_system *fs; /* borrowed; outlives the log */
     uint32_t segment_size;  /* 0: the default */
     size_t cache_size;      /* 0: the default */
+    uint64_t salt;          /* random, new at every start: record checksums are seeded with it, so that no value can
+                             * hold bytes that would pass for a record; 0 will do in tests */
 };
 
 /* What opening found. */
