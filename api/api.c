@@ -22,11 +22,13 @@
 #define BODY_DEADLINE_MS 30000
 #define IDLE_DEADLINE_MS 60000
 #define STALL_MS         30000
-#define TICK_MS          1000
+#define TICK_MS          1000 /* a look at every client; sooner for a deadline, but not below */
+#define TICK_MIN_MS      100
 #define TRIM_MS          2000        /* idle so long, a client gives its memory back */
 #define BUFFER_KEEP      (64 * 1024) /* bytes of capacity an emptied buffer keeps while its client is busy */
-#define HELD_INPUT_MAX   (32 * 1024) /* bytes of requests that wait for earlier ones, before no more is read \
-                                      */
+#define HELD_INPUT_MAX                                                                                       \
+    (32 * 1024) /* bytes of requests that wait for earlier ones, before no more is read                      \
+                 */
 
 /* A ticket names a place: slot, the slot's generation, sequence number. */
 #define SLOT_BITS       20
@@ -584,6 +586,8 @@ static void trim(struct api_client *client, uint64_t now_ms) {
 }
 
 uint64_t api_tick(struct api *api, uint64_t now_ms) {
+    if (now_ms < api->tick_ms)
+        return api->tick_ms;
     uint64_t next = now_ms + TICK_MS;
     for (uint32_t i = 0; i < api->slots_capacity; i++) {
         struct api_client *client = api->slots[i].client;
@@ -597,7 +601,8 @@ uint64_t api_tick(struct api *api, uint64_t now_ms) {
         if (is_idle(client))
             trim(client, now_ms);
     }
-    return next;
+    api->tick_ms = next > now_ms + TICK_MIN_MS ? next : now_ms + TICK_MIN_MS;
+    return api->tick_ms;
 }
 
 bool api_drain(struct api *api) {

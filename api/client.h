@@ -78,6 +78,7 @@ struct api {
     } * slots;
     uint32_t slots_capacity, free_first, clients;
     bool draining;
+    uint64_t tick_ms; /* next look at the clients */
     uint8_t host[64]; /* the last Host that was allowed: most requests bear the same */
     size_t host_size;
     TAILQ_HEAD(ready_head, api_client) ready;

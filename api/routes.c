@@ -312,18 +312,14 @@ static void answer_own(struct call *call, struct buffer *body) {
     buffer_release(body);
 }
 
-static bool is_foreign(const struct coordinator_node *node) {
-    return strcmp(node->state, "foreign") == 0;
-}
-
 /* Nodes of this cluster, or those of others; returns how many. */
 static size_t append_nodes(struct buffer *body, const struct coordinator_node *nodes, size_t count,
-                           bool foreign) {
+                           const char *cluster, bool foreign) {
     char text[ADDRESS_TEXT_MAX];
     size_t listed = 0;
     for (size_t i = 0; i < count; i++) {
         const struct node_info *info = &nodes[i].info;
-        if (is_foreign(&nodes[i]) != foreign)
+        if ((strcmp(info->cluster, cluster) != 0) != foreign)
             continue;
         append_format(body, "%s{\"node_id\":\"%.16s\",\"address\":\"%s\",\"group_id\":%u,",
                       listed++ > 0 ? "," : "", (const char *)info->id, address_text(&info->peer, text),
@@ -350,9 +346,9 @@ static bool run_cluster(struct call *call) {
     size_t count = coordinator_nodes(c, nodes, max);
     append_format(&body, "{\"self_node_id\":\"%.16s\",\"self_group\":%u,\"is_leader\":%s,\"nodes\":[",
                   (const char *)self->id, self->group, coordinator_is_leader(c) ? "true" : "false");
-    size_t listed = append_nodes(&body, nodes, count, false);
+    size_t listed = append_nodes(&body, nodes, count, self->cluster, false);
     append_format(&body, "],\"node_count\":%zu", listed);
-    if (append_nodes(&foreign, nodes, count, true) > 0) {
+    if (append_nodes(&foreign, nodes, count, self->cluster, true) > 0) {
         buffer_append_text(&body, ",\"foreign\":[");
         buffer_append(&body, buffer_bytes(&foreign));
         buffer_append_text(&body, "]");
