@@ -32,8 +32,10 @@ struct bytes api_full_answer(void);
 void *api_shell(const struct api_client *client);
 struct buffer *api_input(struct api_client *client);
 struct buffer *api_output(struct api_client *client);
-/* Input has come, or output has drained. */
+/* Input has come, output has drained, or api_next_ready gave the client. */
 void api_process(struct api_client *client, uint64_t now_ms);
+/* The peer has sent all it will: what has come whole is answered, then the client is to be closed. */
+void api_input_ended(struct api_client *client);
 /* The client may be read from (it is not held back by its own unread answers). */
 bool api_wants_input(const struct api_client *client);
 /* To be closed once its output is written. */

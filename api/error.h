@@ -42,7 +42,8 @@ enum error {
 struct error_row {
     const char *name; /* "not_found" */
     uint16_t status;  /* HTTP */
-    const char *fix;  /* default: one sentence */
+    const char *message; /* what happened, where the reply has no message of its own */
+    const char *fix;     /* what to do, likewise: one sentence */
 };
 
 /* NULL for a number outside the enum (foreign bytes). */
