@@ -4,10 +4,10 @@
 
 #include <assert.h>
 
-#define HELLO_MAGIC    0x504e564bu /* "KVNP" on the wire */
-#define HEAD_SIZE      8
-#define CRC_SIZE       4
-#define FLAG_VOLATILE  1
+#define HELLO_MAGIC   0x504e564bu /* "KVNP" on the wire */
+#define HEAD_SIZE     8
+#define CRC_SIZE      4
+#define FLAG_VOLATILE 1
 
 void hello_write(struct buffer *out, const struct hello *hello) {
     struct buffer content = {0};

@@ -144,7 +144,8 @@ static enum file_result disk_sync_names(struct file_system *fs) {
     return FILE_OK;
 }
 
-static enum file_result disk_list(struct file_system *fs, void (*each)(void *arg, const char *name), void *arg) {
+static enum file_result disk_list(struct file_system *fs, void (*each)(void *arg, const char *name),
+                                  void *arg) {
     struct disk *disk = (struct disk *)fs;
     for (size_t i = 0; i < DISK_FILES_MAX; i++)
         if (disk->files[i] != NULL)

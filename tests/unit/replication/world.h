@@ -1,8 +1,10 @@
-/* Several consensus cores in one process, over simulated messages, disks and time, for the scenario runner and the
- * randomised test. Time goes in milliseconds; a node takes one turn in each in which something happened to it.
+/* Several consensus cores in one process, over simulated messages, disks and time, for the scenario runner
+ * and the randomised test. Time goes in milliseconds; a node takes one turn in each in which something
+ * happened to it.
  *
- * After every turn it checks: one leader a term; what is committed anywhere never changes; a new leader has all of
- * it; a commit index never goes back; a confirmed read saw every commit before it. The first breach is kept. */
+ * After every turn it checks: one leader a term; what is committed anywhere never changes; a new leader has
+ * all of it; a commit index never goes back; a confirmed read saw every commit before it. The first breach is
+ * kept. */
 #ifndef TESTS_UNIT_REPLICATION_WORLD_H
 #define TESTS_UNIT_REPLICATION_WORLD_H
 
@@ -41,7 +43,7 @@ struct node {
     struct member_id id;
     struct disk *disk;
     struct log *log;
-    struct raft *raft; /* NULL: not running */
+    struct raft *raft;          /* NULL: not running */
     struct configuration first; /* that it starts from */
     struct toy_snapshot snapshot;
     struct toy_snapshot arriving;
@@ -49,7 +51,7 @@ struct node {
     bool touched, frozen, cut[WORLD_NODES + 1]; /* cut[n]: what it sends to n is lost */
     uint64_t tick_ms, sync_ms;
     struct job *sync;
-    uint64_t chain; /* hash of what it committed */
+    uint64_t chain;                             /* hash of what it committed */
     uint64_t commit, term, configuration_index; /* as last seen */
     enum raft_role role;
     bool alone;
@@ -224,7 +226,8 @@ static bool node_snapshot_offer(void *arg, struct version *at, uint64_t *total) 
     return n->snapshot.at.index > 0;
 }
 
-static bool node_snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out) {
+static bool node_snapshot_read(void *arg, struct version at, uint64_t offset, size_t size,
+                               struct bytes *out) {
     struct node *n = arg;
     static uint8_t chunk[MESSAGE_CHUNK_SIZE];
     if (!version_equal(at, n->snapshot.at) || offset + size > SNAPSHOT_SIZE)
@@ -248,8 +251,8 @@ static void node_install(struct node *n) {
         world_breach(n->world, "%u installed another state at %" PRIu64, n->number, n->commit);
 }
 
-static bool node_snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
-                                uint64_t *next) {
+static bool node_snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset,
+                                struct bytes chunk, uint64_t *next) {
     struct node *n = arg;
     if (!version_equal(n->arriving.at, at)) {
         n->arrived = 0;
@@ -314,7 +317,8 @@ static void node_start(struct node *n) {
             raft_link(w->nodes[i].raft, w->now_ms, &n->id, RAFT_LINK_UP);
 }
 
-/* The process ends. `refused`: the machine is up, so that others see it at once. `lose`: what was not synced. */
+/* The process ends. `refused`: the machine is up, so that others see it at once. `lose`: what was not synced.
+ */
 static void node_stop(struct node *n, bool refused, bool lose) {
     struct world *w = n->world;
     if (n->raft == NULL)
@@ -421,7 +425,7 @@ static const char *role_text(enum raft_role role) {
 }
 
 static const char *cause_text(enum raft_cause cause) {
-    static const char *const texts[] = {"none",     "founded",     "timeout",     "link",    "transfer",
+    static const char *const texts[] = {"none",        "founded",     "timeout", "link", "transfer",
                                         "higher term", "no majority", "removed", "alone"};
     return texts[cause];
 }
@@ -448,7 +452,8 @@ static void node_observe(struct node *n) {
     enum raft_role role = raft_role(r);
     bool changed = role != n->role || raft_term(r) != n->term;
     if (changed && (role != RAFT_FOLLOWER || n->role == RAFT_LEADER))
-        node_trace(n, "%s in term %" PRIu64 " (%s)", role_text(role), raft_term(r), cause_text(raft_cause(r)));
+        node_trace(n, "%s in term %" PRIu64 " (%s)", role_text(role), raft_term(r),
+                   cause_text(raft_cause(r)));
     else if (changed && raft_term(r) != n->term)
         node_trace(n, "follower in term %" PRIu64, raft_term(r));
     n->role = role;
