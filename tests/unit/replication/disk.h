@@ -17,7 +17,8 @@ struct disk_content {
 
 struct disk_file {
     struct file file;
-    char name[FILE_NAME_MAX]; /* empty: no such file */
+    char name[FILE_NAME_MAX];
+    unsigned references; /* its name, and each open */
     struct disk_content now, synced;
 };
 
@@ -48,10 +49,16 @@ static struct disk_file **disk_slot(struct disk *disk, const char *name) {
     return NULL;
 }
 
+static void disk_unreference(struct disk_file *file) {
+    if (--file->references > 0)
+        return;
+    free(file->now.data);
+    free(file->synced.data);
+    free(file);
+}
+
 static void disk_drop(struct disk_file **slot) {
-    free((*slot)->now.data);
-    free((*slot)->synced.data);
-    free(*slot);
+    disk_unreference(*slot);
     *slot = NULL;
 }
 
@@ -70,14 +77,16 @@ static enum file_result disk_open(struct file_system *fs, const char *name, bool
         *slot = calloc(1, sizeof **slot);
         assert(*slot != NULL);
         (*slot)->file.operations = disk_operations();
+        (*slot)->references = 1;
         strlcpy((*slot)->name, name, sizeof(*slot)->name);
     }
+    (*slot)->references++;
     *out = &(*slot)->file;
     return FILE_OK;
 }
 
 static void disk_close(struct file *file) {
-    (void)file;
+    disk_unreference((struct disk_file *)file);
 }
 
 static enum file_result disk_write(struct file *file, uint64_t offset, struct bytes data) {

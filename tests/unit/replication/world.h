@@ -340,7 +340,7 @@ static void node_stop(struct node *n, bool refused, bool lose) {
 }
 
 /* An empty disk; the id stays, the incarnation does not. */
-static void node_wipe(struct node *n) {
+static inline void node_wipe(struct node *n) {
     file_system_free(&n->disk->fs);
     n->disk = disk_new();
     n->snapshot = (struct toy_snapshot){0};
@@ -403,7 +403,7 @@ static void check_read(struct node *n) {
 }
 
 /* Two logs that have the same term at an index are the same up to it (Raft, section 5.3). */
-static void world_check_logs(struct world *w) {
+static inline void world_check_logs(struct world *w) {
     for (unsigned a = 1; a <= w->count; a++)
         for (unsigned b = a + 1; b <= w->count; b++) {
             struct node *x = world_node(w, a), *y = world_node(w, b);
@@ -508,7 +508,7 @@ static void world_step(struct world *w) {
             node_turn(&w->nodes[i]);
 }
 
-static void world_run(struct world *w, uint64_t ms) {
+static inline void world_run(struct world *w, uint64_t ms) {
     for (uint64_t end = w->now_ms + ms; w->now_ms < end;)
         world_step(w);
 }
