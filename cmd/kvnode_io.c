@@ -6,11 +6,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "api/api_io.h"
+#include "cluster/socket_io.h"
 #include "cmd/log_io.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
@@ -140,9 +140,9 @@ static struct address bound(const struct program *p, uint16_t port) {
 static bool port_is_free(const struct program *p, uint16_t port, const char *flag, char *why, size_t why_size) {
     struct sockaddr_storage socket_address;
     char text[ADDRESS_TEXT_MAX];
-    int on = 1, fd = socket(p->options.bind_address.family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1, fd = socket(socket_family(&p->options.bind_address), SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct address address = bound(p, port);
-    socklen_t size = peer_io_sockaddr(&address, &socket_address);
+    socklen_t size = socket_of_address(&address, &socket_address);
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
               bind(fd, (struct sockaddr *)&socket_address, size) == 0 && listen(fd, 1) == 0;
     if (!ok)
@@ -203,11 +203,16 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
 
 static bool open_shells(struct program *p, char *why, size_t why_size) {
     struct address api = bound(p, p->options.api), peers = bound(p, p->options.port);
-    p->api = api_io_new(p->base, node_api(p->node), &api, why, why_size);
-    if (p->api == NULL)
+    struct api_io_options options = {.base = p->base, .api = node_api(p->node), .bind = api};
+    char cause[API_IO_WHY_MAX];
+    p->peers = peer_io_new(p->base, &peers, why, why_size);
+    if (p->peers == NULL)
         return false;
-    p->peers = peer_io_new(p->base, node_peers(p->node), &peers, why, why_size);
-    return p->peers != NULL;
+    peer_io_attach(p->peers, node_peers(p->node));
+    p->api = api_io_open(&options, cause);
+    if (p->api == NULL)
+        snprintf(why, why_size, "%s", cause);
+    return p->api != NULL;
 }
 
 /* Discovery that cannot be had is no reason not to serve. */
@@ -265,8 +270,10 @@ static void close_shells(struct program *p) {
         event_free(p->resolve_timer);
     resolver_free(p->resolver);
     discovery_io_free(p->discovery);
-    api_io_free(p->api);
-    peer_io_free(p->peers);
+    if (p->api != NULL)
+        api_io_close(p->api);
+    if (p->peers != NULL)
+        peer_io_free(p->peers);
     worker_free(p->worker);
     p->resolve_timer = NULL;
     p->resolver = NULL;
