@@ -36,7 +36,7 @@ static void print_json(struct buffer *line, const char *time, const char *level,
 }
 
 static void print_text(struct buffer *line, const char *time, const char *level, const char *text) {
-    char head[64];
+    char head[96];
     snprintf(head, sizeof head, "%s %-7s ", time, level);
     buffer_append_text(line, head);
     buffer_append_text(line, text);
