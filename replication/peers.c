@@ -343,6 +343,8 @@ void peers_received(struct peers *p, uint64_t now_ms, uint32_t connection, struc
     if (c == NULL || c->state == DIALLING)
         return;
     c->heard_ms = now_ms;
+    if (c->ping_out)
+        peers_wake_at(p, now_ms + PING_MS);
     c->ping_out = false;
     bool kept = buffer_size(&c->input) > 0;
     if (kept) {
