@@ -1,5 +1,5 @@
 /* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut, partitions,
- * transfers, snapshots, learners and votes changed; the world checks the invariants after every turn. Then it all
+ * clocks that jump, transfers, snapshots, learners and voters changed; the world checks the invariants after every turn. Then it all
  * heals and the group must make progress. CHAOS_SEEDS and CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
 #include "tests/tap.h"
 #include "tests/unit/replication/world.h"
@@ -31,7 +31,7 @@ static void read_somewhere(struct chaos *c) {
     struct node *n = any_node(c);
     if (n->raft == NULL || n->read.sequence != 0)
         return;
-    uint64_t sequence = raft_read(n->raft, c->w->now_ms);
+    uint64_t sequence = raft_read(n->raft, node_now(n));
     n->read = (struct world_read){sequence, raft_term(n->raft), c->w->committed_last};
     n->touched = true;
 }
@@ -73,7 +73,7 @@ static void change_somewhere(struct chaos *c) {
 
 static void fault(struct chaos *c) {
     struct node *n = any_node(c);
-    switch (below(c, 8)) {
+    switch (below(c, 10)) {
     case 0:
         node_stop(n, below(c, 2), below(c, 2));
         break;
@@ -89,7 +89,7 @@ static void fault(struct chaos *c) {
         heal(c);
         break;
     case 5:
-        if (n->raft != NULL && raft_transfer(n->raft, c->w->now_ms, NULL))
+        if (n->raft != NULL && raft_transfer(n->raft, node_now(n), NULL))
             n->touched = true;
         break;
     case 6:
@@ -97,6 +97,14 @@ static void fault(struct chaos *c) {
             node_snapshot(n);
         break;
     case 7:
+        n->skew_ms += below(c, 800);
+        n->tick_ms = c->w->now_ms;
+        break;
+    case 8:
+        node_stop(n, below(c, 2), true);
+        node_start(n);
+        break;
+    case 9:
         if (c->changes)
             change_somewhere(c);
         break;
@@ -155,8 +163,12 @@ static struct chaos chaos_new(uint64_t seed) {
     w->duplicate = below(&c, 2) ? (unsigned)below(&c, 200) : 0;
     w->delay_max_ms = 1 + (below(&c, 2) ? below(&c, 60) : 0);
     w->sync_max_ms = 1 + (below(&c, 2) ? below(&c, 60) : 0);
+    if (below(&c, 2)) {
+        w->heartbeat_ms = 1 + below(&c, 10);
+        w->election_min_ms = 2 * w->heartbeat_ms + 1 + below(&c, 30);
+    }
     c.puts = (unsigned)below(&c, 300);
-    c.faults = (unsigned)below(&c, 30);
+    c.faults = (unsigned)below(&c, below(&c, 2) ? 30 : 150);
     c.changes = below(&c, 2);
     c.snapshots = below(&c, 2);
     world_form(w, c.voters);
@@ -171,11 +183,11 @@ static uint64_t setting(const char *name, uint64_t otherwise) {
 }
 
 TEST(whatever_happens_to_messages_and_processes_committed_records_stay_and_progress_returns) {
-    uint64_t first = setting("CHAOS_FIRST", 1), seeds = setting("CHAOS_SEEDS", 150);
+    uint64_t first = setting("CHAOS_FIRST", 1), seeds = setting("CHAOS_SEEDS", 1000);
     uint64_t committed = 0;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         struct chaos c = chaos_new(seed);
-        rage(&c, (unsigned)setting("CHAOS_STEPS", 6000));
+        rage(&c, (unsigned)setting("CHAOS_STEPS", 3000));
         bool recovered = c.w->breach[0] == '\0' && recovers(&c);
         world_check_logs(c.w);
         if (!OK(c.w->breach[0] == '\0') || !OK(recovered))

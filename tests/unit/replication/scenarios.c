@@ -139,7 +139,7 @@ static void command_fill(struct world *w, char **words) {
 
 static void command_read(struct world *w, char **words) {
     struct node *n = named(w, words[1]);
-    uint64_t sequence = n != NULL ? raft_read(n->raft, w->now_ms) : 0;
+    uint64_t sequence = n != NULL ? raft_read(n->raft, node_now(n)) : 0;
     if (sequence == 0) {
         say(w, "not the leader");
         return;
@@ -230,7 +230,7 @@ static void command_node(struct world *w, char **words) {
     else if (strcmp(words[0], "snapshot") == 0)
         node_snapshot(n);
     else if (strcmp(words[0], "transfer") == 0 && world_leader(w) != NULL) {
-        raft_transfer(world_leader(w)->raft, w->now_ms, &n->id);
+        raft_transfer(world_leader(w)->raft, node_now(world_leader(w)), &n->id);
         world_leader(w)->touched = true;
     } else
         change(w, words[0], n);

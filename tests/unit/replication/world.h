@@ -49,6 +49,7 @@ struct node {
     struct toy_snapshot arriving;
     uint64_t arrived;
     bool touched, frozen, cut[WORLD_NODES + 1]; /* cut[n]: what it sends to n is lost */
+    uint64_t skew_ms; /* its clock is ahead by this */
     uint64_t tick_ms, sync_ms;
     struct job *sync;
     uint64_t chain;                             /* hash of what it committed */
@@ -77,6 +78,7 @@ struct world {
     size_t packet_count;
     struct random random;
     uint64_t delay_max_ms, sync_max_ms; /* 0: 1 ms */
+    uint64_t election_min_ms, heartbeat_ms; /* 0: the defaults */
     unsigned drop, duplicate;           /* of 1000 */
     bool sync_never;
     enum ack_mode mode;
@@ -124,6 +126,11 @@ static unsigned world_number(const struct member_id *id) {
     char text[NODE_ID_SIZE + 1] = {0};
     memcpy(text, id->id, NODE_ID_SIZE);
     return (unsigned)atoi(text + 5);
+}
+
+/* By the node's own clock. */
+static uint64_t node_now(const struct node *n) {
+    return n->world->now_ms + n->skew_ms;
 }
 
 static uint64_t mix(uint64_t hash, uint64_t value) {
@@ -177,7 +184,7 @@ static void deliver(struct world *w, size_t position) {
         memcpy(exact, bytes.data, bytes.size);
         bool ok = message_decode((struct bytes){exact, bytes.size}, &m);
         assert(ok);
-        raft_receive(to->raft, w->now_ms, &w->nodes[p.from].id, &m);
+        raft_receive(to->raft, node_now(to), &w->nodes[p.from].id, &m);
         to->touched = true;
         free(exact);
     }
@@ -292,6 +299,9 @@ static void node_start(struct node *n) {
         .fs = &n->disk->fs,
         .commit = report.commit > n->snapshot.at.index ? report.commit : n->snapshot.at.index,
         .sync_always = !w->sync_never,
+        .election_min_ms = w->election_min_ms,
+        .election_max_ms = 2 * w->election_min_ms,
+        .heartbeat_ms = w->heartbeat_ms,
         .seed = random_next(&w->random),
     };
     char why[160];
@@ -302,7 +312,7 @@ static void node_start(struct node *n) {
     };
     bool snapshot = n->snapshot.at.index > 0;
     n->raft = raft_new(&options, &host, snapshot ? &n->snapshot.configuration : &n->first,
-                       snapshot ? n->snapshot.configuration_index : 0, w->now_ms);
+                       snapshot ? n->snapshot.configuration_index : 0, node_now(n));
     assert(!raft_failed(n->raft));
     n->tick_ms = w->now_ms;
     n->chain = n->snapshot.chain;
@@ -314,7 +324,7 @@ static void node_start(struct node *n) {
     n->touched = true;
     for (unsigned i = 1; i <= w->count; i++)
         if (i != n->number && w->nodes[i].raft != NULL)
-            raft_link(w->nodes[i].raft, w->now_ms, &n->id, RAFT_LINK_UP);
+            raft_link(w->nodes[i].raft, node_now(&w->nodes[i]), &n->id, RAFT_LINK_UP);
 }
 
 /* The process ends. `refused`: the machine is up, so that others see it at once. `lose`: what was not synced.
@@ -334,7 +344,7 @@ static void node_stop(struct node *n, bool refused, bool lose) {
     drop_packets(w, n->number);
     for (unsigned i = 1; refused && i <= w->count; i++)
         if (i != n->number && w->nodes[i].raft != NULL) {
-            raft_link(w->nodes[i].raft, w->now_ms, &n->id, RAFT_LINK_REFUSED);
+            raft_link(w->nodes[i].raft, node_now(&w->nodes[i]), &n->id, RAFT_LINK_REFUSED);
             w->nodes[i].tick_ms = w->now_ms;
         }
 }
@@ -480,22 +490,21 @@ static void node_turn(struct node *n) {
         n->sync = NULL;
         enum log_result result = log_sync_end(n->log);
         assert(result == LOG_OK);
-        raft_synced(n->raft, w->now_ms);
+        raft_synced(n->raft, node_now(n));
         n->touched = true;
     }
     if (w->now_ms >= n->tick_ms && !n->frozen) {
-        n->tick_ms = raft_tick(n->raft, w->now_ms);
+        n->tick_ms = raft_tick(n->raft, node_now(n)) - n->skew_ms;
         n->touched = true;
     }
     if (!n->touched)
         return;
     n->touched = false;
-    raft_flush(n->raft, w->now_ms);
+    raft_flush(n->raft, node_now(n));
     if (n->sync == NULL && (n->sync = log_sync_begin(n->log, node_synced, n)) != NULL)
         n->sync_ms = w->now_ms + up_to(w, w->sync_max_ms);
     if (!n->frozen) {
-        uint64_t next = raft_tick(n->raft, w->now_ms); /* a host asks again after each turn */
-        n->tick_ms = next;
+        n->tick_ms = raft_tick(n->raft, node_now(n)) - n->skew_ms; /* a host asks again after each turn */
     }
     node_observe(n);
 }
