@@ -76,7 +76,11 @@ sub server_stop {
     }
 }
 
-END { my $status = $?; server_stop($_, 'KILL') for values %running; $? = $status }
+END {
+    my ($status, @left) = ($?, values %running);
+    server_stop($_, 'KILL') for @left;
+    $? = $status;
+}
 $SIG{INT} = $SIG{TERM} = sub { exit 130 };
 
 # User and system seconds of the server's processes, all their threads included, and of its children (nginx has a worker).
@@ -134,10 +138,10 @@ sub raw_reply {
     return $reply;
 }
 
-# kvnode_start(dir, before => [words before the program], flags => [...], at => address)
+# kvnode_start(dir, before => [words before the program], flags => [...], port =>, api =>): the node, with its pid.
 sub kvnode_start {
     my ($dir, %o) = @_;
-    my %node = (dir => $dir, port => free_port(), api => free_port(), %o);
+    my %node = (%o, dir => $dir, port => $o{port} // free_port(), api => $o{api} // free_port());
     my @flags = ('-port', $node{port}, '-api', $node{api}, '-group', 0, '-data', "$dir/data", @{ $o{flags} // [] });
     my $server = server_start('kvnode', "$dir/log", @{ $o{before} // [] }, kvnode(), @flags);
     return { %node, %$server };

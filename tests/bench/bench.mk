@@ -9,4 +9,8 @@ bench: bench-programs
 bench-deps:
 	tests/bench/deps
 
-.PHONY: bench bench-deps
+# An hour, and root.
+bench-loss:
+	tests/bench/loss
+
+.PHONY: bench bench-deps bench-loss
