@@ -42,13 +42,16 @@ static inline uint16_t ceiling_port(const char *text) {
     return port;
 }
 
-static inline int ceiling_listen(uint16_t port) {
+/* congestion: the algorithm of its connections; NULL: the machine's default. */
+static inline int ceiling_listen(uint16_t port, const char *congestion) {
     struct sockaddr_in at = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
         bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 512))
         err(1, "listen on port %u", port);
+    if (congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion)))
+        err(1, "congestion control %s", congestion);
     return fd;
 }
 

@@ -1,7 +1,8 @@
 /* The ceiling of GET /get: libevent events (or, with -e, bare epoll), own buffers, and the same bytes for
  * everyone.
  *
- * ceiling_http -p PORT [-r REPLYFILE] [-e]. One read and one write a turn and connection, as kvnode aims at.
+ * ceiling_http -p PORT [-r REPLYFILE] [-g CONGESTION] [-e]. One read and one write a turn and connection, as
+ * kvnode aims at.
  */
 #include "tests/bench/ceiling.h"
 
@@ -128,14 +129,16 @@ static void run_epoll(int listener, const struct ceiling_reply *reply) {
 
 int main(int argc, char **argv) {
     static struct ceiling_reply reply;
-    const char *file = NULL;
+    const char *file = NULL, *congestion = NULL;
     uint16_t port = 0;
     bool bare = false;
-    for (int o; (o = getopt(argc, argv, "p:r:e")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:r:g:e")) != -1;) {
         if (o == 'p')
             port = ceiling_port(optarg);
         else if (o == 'r')
             file = optarg;
+        else if (o == 'g')
+            congestion = optarg;
         else if (o == 'e')
             bare = true;
         else
@@ -143,6 +146,6 @@ int main(int argc, char **argv) {
     }
     ceiling_reply_load(&reply, file,
                        "{\"key\":\"key-000000000042\",\"value\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}", "");
-    (bare ? run_epoll : run_events)(ceiling_listen(port), &reply);
+    (bare ? run_epoll : run_events)(ceiling_listen(port, congestion), &reply);
     return 0;
 }

@@ -1,11 +1,11 @@
 /* The ceiling of POST /set on one node with -fsync always: HTTP in front of a preallocated, already written
  * log.
  *
- * ceiling_log -p PORT -l LOGFILE [-r REPLYFILE] [-i]. A turn of the loop appends every request's body to the
- * batch that gathers; when no batch is on its way, this one goes: one pwrite and one fdatasync on a helper
- * thread (with -i: in the loop), then its answers. The log is as large as LOG_SIZE and starts again at 0, so
- * that every write finds blocks that exist. The answers are the same bytes for everyone. What does not fit
- * its buffers ends the program: it only ever serves tests/bench/load. */
+ * ceiling_log -p PORT -l LOGFILE [-r REPLYFILE] [-g CONGESTION] [-i]. A turn of the loop appends every
+ * request's body to the batch that gathers; when no batch is on its way, this one goes: one pwrite and one
+ * fdatasync on a helper thread (with -i: in the loop), then its answers. The log is as large as LOG_SIZE and
+ * starts again at 0, so that every write finds blocks that exist. The answers are the same bytes for
+ * everyone. What does not fit its buffers ends the program: it only ever serves tests/bench/load. */
 #include "tests/bench/ceiling.h"
 
 #include <event2/event.h>
@@ -182,7 +182,7 @@ static void log_create(struct server *s, const char *path) {
         err(1, "%s", path);
 }
 
-static void start(struct server *s, uint16_t port) {
+static void start(struct server *s, int listener) {
     for (int i = 0; i < 2; i++)
         if (!(s->batches[i].data = malloc(BATCH_SIZE)))
             err(1, "memory");
@@ -195,20 +195,22 @@ static void start(struct server *s, uint16_t port) {
     if (!s->in_loop && pthread_create(&thread, NULL, flush_thread, s))
         errx(1, "thread");
     event_add(event_new(s->base, s->done_fd, EV_READ | EV_PERSIST, on_done, s), NULL);
-    event_add(event_new(s->base, ceiling_listen(port), EV_READ | EV_PERSIST, on_accept, s), NULL);
+    event_add(event_new(s->base, listener, EV_READ | EV_PERSIST, on_accept, s), NULL);
 }
 
 int main(int argc, char **argv) {
     static struct server s;
-    const char *file = NULL, *log = NULL;
+    const char *file = NULL, *log = NULL, *congestion = NULL;
     uint16_t port = 0;
-    for (int o; (o = getopt(argc, argv, "p:l:r:i")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:l:r:g:i")) != -1;) {
         if (o == 'p')
             port = ceiling_port(optarg);
         else if (o == 'l')
             log = optarg;
         else if (o == 'r')
             file = optarg;
+        else if (o == 'g')
+            congestion = optarg;
         else if (o == 'i')
             s.in_loop = true;
         else
@@ -219,7 +221,7 @@ int main(int argc, char **argv) {
     ceiling_reply_load(&s.reply, file, "{\"status\":\"ok\",\"key\":\"key-000000000042\"}",
                        "KV-Position: 0:1.10042\r\nKV-Acks: 1/1\r\n");
     log_create(&s, log);
-    start(&s, port);
+    start(&s, ceiling_listen(port, congestion));
     while (event_base_loop(s.base, EVLOOP_ONCE) == 0)
         batch_start(&s);
     return 1;
