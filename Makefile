@@ -72,6 +72,8 @@ $(KVSIM): %: %.o $(SIM_OBJ) $(LIB)
 $(BENCH): %: %.o $(LIB)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS) -lm
 
+sanitize-programs:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
 programs: $(BUILD)/kvnode $(BUILD)/kvctl $(UNIT) $(KVSIM)
 bench-programs: kvnode $(BENCH)
 

@@ -99,14 +99,19 @@ static void datagram_came(void *arg, const struct address *from, struct bytes da
     node_datagram(p->node, now_ms(), from, datagram);
 }
 
-static void resolved(void *arg, const struct address *address) {
+static void resolved(void *arg, const char *name, const struct address *found, size_t count) {
     struct program *p = arg;
-    node_learn(p->node, now_ms(), address);
+    char text[RESOLVER_NAME_MAX + 64];
+    for (size_t i = 0; i < count; i++)
+        node_learn(p->node, now_ms(), &found[i]);
+    snprintf(text, sizeof text, "-peers: no address for %s yet; it is looked up again", name);
+    if (count == 0)
+        say(p, NODE_WARNING, "no_such_name", text);
 }
 
 static void resolve_all(struct program *p) {
     for (size_t i = 0; p->options.peers[i] != NULL; i++)
-        resolver_ask(p->resolver, p->options.peers[i]);
+        resolver_resolve(p->resolver, p->options.peers[i], resolved, p);
 }
 
 static void resolve_again(evutil_socket_t fd, short what, void *arg) {
@@ -218,11 +223,17 @@ static bool open_shells(struct program *p, char *why, size_t why_size) {
 /* Discovery that cannot be had is no reason not to serve. */
 static void open_discovery(struct program *p) {
     char why[256];
-    struct address from = bound(p, p->options.discovery_port);
+    struct discovery_io_options options = {
+        .base = p->base,
+        .bind = p->options.bind_address,
+        .advertise = p->options.advertise_address,
+        .port = p->options.discovery_port,
+        .received = datagram_came,
+        .arg = p,
+    };
     if (p->options.no_broadcast)
         return;
-    p->discovery = discovery_io_new(p->base, &from, &p->options.advertise_address, datagram_came, p, why,
-                                    sizeof why);
+    p->discovery = discovery_io_new(&options, why, sizeof why);
     if (p->discovery == NULL)
         say(p, NODE_WARNING, "no_discovery", why);
 }
@@ -240,7 +251,7 @@ static void start_resolving(struct program *p) {
     struct timeval again = {RESOLVE_AGAIN_MS / 1000, 0};
     if (p->options.peers[0] == NULL)
         return;
-    p->resolver = resolver_new(p->base, resolved, p);
+    p->resolver = resolver_new(p->base);
     p->resolve_timer = event_new(p->base, -1, EV_PERSIST, resolve_again, p);
     if (p->resolver == NULL || p->resolve_timer == NULL || event_add(p->resolve_timer, &again) != 0)
         errx(EXIT_ENVIRONMENT, "cannot start looking up -peers");
@@ -268,8 +279,10 @@ static enum node_state run(struct program *p) {
 static void close_shells(struct program *p) {
     if (p->resolve_timer != NULL)
         event_free(p->resolve_timer);
-    resolver_free(p->resolver);
-    discovery_io_free(p->discovery);
+    if (p->resolver != NULL)
+        resolver_free(p->resolver);
+    if (p->discovery != NULL)
+        discovery_io_free(p->discovery);
     if (p->api != NULL)
         api_io_close(p->api);
     if (p->peers != NULL)
