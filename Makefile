@@ -51,26 +51,32 @@ kvctl: $(BUILD)/kvctl
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
+	@echo '  cc    $<'
+	@$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(CORE_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(BUILD)/kvnode: $(BUILD)/cmd/kvnode_io.o $(BUILD)/cmd/log_io.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/kvctl: $(BUILD)/cmd/kvctl_io.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.t: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 $(KVSIM): %: %.o $(SIM_OBJ) $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 $(BENCH): %: %.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS) -lm
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS) -lm
 
 sanitize-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
