@@ -82,6 +82,7 @@ struct world {
     bool sync_never;
     enum ack_mode mode;
     FILE *trace; /* NULL: none */
+    bool quiet;  /* commits are not traced */
     struct member_id leaders[WORLD_TERMS];
     struct committed committed[WORLD_INDEXES];
     uint64_t committed_last;
@@ -492,7 +493,7 @@ static void node_observe(struct node *n) {
     trace_configuration(n);
     uint64_t before = n->commit;
     check_commit(n);
-    if (n->commit > before)
+    if (n->commit > before && !n->world->quiet)
         node_trace(n, "commit %" PRIu64, n->commit);
     check_read(n);
 }
