@@ -294,8 +294,9 @@ static void answer_write(struct coordinator *c, struct pending *p) {
     }
     if (p->effect.outcome == STORE_CONDITION_FAILED) {
         reply.error = ERROR_PRECONDITION;
-        reply.message = bytes_of(p->effect.current.index > 0 ? "the key's version is another one"
-                                                              : "the key is not there");
+        reply.message = bytes_of(p->effect.current.index > 0
+                                     ? "the condition does not hold: the key is there, at the version in ETag"
+                                     : "the condition does not hold: the key is not there");
     } else if (p->operation == OPERATION_DELETE) {
         reply.version = (struct version){0, 0};
     }

@@ -1,5 +1,5 @@
-/* Rows in one array sorted by id: lookups by bisection, changes by moving the rows behind. A cluster has tens of
- * nodes, and a new one is rare. */
+/* Rows in one array sorted by id: lookups by bisection, changes by moving the rows behind. A cluster has tens
+ * of nodes, and a new one is rare. */
 #include "cluster/membership.h"
 
 #include <assert.h>
@@ -93,8 +93,8 @@ bool membership_left(struct membership *m, const uint8_t id[NODE_ID_SIZE]) {
     return true;
 }
 
-void membership_tick(struct membership *m, uint64_t now_ms, void (*removed)(void *arg, const struct membership_row *row),
-                     void *arg) {
+void membership_tick(struct membership *m, uint64_t now_ms,
+                     void (*removed)(void *arg, const struct membership_row *row), void *arg) {
     for (size_t i = 0; i < m->count;) {
         struct membership_row *row = &m->rows[i];
         uint64_t silent_ms = now_ms > row->heard_ms ? now_ms - row->heard_ms : 0;

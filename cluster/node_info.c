@@ -7,7 +7,8 @@ bool node_id_valid(struct bytes id) {
         return false;
     for (size_t i = 0; i < id.size; i++) {
         uint8_t c = id.data[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '-'))
+        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' ||
+              c == '-'))
             return false;
     }
     return true;
@@ -23,7 +24,8 @@ bool cluster_name_valid(struct bytes name) {
 }
 
 bool node_info_same_process(const struct node_info *a, const struct node_info *b) {
-    return memcmp(a->id, b->id, NODE_ID_SIZE) == 0 && a->incarnation == b->incarnation && a->session == b->session;
+    return memcmp(a->id, b->id, NODE_ID_SIZE) == 0 && a->incarnation == b->incarnation &&
+           a->session == b->session;
 }
 
 void node_info_write(struct buffer *out, const struct node_info *info) {

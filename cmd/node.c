@@ -7,7 +7,8 @@
 
 #include "cmd/node_internal.h"
 
-#define STOP_MS 1500 /* a clean stop waits this long for a handover and for answers */
+#define STOP_MS     1500 /* a clean stop waits this long for answers */
+#define HANDOVER_MS 600  /* and this long for a handover: others may be stopping too */
 
 static void send_message(void *arg, const struct member_id *to, const struct message *message) {
     struct node *n = arg;
@@ -294,7 +295,8 @@ static void finish_stopping(struct node *n) {
     bool drained = api_drain(n->api);
     bool late = n->now_ms >= n->stop_ms + STOP_MS;
     bool leads = raft_role(replica_raft(n->replica)) == RAFT_LEADER;
-    if (!late && (!drained || coordinator_pending(n->coordinator) > 0 || (leads && n->handed_over)))
+    bool handing_over = leads && n->handed_over && n->now_ms < n->stop_ms + HANDOVER_MS;
+    if (!late && (!drained || coordinator_pending(n->coordinator) > 0 || handing_over))
         return;
     discovery_leave(n->discovery);
     n->state = NODE_STOPPED;

@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "discovery/resolver_io.h"
+
 #define DEFAULT_PORT 8000
 
 const char options_help[] =
@@ -200,19 +202,11 @@ static bool split(struct options *o, const char *value, const char **out, size_t
     return true;
 }
 
-static bool valid_peer(const char *peer) {
-    const char *colon = strrchr(peer, ':'), *error = NULL;
-    if (colon == NULL || colon == peer || !isdigit((unsigned char)colon[1]))
-        return false;
-    strtonum(colon + 1, 1, 65535, &error);
-    return error == NULL;
-}
-
 static bool set_peers(struct options *o, const char *value, struct problem *p, const char *name) {
     if (!split(o, value, o->peers, PEER_NAMES_MAX, p, name))
         return false;
     for (size_t i = 0; o->peers[i] != NULL; i++)
-        if (!valid_peer(o->peers[i])) {
+        if (!resolver_name_valid(o->peers[i])) {
             snprintf(p->why, p->size, "-%s wants host:port,... with cluster ports, not '%s'", name, o->peers[i]);
             return false;
         }

@@ -4,12 +4,12 @@
 
 #include <assert.h>
 
-#define ANNOUNCE_MAGIC   0x44564b4eu /* "NKVD" on the wire */
+#define ANNOUNCE_MAGIC          0x44564b4eu /* "NKVD" on the wire */
 #define ANNOUNCE_VERSION_NUMBER 1
-#define CRC_SIZE         4
+#define CRC_SIZE                4
 
-/* An ANNOUNCE_NEW is padded to the longest announcement there is, so that its answer is never longer than what
- * was asked with, whatever address a request claims to come from (bug 44). */
+/* An ANNOUNCE_NEW is padded to the longest announcement there is, so that its answer is never longer than
+ * what was asked with, whatever address a request claims to come from (bug 44). */
 #define ANNOUNCE_NEW_SIZE (4 + 1 + 1 + NODE_INFO_SIZE_MAX + CRC_SIZE)
 _Static_assert(ANNOUNCE_NEW_SIZE <= ANNOUNCE_SIZE_MAX, "an announcement fits its datagram");
 

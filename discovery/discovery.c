@@ -4,12 +4,12 @@
 #include <err.h>
 #include <stdlib.h>
 
-#define ANNOUNCE_GAP_MS   100 /* between two announcements, and between two answers to one source */
-#define BURST_COUNT       3   /* ANNOUNCE_NEW at the start */
-#define BURST_GAP_MS      300
-#define ANSWERED_MAX      32 /* sources remembered, so also the most answers within ANNOUNCE_GAP_MS */
-#define FOREIGN_MAX       64
-#define AGEING_MS         1000 /* how often the tables are looked at while there is something in them */
+#define ANNOUNCE_GAP_MS 100 /* between two announcements, and between two answers to one source */
+#define BURST_COUNT     3   /* ANNOUNCE_NEW at the start */
+#define BURST_GAP_MS    300
+#define ANSWERED_MAX    32 /* sources remembered, so also the most answers within ANNOUNCE_GAP_MS */
+#define FOREIGN_MAX     64
+#define AGEING_MS       1000 /* how often the tables are looked at while there is something in them */
 
 struct answered {
     struct address source;
@@ -41,8 +41,8 @@ struct discovery {
     size_t foreign_count;
 };
 
-struct discovery *discovery_new(const struct discovery_host *host, const struct node_info *self, bool broadcast,
-                                uint64_t seed) {
+struct discovery *discovery_new(const struct discovery_host *host, const struct node_info *self,
+                                bool broadcast, uint64_t seed) {
     struct discovery *d = calloc(1, sizeof *d);
     if (d == NULL)
         err(1, "out of memory for discovery");
@@ -139,7 +139,8 @@ static void answer(struct discovery *d, uint64_t now_ms, const struct address *s
 }
 
 static bool same_foreigner(const struct foreign *known, const struct node_info *info) {
-    return memcmp(known->info.id, info->id, NODE_ID_SIZE) == 0 && strcmp(known->info.cluster, info->cluster) == 0;
+    return memcmp(known->info.id, info->id, NODE_ID_SIZE) == 0 &&
+           strcmp(known->info.cluster, info->cluster) == 0;
 }
 
 static void note_foreign(struct discovery *d, uint64_t now_ms, const struct node_info *info, bool left) {
@@ -195,7 +196,8 @@ static void count(struct discovery_counters *counters, enum announce_result resu
     counters->corrupt += result == ANNOUNCE_CORRUPT;
 }
 
-void discovery_datagram(struct discovery *d, uint64_t now_ms, const struct address *from, struct bytes datagram) {
+void discovery_datagram(struct discovery *d, uint64_t now_ms, const struct address *from,
+                        struct bytes datagram) {
     if (!d->broadcast)
         return;
     struct announce heard;

@@ -1,7 +1,7 @@
 /* A group's configuration: who belongs to it and how it acknowledges. The payload of ENTRY_CONFIGURATION.
  *
- * In force from the moment it is appended, back out of force when it is truncated (Raft, section 6 and the
- * thesis, section 4.1; bugs 23, 24). One member is added, removed, promoted or replaced at a time. */
+ * In force from the moment it is appended, back out of force when it is truncated (Raft, section 6 and the thesis,
+ * section 4.1; bugs 23, 24). One member is added, removed, promoted or replaced at a time. */
 #ifndef REPLICATION_CONFIGURATION_H
 #define REPLICATION_CONFIGURATION_H
 
@@ -41,8 +41,7 @@ void configuration_encode(struct buffer *out, const struct configuration *config
 bool configuration_decode(struct bytes payload, struct configuration *out);
 size_t configuration_voters(const struct configuration *configuration);
 /* NULL where it is no member. */
-const struct member *configuration_find(const struct configuration *configuration,
-                                        const struct member_id *id);
+const struct member *configuration_find(const struct configuration *configuration, const struct member_id *id);
 const struct member *configuration_find_name(const struct configuration *configuration,
                                              const uint8_t id[NODE_ID_SIZE]);
 

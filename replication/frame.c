@@ -21,7 +21,8 @@ enum frame_result frame_parse(struct bytes in, size_t payload_max, uint8_t *type
     return FRAME_DONE;
 }
 
-void frame_wrap(uint8_t type, struct bytes payload, uint8_t head[FRAME_HEAD_SIZE], uint8_t tail[FRAME_TAIL_SIZE]) {
+void frame_wrap(uint8_t type, struct bytes payload, uint8_t head[FRAME_HEAD_SIZE],
+                uint8_t tail[FRAME_TAIL_SIZE]) {
     assert(payload.size <= UINT32_MAX);
     put_u32(head, (uint32_t)payload.size);
     head[4] = type;

@@ -17,6 +17,7 @@ enum frame_result { FRAME_DONE, FRAME_MORE, FRAME_BAD };
 /* FRAME_DONE: the first payload.size + FRAME_OVERHEAD bytes of in were a frame; payload borrows from in. */
 enum frame_result frame_parse(struct bytes in, size_t payload_max, uint8_t *type, struct bytes *payload);
 /* What goes before and after a payload. */
-void frame_wrap(uint8_t type, struct bytes payload, uint8_t head[FRAME_HEAD_SIZE], uint8_t tail[FRAME_TAIL_SIZE]);
+void frame_wrap(uint8_t type, struct bytes payload, uint8_t head[FRAME_HEAD_SIZE],
+                uint8_t tail[FRAME_TAIL_SIZE]);
 
 #endif

@@ -4,10 +4,10 @@
 
 #include <assert.h>
 
-#define HELLO_MAGIC    0x504e564bu /* "KVNP" on the wire */
-#define HEAD_SIZE      8
-#define CRC_SIZE       4
-#define FLAG_VOLATILE  1
+#define HELLO_MAGIC   0x504e564bu /* "KVNP" on the wire */
+#define HEAD_SIZE     8
+#define CRC_SIZE      4
+#define FLAG_VOLATILE 1
 
 void hello_write(struct buffer *out, const struct hello *hello) {
     struct buffer content = {0};
@@ -41,6 +41,8 @@ static bool read_content(struct bytes content, struct hello *out) {
 enum hello_result hello_parse(struct bytes in, struct hello *out, size_t *used) {
     uint8_t magic[4];
     put_u32(magic, HELLO_MAGIC);
+    if (in.size == 0)
+        return HELLO_MORE;
     if (memcmp(in.data, magic, in.size < sizeof magic ? in.size : sizeof magic) != 0)
         return HELLO_BAD;
     if (in.size < HEAD_SIZE)

@@ -3,8 +3,8 @@
  *     magic u32 | version u16 | size u16 | content, size bytes | crc32c u32 of everything before it
  *     content: lane u8 | flags u8 (1: keeps nothing on disk) | uptime_ms u64 | node_info
  *
- * Magic, version and size keep their place in every version of the protocol, so that a refusal for the version can
- * be told. */
+ * Magic, version and size keep their place in every version of the protocol, so that a refusal for the
+ * version can be told. */
 #ifndef REPLICATION_HELLO_H
 #define REPLICATION_HELLO_H
 
@@ -13,9 +13,10 @@
 #define HELLO_SIZE_MAX (4 + 2 + 2 + 1 + 1 + 8 + NODE_INFO_SIZE_MAX + 4)
 
 struct hello {
-    enum peers_lane lane;
+    enum peers_lane lane; /* as the dialler says; an accepting end does not know it yet and says main */
     bool volatile_;
-    uint64_t uptime_ms; /* since the sender's start: of two processes with one id the one that runs longer stays */
+    uint64_t
+        uptime_ms; /* since the sender's start: of two processes with one id the one that runs longer stays */
     struct node_info info;
 };
 

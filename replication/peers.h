@@ -7,13 +7,17 @@
  * the same id twice. Then frames: size, type, payload, crc32c. Sizes are checked before anything is allocated; a
  * frame that is damaged or too large closes the connection.
  *
- * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two main ones that
- * cross, the one dialled by the lower id stays. A connection that closes is dialled again: at once, then with a
- * doubling delay (50 ms to 2 s, jitter). Refused by the peer's kernel is reported, since it means the process is
- * gone.
+ * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two that cross, the
+ * one on which the node with the lower id agreed first stays. A connection that closes is dialled again: at once,
+ * then with a doubling delay (50 ms to 2 s, jitter); refused by a hello, after 30 s. Refused by the peer's kernel is
+ * reported, since it means the process is gone.
+ *
+ * A connection that stands is asked for a sign of life after 1 s of silence and closed after 4 s. node_info is
+ * repeated every 5 s, so that what follows hellos alone hears of the node for as long as it is connected.
  *
  * Two processes with one id: a node that holds a live connection to the other session of that id tells the later
- * one, which reports on_duplicate and ends. */
+ * one, which reports duplicate and ends. Where the two meet each other, the one that has run for less time is the
+ * later. */
 #ifndef REPLICATION_PEERS_H
 #define REPLICATION_PEERS_H
 
@@ -25,7 +29,8 @@
 #define PEERS_MAX              64                  /* nodes connected; further ones are refused */
 #define PEERS_CONNECTIONS_MAX  256                 /* accepted, hello not yet seen included */
 #define PEERS_FRAME_MAX        (4u * 1024 * 1024)  /* bytes of a payload */
-#define PEERS_OUTPUT_MAX       (64u * 1024 * 1024) /* bytes unsent on a connection; beyond, it is closed */
+#define PEERS_OUTPUT_MAX       (64u * 1024 * 1024) /* bytes unsent on a connection; peers_send keeps within it, and a
+                                                      connection that its own replies bring beyond is closed */
 #define PEERS_HELLO_MS         3000                /* a hello must have come by then */
 
 enum peers_lane { PEERS_MAIN, PEERS_BULK };
@@ -56,6 +61,8 @@ struct peer {
     struct member_id id;
 };
 
+/* What is called from within up, down, info, frame, refused and duplicate: peers_send, _learn, _forget, _update,
+ * _unsent and what only reads. dial, write and close call back nothing but peers_unsent. */
 struct peers_host {
     void *arg;
     /* Begins to connect; answered by peers_connected or peers_closed with this connection number. */
@@ -67,10 +74,10 @@ struct peers_host {
      * refused (refused). */
     void (*up)(void *arg, const struct peer *peer);
     void (*down)(void *arg, const struct peer *peer, bool refused);
-    void (*info)(void *arg, const struct peer *peer); /* after FRAME_INFO */
+    void (*info)(void *arg, const struct peer *peer); /* after FRAME_INFO, also where nothing has changed */
     void (*frame)(void *arg, const struct peer *peer, enum frame_type type, struct bytes payload);
     /* A hello was refused, by us (`ours`) or by the other; info is empty where it was not understood. Reported
-     * once a minute at most for the same node and reason. */
+     * once a minute at most for the same node and reason; REFUSED_SELF never, since -peers may name this node. */
     void (*refused)(void *arg, const struct address *at, const struct node_info *info,
                     enum peers_refusal reason, bool ours);
     /* Another live process bears our id. */
@@ -85,7 +92,8 @@ void peers_free(struct peers *p);
 /* Told to the connected ones by FRAME_INFO. */
 void peers_update(struct peers *p, const struct node_info *self);
 /* An address to hold a connection to: heard of, or (`always`) from -peers, dialled until it answers for as long as
- * the node runs. Known and connected ones change nothing. */
+ * the node runs. Known and connected ones change nothing. Of more than 256, one that was heard of and never answers
+ * makes room, or the new one is left out. */
 void peers_learn(struct peers *p, uint64_t now_ms, const struct address *at, bool always);
 /* No longer to be dialled again (it left the table), unless `always`. */
 void peers_forget(struct peers *p, const struct address *at);
@@ -96,13 +104,15 @@ void peers_accepted(struct peers *p, uint64_t now_ms, uint32_t connection, const
 void peers_connected(struct peers *p, uint64_t now_ms, uint32_t connection);
 void peers_received(struct peers *p, uint64_t now_ms, uint32_t connection, struct bytes data);
 void peers_closed(struct peers *p, uint64_t now_ms, uint32_t connection, enum peers_close why);
+/* Returns when it wants to be called next, absolute; other calls may bring that forward. Costs nothing while
+ * nothing is due: call it at the end of every turn. */
 uint64_t peers_tick(struct peers *p, uint64_t now_ms);
 
 /* False where there is no main connection to it, or its output is full. A bulk connection is dialled on first use;
  * until it stands the frame goes nowhere and false is returned. */
 bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, enum peers_lane lane,
                 enum frame_type type, struct bytes payload);
-/* Told by the host, so that the bound holds: bytes not yet taken by the kernel. */
+/* Told by the host, so that the bound holds: bytes not yet taken by the kernel. 0 until told otherwise. */
 void peers_unsent(struct peers *p, uint32_t connection, size_t size);
 size_t peers_count(const struct peers *p); /* main connections up */
 const struct peer *peers_at(const struct peers *p, size_t position);

@@ -11,36 +11,40 @@
  *                  v  |        v
  *                 HELD      CLOSING (refused or crossed: told, and left open for a moment so that it arrives)
  *
- * Each end sends its hello at once, and WELCOME when it agrees to the other's; a connection stands when both have.
- * Where an id is connected already, the new connection is HELD while the old one is asked for a sign of life:
+ * Each end sends its hello at once, and WELCOME when it agrees to the other's; a connection stands when both
+ * have. Where an id is connected already, the new connection is HELD while the old one is asked for a sign of
+ * life:
  *
- *   - another session: if it lives, there are two processes with one id, and the later is refused; if it does not
- *     answer within PROBE_MS, it is what a crashed node left behind and makes room;
- *   - the same session: crossing dials. Only the node with the lower id decides, by the order in which it saw the
- *     hellos, so both ends always keep the same connection.
+ *   - another session: if it lives, there are two processes with one id, and the later is refused; if it does
+ * not answer within PROBE_MS, it is what a crashed node left behind and makes room;
+ *   - the same session: crossing dials. Only the node with the lower id decides, by the order in which it saw
+ * the hellos, so both ends always keep the same connection.
  *
- * Connections are freed only within the calls that report an event of theirs and in peers_tick. What a host may
- * call from its callbacks (send, learn, forget, update, unsent) only marks them, and the next tick acts. */
+ * Connections are freed only within the calls that report an event of theirs and in peers_tick. What a host
+ * may call from its callbacks (send, learn, forget, update, unsent) only marks them, and the next tick acts.
+ */
 #ifndef REPLICATION_PEERS_CORE_H
 #define REPLICATION_PEERS_CORE_H
 
 #include "replication/hello.h"
 
-#define TARGETS_MAX    256   /* addresses known; beyond, one that never answered makes room, or the new one waits */
-#define GREETING_MAX   64    /* connections on their way up, so that strangers cannot take every place */
-#define REPORTS_MAX    64    /* refusals remembered, so as not to report them again within REPORT_MS */
-#define PING_MS        1000  /* of silence, then a PING */
-#define SILENCE_MS     4000  /* of silence, then the connection is closed */
-#define LATE_MS        1000  /* a tick later than this: this process stood still, the silence was ours */
-#define PROBE_MS       1000
-#define LINGER_MS      1000
-#define INFO_MS        5000  /* node_info is repeated this often, as an announcement is */
-#define REDIAL_MIN_MS  50
-#define REDIAL_MAX_MS  2000
-#define REFUSED_MS     30000 /* until the next dial after a refusal */
-#define REPORT_MS      60000
-#define UNGREETED_MAX  64    /* bytes of a payload before the connection stands */
-#define INPUT_KEEP     (1u << 20)
+#define TARGETS_MAX                                                                                          \
+    256 /* addresses known; beyond, one that never answered makes room, or the new one waits */
+#define GREETING_MAX                                                                                         \
+    64 /* accepted, and as many dialled, that do not stand: strangers cannot take every place */
+#define REPORTS_MAX   64   /* refusals remembered, so as not to report them again within REPORT_MS */
+#define PING_MS       1000 /* of silence, then a PING */
+#define SILENCE_MS    4000 /* of silence, then the connection is closed */
+#define LATE_MS       1000 /* a tick later than this: this process stood still, the silence was ours */
+#define PROBE_MS      1000
+#define LINGER_MS     1000
+#define INFO_MS       5000 /* node_info is repeated this often, as an announcement is */
+#define REDIAL_MIN_MS 50
+#define REDIAL_MAX_MS 2000
+#define REFUSED_MS    30000 /* until the next dial after a refusal */
+#define REPORT_MS     60000
+#define UNGREETED_MAX 64 /* bytes of a payload before the connection stands */
+#define INPUT_KEEP    (1u << 20)
 
 /* The connection's own frames; types from 16 on are in peers.h. */
 enum {
@@ -60,30 +64,29 @@ struct connection {
     bool dialled;
     bool welcome_heard;
     bool ping_out;
-    bool refused;                /* by either side: not redialled at once */
-    bool overfull;               /* to be closed by the next tick */
-    bool conflicting;            /* founded differently: to be refused by the next tick */
-    struct address at;           /* dialled, or where it came from */
-    struct target *target;       /* what it was dialled for; NULL for accepted and bulk ones */
-    uint32_t rival;              /* HELD: the connection asked for a sign of life */
-    uint32_t bulk;               /* a main one's bulk connection, standing or being dialled; 0 none */
-    uint64_t bulk_next_ms;       /* not dialled again before */
-    uint64_t since_ms;           /* in this state */
+    bool overfull;         /* to be closed by the next tick */
+    bool conflicting;      /* founded differently: to be refused by the next tick */
+    struct address at;     /* dialled, or where it came from */
+    struct target *target; /* what it was dialled for; NULL for accepted and bulk ones */
+    uint32_t rival;        /* HELD: the connection asked for a sign of life */
+    uint32_t bulk;         /* a main one's bulk connection, standing or being dialled; 0 none */
+    uint64_t bulk_next_ms; /* not dialled again before */
+    uint64_t since_ms;     /* in this state */
     uint64_t heard_ms, info_ms;
     uint64_t uptime_ms, generation; /* as told by our hello */
     uint64_t their_uptime_ms;
-    struct peer peer;            /* from its hello on */
-    struct buffer input;         /* an incomplete frame */
+    struct peer peer;    /* from its hello on */
+    struct buffer input; /* an incomplete frame */
     size_t unsent;
 };
 
 struct target {
     bool used, always, settled;
-    bool known;            /* node is who answered here last */
-    bool founding;         /* refused for its founding: worth a try when ours changes */
-    bool lost;             /* lost_peer went down and its kernel has not refused a redial yet */
+    bool known;    /* node is who answered here last */
+    bool founding; /* refused for its founding: worth a try when ours changes */
+    bool lost;     /* lost_peer went down and its kernel has not refused a redial yet */
     struct address at;
-    uint32_t connection;   /* 0 none */
+    uint32_t connection; /* 0 none */
     uint32_t failures;
     uint64_t next_ms;
     uint8_t node[NODE_ID_SIZE];
@@ -121,10 +124,12 @@ struct peers {
 void peers_wake_at(struct peers *p, uint64_t at_ms);
 struct connection *connection_find(const struct peers *p, uint32_t number);
 /* NULL where there is no room. */
-struct connection *connection_new(struct peers *p, uint64_t now_ms, uint32_t number, const struct address *at);
-bool connection_room(const struct peers *p);
+struct connection *connection_new(struct peers *p, uint64_t now_ms, uint32_t number, const struct address *at,
+                                  bool dialled);
 void connection_enter(struct peers *p, uint64_t now_ms, struct connection *c, enum connection_state state);
 void connection_frame(struct peers *p, struct connection *c, uint8_t type, struct bytes payload);
+/* FRAME_INFO, on a main connection that stands. */
+void connection_tell_info(struct peers *p, struct connection *c);
 /* Takes it out of the table and frees it; the host knows that it is closed. */
 void connection_drop(struct peers *p, uint64_t now_ms, struct connection *c, enum peers_close why);
 /* The same, closing it first. */
