@@ -81,7 +81,7 @@ END {
     server_stop($_, 'KILL') for @left;
     $? = $status;
 }
-$SIG{INT} = $SIG{TERM} = sub { exit 130 };
+$SIG{$_} = sub { exit 130 } for qw(INT TERM HUP PIPE);
 
 # User and system seconds of the server's processes, all their threads included, and of its children (nginx has a worker).
 sub cpu_seconds {
