@@ -78,7 +78,8 @@ sub server_stop {
 
 END {
     my ($status, @left) = ($?, values %running);
-    server_stop($_, 'KILL') for @left;
+    $SIG{$_} = 'IGNORE' for qw(INT TERM HUP PIPE);
+    server_stop($_) for @left;
     $? = $status;
 }
 $SIG{$_} = sub { exit 130 } for qw(INT TERM HUP PIPE);
