@@ -97,23 +97,17 @@ static enum log_result find_segments(struct replay *r) {
     return result;
 }
 
-/* Files of the right size are kept, others removed. */
-static void adopt_spares(struct replay *r) {
+/* A spare may be a segment whose new name a crash took back, with records that would be valid if the same
+ * number came to the same file again: none outlives the process that made it. */
+static void remove_spares(struct replay *r) {
     struct log *log = r->log;
     for (size_t i = 0; i < r->spare_count; i++) {
-        struct spare spare = {.number = r->spares[i]};
         char name[FILE_NAME_MAX];
-        uint64_t size = 0;
-        if (spare.number >= log->spare_number)
-            log->spare_number = spare.number + 1;
-        log_spare_name(name, spare.number);
-        if (file_open(log->options.fs, name, false, &spare.file) != FILE_OK)
-            continue;
-        bool whole = file_size(spare.file, &size) == FILE_OK && size == log->options.segment_size;
-        if (whole && log->spare_count < SPARES_MAX)
-            log->spares[log->spare_count++] = spare;
-        else
-            log_spare_remove(log, spare);
+        if (r->spares[i] >= log->spare_number)
+            log->spare_number = r->spares[i] + 1;
+        log_spare_name(name, r->spares[i]);
+        file_system_remove(log->options.fs, name);
+        log->names_version++;
     }
 }
 
@@ -371,13 +365,31 @@ static enum log_result judge_damage(struct replay *r) {
     return LOG_CORRUPT;
 }
 
-/* What was read may be only in the kernel's memory yet. */
+/* What was read past the attested point may be only in the kernel's memory: the process that wrote it was
+ * killed, or ended because a sync failed. After a failed sync the kernel may hold such pages as clean, and a
+ * sync alone would pass them over; so they are written again first. */
+static enum file_result write_again(const struct replay *r, const struct segment *segment) {
+    uint32_t from = segment->number == r->attested.segment ? r->attested.offset : 0;
+    uint32_t to = segment->end + SEGMENT_END_SIZE > segment->capacity ? segment->capacity
+                                                                      : segment->end + SEGMENT_END_SIZE;
+    uint8_t *read = segment->image != NULL ? NULL : malloc(segment->capacity);
+    if (segment->image == NULL && read == NULL)
+        err(1, "out of memory for a segment");
+    enum file_result result = read == NULL ? FILE_OK : read_image(segment->file, read, segment->capacity);
+    if (result == FILE_OK && from < to) {
+        const uint8_t *image = read == NULL ? segment->image : read;
+        result = file_write(segment->file, from, (struct bytes){image + from, to - from});
+    }
+    free(read);
+    return result == FILE_OK ? file_sync(segment->file) : result;
+}
+
 static enum log_result make_durable(struct replay *r) {
     struct log *log = r->log;
     enum file_result result = FILE_OK;
     for (size_t i = 0; i < log->count && result == FILE_OK; i++)
         if (log->segments[i]->number >= r->attested.segment)
-            result = file_sync(log->segments[i]->file);
+            result = write_again(r, log->segments[i]);
     if (result == FILE_OK)
         result = file_system_sync(log->options.fs);
     if (result != FILE_OK)
@@ -451,7 +463,7 @@ enum log_result log_open(const struct log_options *options, struct version base,
     if (result == LOG_OK)
         result = repair(&r);
     if (result == LOG_OK) {
-        adopt_spares(&r);
+        remove_spares(&r);
         result = meet(&r, base);
     }
     replay_release(&r);
