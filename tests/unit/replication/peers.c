@@ -338,9 +338,10 @@ TEST(a_full_output_takes_no_more_and_the_connection_lives_on) {
     world_free(w);
 }
 
-/* A stranger that says hello as node 5. */
-static struct link_end *greeted(struct world *w, struct link_end *end) {
+/* A stranger that says hello and WELCOME as a node whose id begins with `name`. */
+static struct link_end *greeted_as(struct world *w, struct link_end *end, uint8_t name) {
     struct hello hello = {.info = world_info_of(5)};
+    hello.info.id[0] = name;
     struct buffer out = {0};
     hello_write(&out, &hello);
     uint8_t head[FRAME_HEAD_SIZE], tail[FRAME_TAIL_SIZE];
@@ -350,6 +351,45 @@ static struct link_end *greeted(struct world *w, struct link_end *end) {
     peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
     buffer_release(&out);
     return end;
+}
+
+static struct link_end *greeted(struct world *w, struct link_end *end) {
+    return greeted_as(w, end, 'f');
+}
+
+TEST(one_node_more_than_there_is_room_for_is_refused) {
+    static const char names[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
+    struct world *w = world_new(1, 5);
+    for (int i = 0; i < PEERS_MAX; i++)
+        greeted_as(w, world_stranger(w, 0), (uint8_t)names[i]);
+    EQUAL(peers_count(w->node[0].peers), PEERS_MAX);
+    EQUAL(w->node[0].seen.refused_ours, 0);
+    struct node_info last = world_info_of(1);
+    world_start(w, 1, &last);
+    world_learn(w, 1, 0, true);
+    world_run(w, 500);
+    EQUAL(w->node[0].seen.ours, REFUSED_FULL);
+    EQUAL(w->node[1].seen.theirs, REFUSED_FULL);
+    EQUAL(w->node[1].seen.up, 0);
+    EQUAL(peers_count(w->node[0].peers), PEERS_MAX);
+    world_free(w);
+}
+
+TEST(of_too_many_addresses_one_that_never_answers_makes_room) {
+    struct world *w = world_new(2, 5);
+    struct address at;
+    for (int i = 0; i < 600; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "10.1.%d.%d:8000", i / 200, i % 200 + 1);
+        address_parse(text, &at);
+        peers_learn(w->node[0].peers, w->now_ms, &at, false);
+        if (i % 50 == 49)
+            world_run(w, 100);
+    }
+    world_learn(w, 0, 1, true);
+    world_run(w, 1000);
+    EQUAL(w->node[0].seen.up, 1);
+    world_free(w);
 }
 
 TEST(a_frame_damaged_in_any_bit_closes_the_connection_and_reaches_nobody) {
@@ -552,6 +592,8 @@ TESTS(TAP(two_nodes_connect_and_frames_arrive_whole_however_the_stream_is_split)
       TAP(the_bulk_lane_has_its_own_connection_that_goes_with_the_main_one),
       TAP(a_full_output_takes_no_more_and_the_connection_lives_on),
       TAP(a_frame_damaged_in_any_bit_closes_the_connection_and_reaches_nobody),
+      TAP(one_node_more_than_there_is_room_for_is_refused),
+      TAP(of_too_many_addresses_one_that_never_answers_makes_room),
       TAP(a_size_beyond_the_limit_closes_at_once), TAP(payloads_before_the_welcome_close_the_connection),
       TAP(another_protocol_version_is_refused_with_that_reason),
       TAP(strangers_who_say_nothing_are_closed_after_the_deadline_and_cannot_take_every_place),
