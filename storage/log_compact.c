@@ -53,6 +53,8 @@ void log_drop_one(struct log *log) {
     segment_free(segment);
 }
 
+/* Only segments that are synced go: a batch attests all that stands before its durable position, and until
+ * their files are gone a restart reads them. */
 enum log_result log_compact(struct log *log, struct version at, uint64_t keep_size) {
     if (log->failed)
         return LOG_IO_ERROR;
@@ -61,7 +63,7 @@ enum log_result log_compact(struct log *log, struct version at, uint64_t keep_si
     while (count + 1 < log->count) {
         const struct segment *segment = log->segments[count];
         left -= segment->end;
-        if (segment_next(segment) > at.index + 1 || left < keep_size || segment->written < segment->end)
+        if (segment_next(segment) > at.index + 1 || left < keep_size || segment->synced < segment->end)
             break;
         count++;
     }
