@@ -150,7 +150,7 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
 }
 
 bool routes_may_start(const struct api_client *client) {
-    uint32_t under_way = client->next - client->first;
+    uint32_t under_way = client_under_way(client);
     if (under_way == 0)
         return true;
     switch (route_of(client)->kind) {

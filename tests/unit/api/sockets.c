@@ -249,15 +249,15 @@ TEST(a_connection_too_many_is_told_so_and_closed) {
 static void on_timer(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
-    *(bool *)arg = true;
+    *(volatile bool *)arg = true;
 }
 
 /* Turns of the loop in so much time. */
 static int turns_in(struct world *w, int ms) {
     struct timeval time = {.tv_usec = ms * 1000};
-    bool over = false;
+    volatile bool over = false;
     int turns = 0;
-    struct event *timer = event_new(w->base, -1, 0, on_timer, &over);
+    struct event *timer = event_new(w->base, -1, 0, on_timer, (void *)&over);
     event_add(timer, &time);
     for (; !over; turns++)
         event_base_loop(w->base, EVLOOP_ONCE);
