@@ -30,12 +30,6 @@
     (32 * 1024) /* bytes of requests that wait for earlier ones, before no more is read                      \
                  */
 
-/* A ticket names a place: slot, the slot's generation, sequence number. */
-#define SLOT_BITS       20
-#define GENERATION_BITS 20
-#define SEQUENCE_BITS   24
-#define MASK(bits)      ((1u << (bits)) - 1)
-
 /* ---- the table ---- */
 
 struct api *api_new(const struct api_options *options) {
@@ -117,47 +111,6 @@ size_t api_clients(const struct api *api) {
     return api->clients;
 }
 
-/* ---- places ---- */
-
-static uint32_t under_way(const struct api_client *client) {
-    return client->next - client->first;
-}
-
-static struct place *place_of(const struct api_client *client, uint32_t sequence) {
-    return &client->places[sequence & (client->places_capacity - 1)];
-}
-
-static void free_places(struct api_client *client) {
-    for (uint32_t i = 0; i < client->places_capacity; i++) {
-        buffer_release(&client->places[i].key);
-        buffer_release(&client->places[i].answer);
-    }
-    free(client->places);
-    client->places = NULL;
-    client->places_capacity = 0;
-}
-
-static void grow_places(struct api_client *client) {
-    uint32_t capacity = client->places_capacity == 0 ? 4 : client->places_capacity * 2;
-    struct place *places = calloc(capacity, sizeof *places);
-    if (places == NULL)
-        err(1, "out of memory for a client's requests");
-    for (uint32_t s = client->first; s != client->next; s++)
-        places[s & (capacity - 1)] = *place_of(client, s);
-    free(client->places);
-    client->places = places;
-    client->places_capacity = capacity;
-}
-
-static struct place *take_place(struct api_client *client) {
-    if (under_way(client) == client->places_capacity)
-        grow_places(client);
-    struct place *place = place_of(client, client->next++);
-    place->ready = false;
-    place->manner = client_manner(client);
-    return place;
-}
-
 static void make_ready(struct api_client *client) {
     if (client->is_ready)
         return;
@@ -187,80 +140,13 @@ void api_close(struct api_client *client, uint64_t now_ms) {
     api->free_first = client->slot;
     api->clients--;
     listing_free(client->listing);
-    free_places(client);
+    client_free_places(client);
     buffer_release(&client->input);
     buffer_release(&client->output);
     free(client);
 }
 
-/* ---- answers ---- */
-
-struct manner client_manner(const struct api_client *client) {
-    const struct http_head *head = &client->head;
-    return (struct manner){.head_only = head->method == HTTP_HEAD,
-                           .close = !head->keep_alive || client->api->draining,
-                           .old = head->minor == 0};
-}
-
-struct speaker client_speaker(const struct api_client *client) {
-    const struct node_info *self = coordinator_self(client->api->options.coordinator);
-    return (struct speaker){self->id, self->group};
-}
-
-uint64_t client_ticket(const struct api_client *client) {
-    return (uint64_t)client->slot << (GENERATION_BITS + SEQUENCE_BITS) |
-           (uint64_t)client->generation << SEQUENCE_BITS | (client->next & MASK(SEQUENCE_BITS));
-}
-
-struct buffer *client_answer_begin(struct api_client *client) {
-    if (under_way(client) == 0)
-        return &client->output;
-    struct place *place = take_place(client);
-    place->ready = true;
-    return &place->answer;
-}
-
-void client_answer_end(struct api_client *client, struct buffer *answer) {
-    if (answer != &client->output)
-        client->waiting += buffer_size(answer);
-}
-
-void client_wait(struct api_client *client, enum operation operation, struct bytes key) {
-    struct place *place = take_place(client);
-    place->operation = operation;
-    buffer_clear(&place->key);
-    buffer_append(&place->key, key);
-}
-
-void client_print(struct api_client *client, struct buffer *out, struct manner manner,
-                  enum operation operation, const struct reply *reply, struct bytes key) {
-    struct speaker speaker = client_speaker(client);
-    if (reply->error != ERROR_NONE)
-        answer_error(out, manner, &speaker, reply, NULL);
-    else if (operation == OPERATION_GET)
-        answer_get(out, manner, &speaker, reply, key);
-    else
-        answer_done(out, manner, &speaker, reply, key);
-}
-
-void client_refuse(struct api_client *client, const struct refusal *why, const char *allow) {
-    struct speaker speaker = client_speaker(client);
-    struct reply reply = {.error = why->error, .message = bytes_of(why->message)};
-    struct buffer *out = client_answer_begin(client);
-    answer_error(out, client_manner(client), &speaker, &reply, allow);
-    client_answer_end(client, out);
-}
-
-/* Answers of places that are ready go out until one is not. */
-static void release_ready(struct api_client *client) {
-    while (under_way(client) > 0 && place_of(client, client->first)->ready) {
-        struct place *place = place_of(client, client->first++);
-        client->waiting -= buffer_size(&place->answer);
-        buffer_append(&client->output, buffer_bytes(&place->answer));
-        buffer_clear(&place->answer);
-        buffer_trim(&place->answer, 4096);
-    }
-}
+/* ---- answers that come later ---- */
 
 static struct api_client *find_client(struct api *api, uint64_t ticket) {
     uint64_t slot = ticket >> (GENERATION_BITS + SEQUENCE_BITS);
@@ -275,10 +161,10 @@ void api_reply(void *arg, uint64_t ticket, const struct reply *reply) {
     if (client == NULL)
         return; /* closed meanwhile */
     uint32_t ahead = ((uint32_t)ticket - client->first) & MASK(SEQUENCE_BITS);
-    if (ahead >= under_way(client) || place_of(client, client->first + ahead)->ready)
+    if (ahead >= client_under_way(client) || client_place(client, client->first + ahead)->ready)
         return; /* answered before */
-    struct place *place = place_of(client, client->first + ahead);
-    bool last = client->state == CLIENT_CLOSING && ahead + 1 == under_way(client);
+    struct place *place = client_place(client, client->first + ahead);
+    bool last = client->state == CLIENT_CLOSING && ahead + 1 == client_under_way(client);
     place->manner.close = place->manner.close || last;
     if (client->state == CLIENT_LISTING) {
         client->first++;
@@ -287,7 +173,7 @@ void api_reply(void *arg, uint64_t ticket, const struct reply *reply) {
         client->first++;
         client_print(client, &client->output, place->manner, place->operation, reply,
                      buffer_bytes(&place->key));
-        release_ready(client);
+        client_release_ready(client);
     } else {
         client_print(client, &place->answer, place->manner, place->operation, reply,
                      buffer_bytes(&place->key));
@@ -424,7 +310,7 @@ static bool step_body(struct api_client *client, uint64_t now_ms) {
 
 /* The 100 is an answer too: it leaves in order. */
 static bool step_expect(struct api_client *client) {
-    if (under_way(client) > 0)
+    if (client_under_way(client) > 0)
         return false;
     if (buffer_size(&client->input) == client->head_size)
         buffer_append_text(&client->output, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -496,7 +382,7 @@ static bool step(struct api_client *client, uint64_t now_ms) {
 
 static bool held_back(const struct api_client *client) {
     return buffer_size(&client->output) + client->waiting >= OUTPUT_SIZE_MAX ||
-           under_way(client) >= PLACES_MAX;
+           client_under_way(client) >= PLACES_MAX;
 }
 
 void api_process(struct api_client *client, uint64_t now_ms) {
@@ -519,7 +405,7 @@ bool api_wants_input(const struct api_client *client) {
 }
 
 bool api_wants_close(const struct api_client *client) {
-    return client->state == CLIENT_CLOSING && under_way(client) == 0;
+    return client->state == CLIENT_CLOSING && client_under_way(client) == 0;
 }
 
 void api_input_ended(struct api_client *client) {
@@ -535,7 +421,7 @@ static void drop_answers(struct api_client *client) {
     client->listing = NULL;
     client->first = client->next;
     client->waiting = 0;
-    free_places(client);
+    client_free_places(client);
     buffer_clear(&client->output);
     close_after_answers(client);
 }
@@ -557,7 +443,7 @@ static void expire(struct api_client *client) {
     case CLIENT_HEAD:
         if (client->started)
             refuse_and_close(client, ERROR_TIMEOUT, "The headers did not arrive within 10 s.");
-        else if (under_way(client) == 0 && buffer_size(&client->output) == 0)
+        else if (client_under_way(client) == 0 && buffer_size(&client->output) == 0)
             close_after_answers(client);
         return;
     case CLIENT_EXPECT:
@@ -573,7 +459,7 @@ static void expire(struct api_client *client) {
 }
 
 static bool is_idle(const struct api_client *client) {
-    return client->state == CLIENT_HEAD && !client->started && under_way(client) == 0 &&
+    return client->state == CLIENT_HEAD && !client->started && client_under_way(client) == 0 &&
            buffer_size(&client->input) == 0 && buffer_size(&client->output) == 0;
 }
 
@@ -582,7 +468,7 @@ static void trim(struct api_client *client, uint64_t now_ms) {
         return;
     buffer_release(&client->input);
     buffer_release(&client->output);
-    free_places(client);
+    client_free_places(client);
 }
 
 uint64_t api_tick(struct api *api, uint64_t now_ms) {
@@ -614,7 +500,7 @@ bool api_drain(struct api *api) {
             continue;
         if (client->state != CLIENT_CLOSING && client->state != CLIENT_LISTING)
             close_after_answers(client);
-        done = done && under_way(client) == 0 && client->state == CLIENT_CLOSING;
+        done = done && client_under_way(client) == 0 && client->state == CLIENT_CLOSING;
     }
     return done;
 }

@@ -1,12 +1,13 @@
 /* The HTTP server's core: connections as bytes in and bytes out, under an event-driven shell (api_io.c).
  *
- * For each client: the shell reads into api_input and calls api_process; answers gather in api_output, in the order
- * of their requests (pipelining), also where a later one is ready first; the shell writes them and consumes what
- * the kernel took. A request's bytes are parsed in place. A client with an answer that came later is found through
- * api_next_ready. Deadlines are absolute: a request's headers, its body, an idle connection, an unread answer.
+ * For each client: the shell reads into api_input and calls api_process; answers gather in api_output, in the
+ * order of their requests (pipelining), also where a later one is ready first; the shell writes them and
+ * consumes what the kernel took. A request's bytes are parsed in place. A client with an answer that came
+ * later is found through api_next_ready. Deadlines are absolute: a request's headers, its body, an idle
+ * connection, an unread answer.
  *
- * Bounds: clients; header bytes and fields; body bytes; requests in flight and output bytes of a client (past them
- * it is not read from until it has caught up); /keys is streamed a slice at a time as output drains. */
+ * Bounds: clients; header bytes and fields; body bytes; requests in flight and output bytes of a client (past
+ * them it is not read from until it has caught up); /keys is streamed a slice at a time as output drains. */
 #ifndef API_API_H
 #define API_API_H
 
@@ -47,12 +48,12 @@ void api_close(struct api_client *client, uint64_t now_ms);
 void api_reply(void *api, uint64_t ticket, const struct reply *reply);
 /* The next client that has something to write or is to be closed; NULL when there is none. Each once. */
 struct api_client *api_next_ready(struct api *api);
-/* Past deadlines: such clients become ready, with a 408 and api_wants_close. Returns when it wants to be called
- * next, absolute. */
+/* Past deadlines: such clients become ready, with a 408 and api_wants_close. Returns when it wants to be
+ * called next, absolute. */
 uint64_t api_tick(struct api *api, uint64_t now_ms);
 size_t api_clients(const struct api *api);
-/* Clean shutdown: no new requests are taken, answers under way go out, then clients are closed. True once none has
- * a request under way. */
+/* Clean shutdown: no new requests are taken, answers under way go out, then clients are closed. True once
+ * none has a request under way. */
 bool api_drain(struct api *api);
 
 #endif

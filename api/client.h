@@ -31,6 +31,12 @@ enum client_state {
     CLIENT_CLOSING, /* nothing more is read */
 };
 
+/* A ticket names a place: slot, the slot's generation, sequence number. */
+#define SLOT_BITS       20
+#define GENERATION_BITS 20
+#define SEQUENCE_BITS   24
+#define MASK(bits)      ((1u << (bits)) - 1)
+
 struct place {
     bool ready;
     struct manner manner;
@@ -83,6 +89,15 @@ struct api {
     size_t host_size;
     TAILQ_HEAD(ready_head, api_client) ready;
 };
+
+static inline uint32_t client_under_way(const struct api_client *client) {
+    return client->next - client->first;
+}
+
+struct place *client_place(const struct api_client *client, uint32_t sequence);
+/* Answers of places that are ready go out until one is not. */
+void client_release_ready(struct api_client *client);
+void client_free_places(struct api_client *client);
 
 /* How the request at the front asks to be answered. */
 struct manner client_manner(const struct api_client *client);

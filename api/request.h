@@ -1,5 +1,5 @@
-/* A client's request and its reply, without HTTP, and their bytes when one node passes a request on to another
- * (FRAME_REQUEST, FRAME_REPLY). */
+/* A client's request and its reply, without HTTP, and their bytes when one node passes a request on to
+ * another (FRAME_REQUEST, FRAME_REPLY). */
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
 
@@ -15,8 +15,8 @@ struct request {
     enum condition condition; /* If-Match, If-None-Match */
     struct version match;
     bool ack_given;
-    enum ack_mode ack;   /* ?ack= */
-    bool linearizable;   /* ?consistency=linearizable */
+    enum ack_mode ack;    /* ?ack= */
+    bool linearizable;    /* ?consistency=linearizable */
     uint64_t deadline_ms; /* absolute, of the own monotonic clock; travels as time left */
 };
 
@@ -26,19 +26,19 @@ struct position {
 };
 
 struct reply {
-    enum error error;          /* ERROR_NONE: done */
-    struct bytes message, fix; /* errors: what happened; fix empty: the table's */
-    struct bytes value;        /* GET */
-    struct version version;    /* ETag; index 0: none. With ERROR_PRECONDITION the one that stands */
-    struct position position;  /* KV-Position */
-    uint8_t acks, voters;      /* KV-Acks; voters 0: none */
+    enum error error;           /* ERROR_NONE: done */
+    struct bytes message, fix;  /* errors: what happened; fix empty: the table's */
+    struct bytes value;         /* GET */
+    struct version version;     /* ETag; index 0: none. With ERROR_PRECONDITION the one that stands */
+    struct position position;   /* KV-Position */
+    uint8_t acks, voters;       /* KV-Acks; voters 0: none */
     uint8_t node[NODE_ID_SIZE]; /* KV-Node: who decided */
     uint32_t group;
-    bool follower;             /* a read answered by a follower: KV-Staleness-Ms */
+    bool follower; /* a read answered by a follower: KV-Staleness-Ms */
     bool staleness_known;
     uint64_t staleness_ms;
-    bool degraded;             /* KV-Degraded: no-majority */
-    uint32_t retry_after_s;    /* 0: none */
+    bool degraded;          /* KV-Degraded: no-majority */
+    uint32_t retry_after_s; /* 0: none */
 };
 
 /* What travels in front of both. */

@@ -6,8 +6,8 @@
 #include "api/listing.h"
 
 #include <assert.h>
+#include <cjson/cJSON.h>
 #include <err.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -150,7 +150,7 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
 }
 
 bool routes_may_start(const struct api_client *client) {
-    uint32_t under_way = client->next - client->first;
+    uint32_t under_way = client_under_way(client);
     if (under_way == 0)
         return true;
     switch (route_of(client)->kind) {
@@ -289,19 +289,6 @@ static bool run_keys(struct call *call) {
 
 /* ---- cluster, health ---- */
 
-static void append_format(struct buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void append_format(struct buffer *out, const char *format, ...) {
-    char text[256];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    assert(size >= 0);
-    assert((size_t)size < sizeof text);
-    buffer_append_text(out, text);
-}
-
 static void answer_own(struct call *call, struct buffer *body) {
     struct reply reply = {0};
     struct api_client *client = call->client;
@@ -312,50 +299,67 @@ static void answer_own(struct call *call, struct buffer *body) {
     buffer_release(body);
 }
 
-/* Nodes of this cluster, or those of others; returns how many. */
-static size_t append_nodes(struct buffer *body, const struct coordinator_node *nodes, size_t count,
-                           const char *cluster, bool foreign) {
-    char text[ADDRESS_TEXT_MAX];
-    size_t listed = 0;
+/* Of cJSON, which tells a lack of memory by NULL. */
+static cJSON *made(cJSON *item) {
+    if (item == NULL)
+        err(1, "out of memory for an answer");
+    return item;
+}
+
+static cJSON *node_json(const struct node_info *info) {
+    char id[NODE_ID_SIZE + 1] = {0}, address[ADDRESS_TEXT_MAX];
+    cJSON *node = made(cJSON_CreateObject());
+    memcpy(id, info->id, NODE_ID_SIZE);
+    made(cJSON_AddStringToObject(node, "node_id", id));
+    made(cJSON_AddStringToObject(node, "address", address_text(&info->peer, address)));
+    made(cJSON_AddNumberToObject(node, "group_id", info->group));
+    return node;
+}
+
+/* Nodes of this cluster, and apart from them those of others, where there are any. */
+static void add_nodes(cJSON *answer, const struct coordinator_node *nodes, size_t count,
+                      const char *cluster) {
+    cJSON *own = made(cJSON_AddArrayToObject(answer, "nodes"));
+    cJSON *foreign = made(cJSON_CreateArray());
     for (size_t i = 0; i < count; i++) {
-        const struct node_info *info = &nodes[i].info;
-        if ((strcmp(info->cluster, cluster) != 0) != foreign)
-            continue;
-        append_format(body, "%s{\"node_id\":\"%.16s\",\"address\":\"%s\",\"group_id\":%u,",
-                      listed++ > 0 ? "," : "", (const char *)info->id, address_text(&info->peer, text),
-                      info->group);
-        if (foreign) {
-            buffer_append_text(body, "\"cluster\":");
-            json_append(body, bytes_of(info->cluster));
-            buffer_append_text(body, "}");
+        cJSON *node = node_json(&nodes[i].info);
+        if (strcmp(nodes[i].info.cluster, cluster) == 0) {
+            made(cJSON_AddBoolToObject(node, "is_leader", nodes[i].is_leader));
+            cJSON_AddItemToArray(own, node);
         } else {
-            append_format(body, "\"is_leader\":%s}", nodes[i].is_leader ? "true" : "false");
+            made(cJSON_AddStringToObject(node, "cluster", nodes[i].info.cluster));
+            cJSON_AddItemToArray(foreign, node);
         }
     }
-    return listed;
+    made(cJSON_AddNumberToObject(answer, "node_count", cJSON_GetArraySize(own)));
+    if (cJSON_GetArraySize(foreign) > 0)
+        cJSON_AddItemToObject(answer, "foreign", foreign);
+    else
+        cJSON_Delete(foreign);
 }
 
 static bool run_cluster(struct call *call) {
     struct coordinator *c = call->client->api->options.coordinator;
     const struct node_info *self = coordinator_self(c);
     const size_t max = MEMBERSHIP_NODES_MAX + 1;
+    char id[NODE_ID_SIZE + 1] = {0};
     struct coordinator_node *nodes = calloc(max, sizeof *nodes);
-    struct buffer body = {0}, foreign = {0};
+    cJSON *answer = made(cJSON_CreateObject());
+    struct buffer body = {0};
     if (nodes == NULL)
         err(1, "out of memory for the list of nodes");
-    size_t count = coordinator_nodes(c, nodes, max);
-    append_format(&body, "{\"self_node_id\":\"%.16s\",\"self_group\":%u,\"is_leader\":%s,\"nodes\":[",
-                  (const char *)self->id, self->group, coordinator_is_leader(c) ? "true" : "false");
-    size_t listed = append_nodes(&body, nodes, count, self->cluster, false);
-    append_format(&body, "],\"node_count\":%zu", listed);
-    if (append_nodes(&foreign, nodes, count, self->cluster, true) > 0) {
-        buffer_append_text(&body, ",\"foreign\":[");
-        buffer_append(&body, buffer_bytes(&foreign));
-        buffer_append_text(&body, "]");
-    }
-    buffer_append_text(&body, "}");
+    memcpy(id, self->id, NODE_ID_SIZE);
+    made(cJSON_AddStringToObject(answer, "self_node_id", id));
+    made(cJSON_AddNumberToObject(answer, "self_group", self->group));
+    made(cJSON_AddBoolToObject(answer, "is_leader", coordinator_is_leader(c)));
+    add_nodes(answer, nodes, coordinator_nodes(c, nodes, max), self->cluster);
+    char *text = cJSON_PrintUnformatted(answer);
+    if (text == NULL)
+        err(1, "out of memory for an answer");
+    buffer_append_text(&body, text);
+    cJSON_free(text);
+    cJSON_Delete(answer);
     free(nodes);
-    buffer_release(&foreign);
     answer_own(call, &body);
     return true;
 }
@@ -363,8 +367,10 @@ static bool run_cluster(struct call *call) {
 static bool run_health(struct call *call) {
     struct coordinator_health h = coordinator_health(call->client->api->options.coordinator, call->now_ms);
     struct buffer body = {0};
-    append_format(&body, "{\"status\":\"%s\",\"role\":\"%s\",\"group\":%u,\"keys\":%llu", h.status, h.role,
-                  h.group, (unsigned long long)h.keys);
+    char text[200];
+    snprintf(text, sizeof text, "{\"status\":\"%s\",\"role\":\"%s\",\"group\":%u,\"keys\":%llu", h.status,
+             h.role, h.group, (unsigned long long)h.keys);
+    buffer_append_text(&body, text);
     if (h.reason != NULL) {
         buffer_append_text(&body, ",\"reason\":");
         json_append(&body, bytes_of(h.reason));
