@@ -10,7 +10,7 @@ FOLDERS := storage cluster discovery sharding replication api
 
 CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c) cmd/options.c
 UNIT_SRC  := $(wildcard tests/unit/*/*.c)
-SIM_SRC   := $(wildcard tests/sim/disk*.c)
+SIM_SRC   := $(filter-out tests/sim/kvsim.c,$(wildcard tests/sim/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
@@ -35,6 +35,11 @@ $(BUILD)/%.t: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
 $(BENCH): $(BUILD)/%: $(BUILD)/%.o $(LIB)
 	$(CC) $(CFLAGS) -o $@ $< $(LIB) $(LIBS) -lm
 
+$(BUILD)/tests/sim/kvsim: $(BUILD)/tests/sim/kvsim.o $(SIM_OBJ) $(LIB)
+	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+
+sim: $(BUILD)/tests/sim/kvsim
+
 unit: $(UNIT)
 	prove $(UNIT)
 
@@ -43,5 +48,5 @@ bench-programs: $(BENCH)
 clean:
 	rm -rf build kvnode kvctl
 
-.PHONY: all unit bench-programs clean
+.PHONY: all unit sim bench-programs clean
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
