@@ -378,8 +378,12 @@ static bool settled(const struct chaos *c) {
 static void run_until(struct chaos *c, uint64_t limit_us, bool (*reached)(const struct chaos *c),
                       const char *what) {
     uint64_t end = c->sim->now_us + limit_us;
-    while (c->sim->now_us < end && !reached(c) && c->sim->violation[0] == '\0')
+    while (c->sim->now_us < end && !reached(c) && c->sim->violation[0] == '\0') {
         sim_run(c->sim, 50 * MS);
+        for (unsigned i = 0; i < c->sim->options.machines; i++) /* a clean stop may have been under way */
+            if (c->sim->machines[i]->node == NULL)
+                bring_up(c->sim->machines[i]);
+    }
     if (!reached(c))
         sim_violated(c->sim, "%s within %llu s of the healing", what,
                      (unsigned long long)(limit_us / SECOND));

@@ -254,6 +254,8 @@ static void check_store(struct machine *m) {
 }
 
 void check_turn(struct machine *m) {
+    if (node_state(m->node) == NODE_FAILED) /* its disk may not even be read */
+        return;
     check_leader(m);
     check_commit(m);
     check_store(m);

@@ -244,13 +244,22 @@ bool machine_start(struct machine *m) {
     return true;
 }
 
+/* What a failed sync dropped stays visible until the power goes: a disk that may have failed loses it at once, since
+ * nobody can tell a restarted process about it. */
+static void disk_after_process(struct machine *m) {
+    if (m->may_fail)
+        sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);
+    else
+        sim_disk_restart(m->disk);
+    m->may_fail = false;
+}
+
 void machine_kill(struct machine *m) {
     if (m->node == NULL)
         return;
     sim_note(m->sim, "%u is killed", m->index + 1);
     end_process(m, true);
-    sim_disk_restart(m->disk);
-    m->may_fail = false;
+    disk_after_process(m);
 }
 
 void machine_power_cut(struct machine *m) {
@@ -302,8 +311,7 @@ static void failed(struct machine *m) {
     if (!m->may_fail)
         sim_violated(m->sim, "node %u failed without a fault of its disk: %s", m->index + 1, m->last_failure);
     end_process(m, true);
-    sim_disk_restart(m->disk);
-    m->may_fail = false;
+    disk_after_process(m);
 }
 
 static void stopped(struct machine *m) {
@@ -312,7 +320,7 @@ static void stopped(struct machine *m) {
         sim_violated(m->sim, "node %u could not shut down", m->index + 1);
     check_turn(m);
     end_process(m, true);
-    sim_disk_restart(m->disk);
+    disk_after_process(m);
     sim_note(m->sim, "%u has stopped", m->index + 1);
 }
 
