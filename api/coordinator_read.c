@@ -90,6 +90,13 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
     }
 }
 
+/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
+ * what is committed is applied only at the end of a turn. */
+static bool may_read(const struct coordinator *c) {
+    const struct raft *raft = coordinator_raft(c);
+    return raft_term_committed(raft) && replica_applied(c->options.replica) >= raft_commit(raft);
+}
+
 static void poll_confirming(struct coordinator *c, uint64_t now_ms) {
     struct raft *raft = coordinator_raft(c);
     struct pending *p, *next;
@@ -99,7 +106,7 @@ static void poll_confirming(struct coordinator *c, uint64_t now_ms) {
                 pending_error(c, p, ERROR_NOT_LEADER, "leadership was lost");
             else
                 pending_move(c, p, PENDING_WAITING);
-        } else if (raft_term_committed(raft) && raft_read_confirmed(raft) >= p->read) {
+        } else if (may_read(c) && raft_read_confirmed(raft) >= p->read) {
             confirmed(c, now_ms, p);
         }
     }
