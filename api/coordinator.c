@@ -16,6 +16,7 @@ struct coordinator *coordinator_new(const struct coordinator_options *options,
         err(1, "out of memory");
     c->options = *options;
     c->host = *host;
+    c->number = options->self->session;
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_INIT(&c->states[i]);
     TAILQ_INIT(&c->free);
