@@ -11,7 +11,7 @@
 #define UNCOMMITTED_MAX (256ull * 1024 * 1024)
 #define WINDOW_SIZE     (4u * 1024 * 1024)
 #define TERM_MAX        (UINT64_MAX / 2) /* no election reaches it; beyond, a message is damage */
-#define IDLE_MS         1000 /* between ticks of a node that has nothing to wait for */
+#define IDLE_MS         1000             /* between ticks of a node that has nothing to wait for */
 
 static void defaults(struct raft_options *o) {
     if (o->election_min_ms == 0)

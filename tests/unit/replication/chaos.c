@@ -1,6 +1,7 @@
-/* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut, partitions,
- * clocks that jump, transfers, snapshots, learners and voters changed; the world checks the invariants after every turn. Then it all
- * heals and the group must make progress. CHAOS_SEEDS and CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
+/* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut,
+ * partitions, clocks that jump, transfers, snapshots, learners and voters changed; the world checks the
+ * invariants after every turn. Then it all heals and the group must make progress. CHAOS_SEEDS and
+ * CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
 #include "tests/tap.h"
 #include "tests/unit/replication/world.h"
 
@@ -139,7 +140,9 @@ static bool recovers(struct chaos *c) {
         world_step(w);
         struct node *leader = world_leader(w);
         if (ms == 5000)
-            target = leader != NULL && node_put(leader, "last", bytes_of("one")) == RAFT_OK ? log_last(leader->log) : 0;
+            target = leader != NULL && node_put(leader, "last", bytes_of("one")) == RAFT_OK
+                         ? log_last(leader->log)
+                         : 0;
         if (ms < 5000 || leader == NULL || target == 0)
             continue;
         const struct configuration *members = raft_configuration(leader->raft);

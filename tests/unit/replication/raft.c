@@ -679,8 +679,9 @@ TEST(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommi
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = one_new(&c);
     raft_free(o->raft);
-    start(o, &c,
-          (struct raft_options){.sync_always = true, .window_size = 64 * 1024, .uncommitted_max = 1024 * 1024});
+    start(
+        o, &c,
+        (struct raft_options){.sync_always = true, .window_size = 64 * 1024, .uncommitted_max = 1024 * 1024});
     win(o);
     uint64_t term = raft_term(o->raft);
     turn(o);
@@ -951,6 +952,11 @@ TEST(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses) {
     receive_records(o, 2, 3, (struct version){2, 50}, 3, 1, 51);
     turn(o);
     EQUAL(raft_commit(o->raft), 51);
+    forget(o);
+    receive(o, 2, heartbeat(3, (struct version){1, 10}, 51)); /* before its log, but committed */
+    raft_flush(o->raft, o->now_ms);
+    OK(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.success);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.match, 51);
     m.snapshot.offset = 0;
     receive(o, 2, m); /* it has that already */
     OK(last_sent(o, 2, MESSAGE_SNAPSHOT_REPLY)->snapshot_reply.installed);
@@ -1004,17 +1010,19 @@ static uint64_t near(struct random *random, uint64_t value) {
     }
 }
 
-static struct message random_message(struct random *random, const struct one *o, uint8_t *bytes, size_t size) {
+static struct message random_message(struct random *random, const struct one *o, uint8_t *bytes,
+                                     size_t size) {
     struct message m = {.type = (enum message_type)(1 + random_below(random, MESSAGE_READ_INDEX_REPLY))};
     m.term = near(random, raft_term(o->raft));
-    uint64_t *fields[] = {&m.append_reply.match, &m.append_reply.durable, &m.append_reply.read,
+    uint64_t *fields[] = {&m.append_reply.match,     &m.append_reply.durable,    &m.append_reply.read,
                           &m.append_reply.hint.term, &m.append_reply.hint.index, &m.append_reply.last};
     if (m.type == MESSAGE_APPEND_REPLY)
         for (size_t i = 0; i < 6; i++)
             *fields[i] = near(random, log_last(o->log));
     m.append_reply.success = m.type == MESSAGE_APPEND_REPLY && random_below(random, 2);
     if (m.type == MESSAGE_APPEND || m.type == MESSAGE_SNAPSHOT) {
-        m.append.previous = (struct version){near(random, raft_term(o->raft)), near(random, log_last(o->log))};
+        m.append.previous =
+            (struct version){near(random, raft_term(o->raft)), near(random, log_last(o->log))};
         m.append.commit = near(random, raft_commit(o->raft));
         m.append.read = near(random, 5);
         for (size_t i = 0; i < size; i++)
@@ -1078,7 +1086,8 @@ TESTS(TAP(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durab
       TAP(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once),
       TAP(without_sync_written_is_durable_enough),
       TAP(a_commit_index_never_passes_what_the_leader_has_verified),
-      TAP(an_append_against_committed_records_is_ignored), TAP(a_refusal_names_the_last_position_that_may_fit),
+      TAP(an_append_against_committed_records_is_ignored),
+      TAP(a_refusal_names_the_last_position_that_may_fit),
       TAP(an_append_of_a_lower_term_is_answered_with_the_term),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),
       TAP(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged),
@@ -1091,4 +1100,5 @@ TESTS(TAP(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durab
       TAP(an_unanswered_chunk_is_repeated_ever_more_slowly),
       TAP(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses),
       TAP(a_failed_disk_ends_it_before_anything_leaves),
-      TAP(a_full_disk_refuses_a_proposal_and_an_append_softly), TAP(no_message_from_anybody_trips_an_assertion))
+      TAP(a_full_disk_refuses_a_proposal_and_an_append_softly),
+      TAP(no_message_from_anybody_trips_an_assertion))
