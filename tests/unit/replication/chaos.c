@@ -76,7 +76,7 @@ static void fault(struct chaos *c) {
     struct node *n = any_node(c);
     switch (below(c, 10)) {
     case 0:
-        node_stop(n, below(c, 2), below(c, 2));
+        node_stop(n, below(c, 2), below(c, 2) && !c->w->sync_never);
         break;
     case 1:
     case 2:
@@ -102,7 +102,7 @@ static void fault(struct chaos *c) {
         n->tick_ms = c->w->now_ms;
         break;
     case 8:
-        node_stop(n, below(c, 2), true);
+        node_stop(n, below(c, 2), !c->w->sync_never);
         node_start(n);
         break;
     case 9:
@@ -173,6 +173,7 @@ static struct chaos chaos_new(uint64_t seed) {
     c.puts = (unsigned)below(&c, 300);
     c.faults = (unsigned)below(&c, below(&c, 2) ? 30 : 150);
     c.changes = below(&c, 2);
+    w->sync_never = below(&c, 4) == 0; /* then no power cuts: they may lose what was answered */
     c.snapshots = below(&c, 2);
     world_form(w, c.voters);
     for (unsigned i = 1; i <= w->count; i++)
