@@ -10,9 +10,11 @@ FOLDERS := storage cluster discovery sharding replication api
 
 CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c)
 UNIT_SRC  := $(wildcard tests/unit/*/*.c)
+SIM_SRC   := $(wildcard tests/sim/disk*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
+SIM_OBJ   := $(SIM_SRC:%.c=$(BUILD)/%.o)
 LIB       := $(BUILD)/libkvnode.a
 UNIT      := $(UNIT_SRC:%.c=$(BUILD)/%.t)
 BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
@@ -27,8 +29,8 @@ $(LIB): $(CORE_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/%.t: $(BUILD)/%.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $< $(LIB) $(LIBS)
+$(BUILD)/%.t: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
+	$(CC) $(CFLAGS) -o $@ $< $(SIM_OBJ) $(LIB) $(LIBS)
 
 $(BENCH): $(BUILD)/%: $(BUILD)/%.o $(LIB)
 	$(CC) $(CFLAGS) -o $@ $< $(LIB) $(LIBS) -lm

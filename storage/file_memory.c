@@ -8,9 +8,9 @@
 
 #include <assert.h>
 #include <bsd/string.h>
+#include <bsd/sys/queue.h>
 #include <err.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
 struct node {
     struct sparse content;
