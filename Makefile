@@ -2,44 +2,157 @@
 
 CC      ?= cc
 BUILD   ?= build
+PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
 WARN    := -std=c17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 DEFS    := -D_GNU_SOURCE -I.
 LIBS    := -levent_core -lcjson -lbsd -lpthread
-FOLDERS := storage cluster discovery sharding replication api
+PROVE   ?= prove --timer
 
-CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c)
+# Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
+PACKAGES      := libevent-dev libcjson-dev libbsd-dev
+TEST_PACKAGES := perl curl iproute2 nftables
+LINT_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
+
+FOLDERS   := storage cluster discovery sharding replication api
+CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c) cmd/options.c
 UNIT_SRC  := $(wildcard tests/unit/*/*.c)
+SIM_SRC   := $(filter-out tests/sim/kvsim.c,$(wildcard tests/sim/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
+ALL_SRC   := $(CORE_SRC) cmd/kvnode_io.c cmd/log_io.c cmd/kvctl_io.c $(UNIT_SRC) $(wildcard tests/sim/*.c) $(BENCH_SRC)
 
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
+SIM_OBJ   := $(SIM_SRC:%.c=$(BUILD)/%.o)
 LIB       := $(BUILD)/libkvnode.a
 UNIT      := $(UNIT_SRC:%.c=$(BUILD)/%.t)
 BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
+KVSIM     := $(BUILD)/tests/sim/kvsim
+E2E       := $(wildcard tests/e2e/*.t)
 
-all: $(LIB)
+all: kvnode kvctl
+
+help:
+	@echo 'make run           install what is missing, build, run a group of three until Ctrl-C'
+	@echo 'make test          install what is missing, build, run every test'
+	@echo 'make               build ./kvnode and ./kvctl'
+	@echo 'make run-cluster   the group of three in the background; make stop-cluster ends it'
+	@echo 'make api-examples  every route, with curl, against the running group'
+	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
+	@echo 'make soak          the simulator over thousands of seeds'
+	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
+	@echo 'make lint, fmt     check and lay out the sources; make test-coverage: lines run by the tests'
+	@echo 'make install       into PREFIX (/usr/local)'
+	@echo 'make deps          only install; make clean'
+
+kvnode: $(BUILD)/kvnode
+	@cp -f $< $@
+kvctl: $(BUILD)/kvctl
+	@cp -f $< $@
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
+	@echo '  cc    $<'
+	@$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(CORE_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
-$(BUILD)/%.t: $(BUILD)/%.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $< $(LIB) $(LIBS)
+$(BUILD)/kvnode: $(BUILD)/cmd/kvnode_io.o $(BUILD)/cmd/log_io.o $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(BENCH): $(BUILD)/%: $(BUILD)/%.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $< $(LIB) $(LIBS) -lm
+$(BUILD)/kvctl: $(BUILD)/cmd/kvctl_io.o $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
+$(BUILD)/%.t: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+
+$(KVSIM): %: %.o $(SIM_OBJ) $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+
+$(BENCH): %: %.o $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS) -lm
+
+sanitize-programs:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
+programs: $(BUILD)/kvnode $(BUILD)/kvctl $(UNIT) $(KVSIM)
+bench-programs: kvnode $(BENCH)
+
+# deps NAMES: what dpkg does not know as installed is installed, where that is allowed.
+define deps
+	@missing=''; for p in $(1); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+	  if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; \
+	  else echo "missing packages; run as root: apt-get install$$missing"; exit 1; fi; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+deps:
+	$(call deps,$(PACKAGES))
+test-deps: deps
+	$(call deps,$(TEST_PACKAGES))
+lint-deps: deps
+	$(call deps,$(LINT_PACKAGES))
+
+run: deps
+	$(call deps,curl)
+	@$(MAKE) --no-print-directory all
+	@cmd/demo run
+run-cluster: deps
+	$(call deps,curl)
+	@$(MAKE) --no-print-directory all
+	@cmd/demo start
+stop-cluster:
+	@cmd/demo stop
+api-examples:
+	@cmd/demo examples
+
+test: test-deps
+	@$(MAKE) --no-print-directory programs
+	BUILD=$(BUILD) $(PROVE) $(UNIT) $(E2E)
 unit: $(UNIT)
-	prove $(UNIT)
+	$(PROVE) $(UNIT)
+e2e: programs
+	BUILD=$(BUILD) $(PROVE) $(E2E)
+soak: $(KVSIM)
+	$(KVSIM) --seeds 5000 --ack async
+	$(KVSIM) --seeds 5000 --ack quorum
 
-bench-programs: $(BENCH)
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+sanitize: test-deps
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' test
+
+test-coverage: test-deps
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage CFLAGS='-O0 -g --coverage' test
+	@cd $(BUILD)/coverage && find storage cluster discovery replication api cmd -name '*.gcda' | \
+	  xargs gcov -n 2>/dev/null | awk '/^File/ {f=$$2} /^Lines/ && f !~ /usr/ {print $$2, f}' | sort -u
+
+FORMATTED = $(shell git ls-files '*.c' '*.h')
+fmt:
+	clang-format -i $(FORMATTED)
+lint: lint-deps
+	clang-format --dry-run -Werror $(FORMATTED)
+	cppcheck --quiet --std=c11 --language=c --inline-suppr --error-exitcode=1 \
+	  --enable=warning,performance,portability --suppress=missingIncludeSystem -D_GNU_SOURCE -I. \
+	  $(FOLDERS:%=%/) cmd 2>&1
+	$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang programs
+
+install: all
+	install -D -m 755 kvnode $(DESTDIR)$(PREFIX)/bin/kvnode
+	install -D -m 755 kvctl $(DESTDIR)$(PREFIX)/bin/kvctl
 
 clean:
 	rm -rf build kvnode kvctl
 
-.PHONY: all unit bench-programs clean
+.PHONY: all help programs bench-programs deps test-deps lint-deps run run-cluster stop-cluster api-examples test \
+  unit e2e soak sanitize test-coverage fmt lint install clean
+.SECONDARY:
+-include $(wildcard tests/bench/bench.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -23,6 +23,7 @@ struct node_info {
     uint64_t group_id; /* of the founding; 0 for a newcomer */
     uint32_t group;
     enum node_role role;
+    bool fresh; /* founded its group, is its only member, and no client ever wrote: it may yield (node_group.c) */
     uint64_t term;                 /* in which it has that role */
     struct address peer, api;
     char cluster[CLUSTER_NAME_MAX + 1];

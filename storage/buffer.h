@@ -21,7 +21,8 @@ static inline size_t buffer_size(const struct buffer *b) {
 }
 
 static inline struct bytes buffer_bytes(const struct buffer *b) {
-    return (struct bytes){b->data + b->start, b->end - b->start};
+    size_t size = b->end - b->start;
+    return (struct bytes){size == 0 ? b->data : b->data + b->start, size};
 }
 
 /* Makes room for size more bytes and returns where they go; commit what was written with buffer_grow. */

@@ -1,20 +1,21 @@
-/* Two ways to the same number. The processor's instruction takes 3 cycles but a new one can start every cycle, so
- * long data is taken as three blocks side by side, and their results are joined: the checksum of a block followed
- * by n zero bytes is its product with x^8n modulo the polynomial, one carry-less multiplication. */
+/* Two ways to the same number. The processor's instruction takes 3 cycles but a new one can start every
+ * cycle, so long data is taken as three blocks side by side, and their results are joined: the checksum of a
+ * block followed by n zero bytes is its product with x^8n modulo the polynomial, one carry-less
+ * multiplication. */
 #include "storage/crc32c.h"
 
 #include <endian.h>
 
-/* A table is linear: its entry for a byte is the sum of those of the byte's bits, which are what is written here.
- * Table k holds the checksum of a byte followed by k zero bytes. */
-#define T1(x, a)                      (x), (x) ^ (a)
-#define T2(x, a, b)                   T1(x, a), T1((x) ^ (b), a)
-#define T3(x, a, b, c)                T2(x, a, b), T2((x) ^ (c), a, b)
-#define T4(x, a, b, c, d)             T3(x, a, b, c), T3((x) ^ (d), a, b, c)
-#define T5(x, a, b, c, d, e)          T4(x, a, b, c, d), T4((x) ^ (e), a, b, c, d)
-#define T6(x, a, b, c, d, e, f)       T5(x, a, b, c, d, e), T5((x) ^ (f), a, b, c, d, e)
-#define T7(x, a, b, c, d, e, f, g)    T6(x, a, b, c, d, e, f), T6((x) ^ (g), a, b, c, d, e, f)
-#define T8(a, b, c, d, e, f, g, h)    T7(0u, a, b, c, d, e, f, g), T7(h, a, b, c, d, e, f, g)
+/* A table is linear: its entry for a byte is the sum of those of the byte's bits, which are what is written
+ * here. Table k holds the checksum of a byte followed by k zero bytes. */
+#define T1(x, a)                   (x), (x) ^ (a)
+#define T2(x, a, b)                T1(x, a), T1((x) ^ (b), a)
+#define T3(x, a, b, c)             T2(x, a, b), T2((x) ^ (c), a, b)
+#define T4(x, a, b, c, d)          T3(x, a, b, c), T3((x) ^ (d), a, b, c)
+#define T5(x, a, b, c, d, e)       T4(x, a, b, c, d), T4((x) ^ (e), a, b, c, d)
+#define T6(x, a, b, c, d, e, f)    T5(x, a, b, c, d, e), T5((x) ^ (f), a, b, c, d, e)
+#define T7(x, a, b, c, d, e, f, g) T6(x, a, b, c, d, e, f), T6((x) ^ (g), a, b, c, d, e, f)
+#define T8(a, b, c, d, e, f, g, h) T7(0u, a, b, c, d, e, f, g), T7(h, a, b, c, d, e, f, g)
 
 static const uint32_t table[8][256] = {
     {T8(0xf26b8303, 0xe13b70f7, 0xc79a971f, 0x8ad958cf, 0x105ec76f, 0x20bd8ede, 0x417b1dbc, 0x82f63b78)},

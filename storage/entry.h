@@ -1,16 +1,16 @@
 /* One write as the log holds it: what a record of type ENTRY_PUT or ENTRY_DELETE carries as its payload.
  *
- * FORMAT.md draws the bytes. Fields that are not set take no room. A decoded entry borrows from the bytes it was
- * decoded from. */
+ * FORMAT.md draws the bytes. Fields that are not set take no room. A decoded entry borrows from the bytes it
+ * was decoded from. */
 #ifndef STORAGE_ENTRY_H
 #define STORAGE_ENTRY_H
 
 #include "storage/buffer.h"
 
-#define KEY_SIZE_MAX     1024         /* bytes; at least 1 */
-#define VALUE_SIZE_MAX   (1024 * 1024) /* bytes */
-#define CLIENT_SIZE_MAX  64           /* bytes of a client's or a request's name */
-#define CLOCK_SIZE_MAX   1024         /* bytes of an encoded vector clock */
+#define KEY_SIZE_MAX    1024          /* bytes; at least 1 */
+#define VALUE_SIZE_MAX  (1024 * 1024) /* bytes */
+#define CLIENT_SIZE_MAX 64            /* bytes of a client's or a request's name */
+#define CLOCK_SIZE_MAX  1024          /* bytes of an encoded vector clock */
 
 enum entry_type {
     ENTRY_NOOP = 1,      /* opens a leader's term; no payload */
@@ -39,11 +39,11 @@ enum condition {
 struct entry {
     struct bytes key, value;
     enum condition condition;
-    struct version match;          /* for CONDITION_MATCH */
-    struct bytes client, request;  /* exactly-once retries; empty when not used */
-    uint64_t epoch;                /* of the cluster's configuration; 0 none */
-    uint64_t expiry_ms;            /* Unix time; 0 never */
-    struct bytes clock;            /* encoded vector clock; empty when not used */
+    struct version match;         /* for CONDITION_MATCH */
+    struct bytes client, request; /* exactly-once retries; empty when not used */
+    uint64_t epoch;               /* of the cluster's configuration; 0 none */
+    uint64_t expiry_ms;           /* Unix time; 0 never */
+    struct bytes clock;           /* encoded vector clock; empty when not used */
 };
 
 /* Upper bound of entry_encode's output for keys and values within the limits. */
@@ -53,7 +53,8 @@ struct entry {
 size_t entry_size(const struct entry *entry);
 /* Appends. The limits above are the caller's to keep (asserted). */
 void entry_encode(struct buffer *out, const struct entry *entry);
-/* False where the bytes are no entry: a length past the end or a limit, an unknown flag, something left over. */
+/* False where the bytes are no entry: a length past the end or a limit, an unknown flag, something left over.
+ */
 bool entry_decode(struct bytes payload, struct entry *out);
 
 #endif

@@ -51,7 +51,8 @@ enum file_result file_replace(struct file_system *fs, const char *name, struct b
     return file_system_sync(fs);
 }
 
-enum file_result file_read_all(struct file_system *fs, const char *name, size_t size_max, struct buffer *out) {
+enum file_result file_read_all(struct file_system *fs, const char *name, size_t size_max,
+                               struct buffer *out) {
     struct file *file;
     enum file_result result = file_open(fs, name, false, &file);
     if (result != FILE_OK)

@@ -1,15 +1,16 @@
 /* A file system in memory: what `-memory` runs on.
  *
- * A name points to a node, an open file too; a node lives as long as either does, as on POSIX. Syncs have nothing
- * to do. Nothing here is shared between files except the list of names, which only the loop's calls touch. */
+ * A name points to a node, an open file too; a node lives as long as either does, as on POSIX. Syncs have
+ * nothing to do. Nothing here is shared between files except the list of names, which only the loop's calls
+ * touch. */
 #include "storage/file.h"
 #include "storage/sparse.h"
 
 #include <assert.h>
 #include <bsd/string.h>
+#include <bsd/sys/queue.h>
 #include <err.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
 struct node {
     struct sparse content;
@@ -50,8 +51,8 @@ static struct name *name_find(struct file_system *fs, const char *text) {
     struct memory *memory = (struct memory *)fs;
     struct name *name;
     SLIST_FOREACH(name, &memory->names, next)
-        if (strcmp(name->text, text) == 0)
-            return name;
+    if (strcmp(name->text, text) == 0)
+        return name;
     return NULL;
 }
 
@@ -75,7 +76,8 @@ static void name_drop(struct file_system *fs, struct name *name) {
 
 static const struct file_operations operations;
 
-static enum file_result memory_open(struct file_system *fs, const char *text, bool create, struct file **out) {
+static enum file_result memory_open(struct file_system *fs, const char *text, bool create,
+                                    struct file **out) {
     struct name *name = name_find(fs, text);
     if (name == NULL && !create)
         return FILE_NOT_FOUND;
@@ -103,7 +105,8 @@ static enum file_result memory_write(struct file *file, uint64_t offset, struct 
     return FILE_OK;
 }
 
-static enum file_result memory_read(struct file *file, uint64_t offset, uint8_t *to, size_t size, size_t *got) {
+static enum file_result memory_read(struct file *file, uint64_t offset, uint8_t *to, size_t size,
+                                    size_t *got) {
     *got = sparse_read(content_of(file), offset, to, size);
     return FILE_OK;
 }
@@ -155,11 +158,12 @@ static enum file_result memory_sync_names(struct file_system *fs) {
     return FILE_OK;
 }
 
-static enum file_result memory_list(struct file_system *fs, void (*each)(void *arg, const char *name), void *arg) {
+static enum file_result memory_list(struct file_system *fs, void (*each)(void *arg, const char *name),
+                                    void *arg) {
     struct memory *memory = (struct memory *)fs;
     struct name *name;
     SLIST_FOREACH(name, &memory->names, next)
-        each(arg, name->text);
+    each(arg, name->text);
     return FILE_OK;
 }
 

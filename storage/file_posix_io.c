@@ -1,5 +1,6 @@
-/* The file system of the machine: one directory, opened once and held under an exclusive flock for as long as the
- * process lives. flock and not fcntl: an fcntl lock vanishes when any descriptor of the file is closed. */
+/* The file system of the machine: one directory, opened once and held under an exclusive flock for as long as
+ * the process lives. flock and not fcntl: an fcntl lock vanishes when any descriptor of the file is closed.
+ */
 #include "storage/file.h"
 
 #include <assert.h>
@@ -95,7 +96,8 @@ static enum file_result posix_write(struct file *file, uint64_t offset, struct b
     return FILE_OK;
 }
 
-static enum file_result posix_read(struct file *file, uint64_t offset, uint8_t *to, size_t size, size_t *got) {
+static enum file_result posix_read(struct file *file, uint64_t offset, uint8_t *to, size_t size,
+                                   size_t *got) {
     *got = 0;
     while (*got < size) {
         ssize_t have = pread(descriptor_of(file), to + *got, size - *got, (off_t)(offset + *got));
@@ -133,8 +135,8 @@ static enum file_result write_zeros(struct file *file, uint64_t from, uint64_t t
     return result;
 }
 
-/* Blocks that were only reserved have to be marked as written by the sync after their first use, which makes that
- * sync slower; so the zeros are written for real, once, ahead of use. */
+/* Blocks that were only reserved have to be marked as written by the sync after their first use, which makes
+ * that sync slower; so the zeros are written for real, once, ahead of use. */
 static enum file_result posix_allocate(struct file *file, uint64_t size) {
     uint64_t held;
     enum file_result result = posix_size(file, &held);
@@ -155,8 +157,8 @@ static enum file_result posix_truncate(struct file *file, uint64_t size) {
     return result_of_call(returned);
 }
 
-/* Only an interrupted call is repeated: any other failure may have dropped the dirty pages, and a second try would
- * succeed without them. */
+/* Only an interrupted call is repeated: any other failure may have dropped the dirty pages, and a second try
+ * would succeed without them. */
 static enum file_result posix_sync(struct file *file) {
     int returned;
     do
@@ -185,7 +187,8 @@ static enum file_result posix_sync_names(struct file_system *fs) {
     return sync_directory(directory_of(fs));
 }
 
-static enum file_result posix_list(struct file_system *fs, void (*each)(void *arg, const char *name), void *arg) {
+static enum file_result posix_list(struct file_system *fs, void (*each)(void *arg, const char *name),
+                                   void *arg) {
     int again = openat(directory_of(fs), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (again < 0)
         return result_of(errno);
@@ -261,7 +264,8 @@ static enum file_result failed(const char *path, int error, char *why, size_t wh
     return result_of(error);
 }
 
-enum file_result file_system_posix_open(const char *path, struct file_system **out, char *why, size_t why_size) {
+enum file_result file_system_posix_open(const char *path, struct file_system **out, char *why,
+                                        size_t why_size) {
     char copy[PATH_MAX];
     if (path[0] == '\0' || strlcpy(copy, path, sizeof copy) >= sizeof copy)
         return failed(path, path[0] == '\0' ? ENOENT : ENAMETOOLONG, why, why_size);

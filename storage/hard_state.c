@@ -26,8 +26,8 @@ static enum file_result damaged(const char *name, char *why, size_t why_size) {
 }
 
 /* Reads the file, checks magic and checksum, and leaves a reader on what is between. */
-static enum file_result load(struct file_system *fs, const char *name, const char *magic, struct buffer *content,
-                             struct reader *r, char *why, size_t why_size) {
+static enum file_result load(struct file_system *fs, const char *name, const char *magic,
+                             struct buffer *content, struct reader *r, char *why, size_t why_size) {
     enum file_result result = file_read_all(fs, name, SIZE_MAX_BOTH, content);
     if (result == FILE_IO_ERROR)
         return damaged(name, why, why_size);

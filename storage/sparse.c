@@ -38,7 +38,8 @@ void sparse_write(struct sparse *s, uint64_t offset, struct bytes data) {
         s->size = offset + data.size;
     while (data.size > 0) {
         size_t part = within_chunk(offset, data.size);
-        memcpy(chunk_at(s, (size_t)(offset / SPARSE_CHUNK_SIZE)) + offset % SPARSE_CHUNK_SIZE, data.data, part);
+        memcpy(chunk_at(s, (size_t)(offset / SPARSE_CHUNK_SIZE)) + offset % SPARSE_CHUNK_SIZE, data.data,
+               part);
         offset += part;
         data = (struct bytes){data.data + part, data.size - part};
     }

@@ -1,0 +1,36 @@
+/* HTTP answers, printed straight into a buffer: status line, headers, body. */
+#ifndef API_ANSWER_H
+#define API_ANSWER_H
+
+#include "api/request.h"
+
+/* How the request asked to be answered. */
+struct manner {
+    bool head_only; /* HEAD: the headers of the answer to GET */
+    bool close;     /* the connection ends behind this answer */
+    bool old;       /* HTTP/1.0: says keep-alive, has no chunks */
+};
+
+/* Who speaks where a reply names no node. */
+struct speaker {
+    const uint8_t *node; /* NODE_ID_SIZE */
+    uint32_t group;
+};
+
+/* {"key":K,"value":V}; ERROR_CONFLICT where key or value is not UTF-8. */
+void answer_get(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                const struct reply *reply, struct bytes key);
+/* {"status":"ok","key":K} */
+void answer_done(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                 const struct reply *reply, struct bytes key);
+/* {"error":...,"message":...,"fix":...}. allow: the value of Allow, or NULL. */
+void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                  const struct reply *reply, const char *allow);
+/* 200 with this JSON. */
+void answer_json(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                 const struct reply *reply, struct bytes body);
+/* The head of an answer whose body follows in chunks (HTTP/1.0: until the connection's end). */
+void answer_stream(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                   const struct reply *reply);
+
+#endif

@@ -1,0 +1,110 @@
+/* The ring of places, and the answers printed into it or past it. */
+#include "api/client.h"
+
+#include <err.h>
+#include <stdlib.h>
+
+/* ---- places ---- */
+
+struct place *client_place(const struct api_client *client, uint32_t sequence) {
+    return &client->places[sequence & (client->places_capacity - 1)];
+}
+
+void client_free_places(struct api_client *client) {
+    for (uint32_t i = 0; i < client->places_capacity; i++) {
+        buffer_release(&client->places[i].key);
+        buffer_release(&client->places[i].answer);
+    }
+    free(client->places);
+    client->places = NULL;
+    client->places_capacity = 0;
+}
+
+static void grow_places(struct api_client *client) {
+    uint32_t capacity = client->places_capacity == 0 ? 4 : client->places_capacity * 2;
+    struct place *places = calloc(capacity, sizeof *places);
+    if (places == NULL)
+        err(1, "out of memory for a client's requests");
+    for (uint32_t s = client->first; s != client->next; s++)
+        places[s & (capacity - 1)] = *client_place(client, s);
+    free(client->places);
+    client->places = places;
+    client->places_capacity = capacity;
+}
+
+static struct place *take_place(struct api_client *client) {
+    if (client_under_way(client) == client->places_capacity)
+        grow_places(client);
+    struct place *place = client_place(client, client->next++);
+    place->ready = false;
+    place->manner = client_manner(client);
+    return place;
+}
+
+/* ---- answers ---- */
+
+struct manner client_manner(const struct api_client *client) {
+    const struct http_head *head = &client->head;
+    return (struct manner){.head_only = head->method == HTTP_HEAD,
+                           .close = !head->keep_alive || client->api->draining,
+                           .old = head->minor == 0};
+}
+
+struct speaker client_speaker(const struct api_client *client) {
+    const struct node_info *self = coordinator_self(client->api->options.coordinator);
+    return (struct speaker){self->id, self->group};
+}
+
+uint64_t client_ticket(const struct api_client *client) {
+    return (uint64_t)client->slot << (GENERATION_BITS + SEQUENCE_BITS) |
+           (uint64_t)client->generation << SEQUENCE_BITS | (client->next & MASK(SEQUENCE_BITS));
+}
+
+struct buffer *client_answer_begin(struct api_client *client) {
+    if (client_under_way(client) == 0)
+        return &client->output;
+    struct place *place = take_place(client);
+    place->ready = true;
+    return &place->answer;
+}
+
+void client_answer_end(struct api_client *client, struct buffer *answer) {
+    if (answer != &client->output)
+        client->waiting += buffer_size(answer);
+}
+
+void client_wait(struct api_client *client, enum operation operation, struct bytes key) {
+    struct place *place = take_place(client);
+    place->operation = operation;
+    buffer_clear(&place->key);
+    buffer_append(&place->key, key);
+}
+
+void client_print(struct api_client *client, struct buffer *out, struct manner manner,
+                  enum operation operation, const struct reply *reply, struct bytes key) {
+    struct speaker speaker = client_speaker(client);
+    if (reply->error != ERROR_NONE)
+        answer_error(out, manner, &speaker, reply, NULL);
+    else if (operation == OPERATION_GET)
+        answer_get(out, manner, &speaker, reply, key);
+    else
+        answer_done(out, manner, &speaker, reply, key);
+}
+
+void client_refuse(struct api_client *client, const struct refusal *why, const char *allow) {
+    struct speaker speaker = client_speaker(client);
+    struct reply reply = {.error = why->error, .message = bytes_of(why->message)};
+    struct buffer *out = client_answer_begin(client);
+    answer_error(out, client_manner(client), &speaker, &reply, allow);
+    client_answer_end(client, out);
+}
+
+void client_release_ready(struct api_client *client) {
+    while (client_under_way(client) > 0 && client_place(client, client->first)->ready) {
+        struct place *place = client_place(client, client->first++);
+        client->waiting -= buffer_size(&place->answer);
+        buffer_append(&client->output, buffer_bytes(&place->answer));
+        buffer_clear(&place->answer);
+        buffer_trim(&place->answer, 4096);
+    }
+}

@@ -1,0 +1,443 @@
+#include "api/coordinator.h"
+
+#include <assert.h>
+#include <bsd/sys/queue.h>
+#include <err.h>
+#include <stdlib.h>
+
+#include "api/coordinator_internal.h"
+
+#define RETRY_MS 50 /* how often requests that wait for a leader look again, beside every change of leader */
+
+struct coordinator *coordinator_new(const struct coordinator_options *options,
+                                    const struct coordinator_host *host) {
+    struct coordinator *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        err(1, "out of memory");
+    c->options = *options;
+    c->host = *host;
+    c->number = options->self->session;
+    for (int i = 0; i < PENDING_STATES; i++)
+        TAILQ_INIT(&c->states[i]);
+    TAILQ_INIT(&c->free);
+    return c;
+}
+
+void coordinator_free(struct coordinator *c) {
+    if (c == NULL)
+        return;
+    struct pending *p;
+    for (int i = 0; i < PENDING_STATES; i++)
+        while ((p = TAILQ_FIRST(&c->states[i])) != NULL)
+            pending_end(c, p);
+    while ((p = TAILQ_FIRST(&c->free)) != NULL) {
+        TAILQ_REMOVE(&c->free, p, link);
+        free(p);
+    }
+    buffer_release(&c->scratch);
+    free(c);
+}
+
+void coordinator_stop(struct coordinator *c) {
+    c->stopping = true;
+}
+
+size_t coordinator_pending(const struct coordinator *c) {
+    return c->count;
+}
+
+static enum ack_mode needed_ack(const struct coordinator *c, const struct request *request) {
+    enum ack_mode mode = raft_configuration(coordinator_raft(c))->mode;
+    return request->ack_given && request->ack > mode ? request->ack : mode;
+}
+
+/* Why the leader, this node, cannot take the write at all; ERROR_NONE where it can try. */
+static enum error refusal(const struct coordinator *c, const struct request *request, const char **message) {
+    const struct raft *raft = coordinator_raft(c);
+    if (request->ack_given && request->ack < raft_configuration(raft)->mode) {
+        *message = "the group's own mode acknowledges more strongly than ?ack asks for";
+        return ERROR_WEAKER_ACK;
+    }
+    if (raft_alone(raft) && needed_ack(c, request) != ACK_ASYNC) {
+        *message = "the leader hears no majority of the voters";
+        return ERROR_NO_MAJORITY;
+    }
+    return ERROR_NONE;
+}
+
+enum appended { APPENDED_YES, APPENDED_ANSWERED, APPENDED_WAIT };
+
+/* On the leader. ANSWERED: *reply holds the refusal. */
+static enum appended append(struct coordinator *c, const struct request *request, struct version *at,
+                            struct reply *reply) {
+    const char *message = NULL;
+    enum error error = refusal(c, request, &message);
+    if (error != ERROR_NONE) {
+        *reply = reply_error(c, error, message);
+        return APPENDED_ANSWERED;
+    }
+    struct entry entry = {
+        .key = request->key,
+        .value = request->value,
+        .condition = request->condition,
+        .match = request->match,
+    };
+    enum entry_type type = request->operation == OPERATION_SET ? ENTRY_PUT : ENTRY_DELETE;
+    switch (replica_propose(c->options.replica, type, &entry, at)) {
+    case RAFT_OK:
+        return APPENDED_YES;
+    case RAFT_NO_SPACE:
+        *reply = reply_error(c, ERROR_DISK_FULL, "the leader's disk is full; nothing was written");
+        return APPENDED_ANSWERED;
+    case RAFT_BUSY:
+        *reply = reply_error(c, ERROR_OVERLOAD, "too much of the leader's log is not committed yet");
+        return APPENDED_ANSWERED;
+    case RAFT_NOT_LEADER:
+    case RAFT_TRANSFERRING:
+    case RAFT_FAILED:
+        break;
+    }
+    return APPENDED_WAIT;
+}
+
+static void copy_request(struct coordinator *c, uint64_t now_ms, struct pending *p,
+                         const struct request *request) {
+    (void)c;
+    request_encode(&p->copy, p->number, now_ms, request);
+}
+
+/* The leader, where it is another node. */
+static bool other_leader(const struct coordinator *c, struct member_id *out) {
+    const struct raft *raft = coordinator_raft(c);
+    return raft_role(raft) != RAFT_LEADER && raft_leader(raft, out);
+}
+
+/* Passes the write on, once. False where there is nobody to pass it to, or no connection. */
+static bool forward(struct coordinator *c, struct pending *p) {
+    if (p->origin == ORIGIN_NODE || !other_leader(c, &p->asked))
+        return false;
+    if (!c->host.request(c->host.arg, &p->asked, buffer_bytes(&p->copy)))
+        return false;
+    pending_move(c, p, PENDING_FORWARDED);
+    return true;
+}
+
+static void appended(struct coordinator *c, struct pending *p, const struct request *request,
+                     struct version at) {
+    assert(p->state == PENDING_WAITING);
+    buffer_release(&p->copy);
+    p->at = at;
+    p->ack = needed_ack(c, request);
+    pending_move(c, p, PENDING_APPENDED);
+}
+
+/* A write takes its first, or next, step. True while it goes on waiting. */
+static bool step_write(struct coordinator *c, struct pending *p, const struct request *request) {
+    struct version at;
+    struct reply reply;
+    if (raft_role(coordinator_raft(c)) == RAFT_LEADER) {
+        enum appended result = append(c, request, &at, &reply);
+        if (result == APPENDED_YES)
+            appended(c, p, request, at);
+        else if (result == APPENDED_ANSWERED)
+            pending_answer(c, p, &reply);
+        return result == APPENDED_WAIT;
+    }
+    return !forward(c, p);
+}
+
+static bool full(const struct coordinator *c, struct reply *reply) {
+    if (c->count < COORDINATOR_PENDING_MAX)
+        return false;
+    *reply = reply_error(c, ERROR_OVERLOAD, "too many requests are under way");
+    return true;
+}
+
+static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                         uint64_t ticket, struct reply *reply) {
+    if (c->stopping) {
+        *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
+        return true;
+    }
+    if (full(c, reply))
+        return true;
+    if (raft_role(coordinator_raft(c)) == RAFT_LEADER) {
+        struct version at;
+        enum appended result = append(c, request, &at, reply);
+        if (result == APPENDED_ANSWERED)
+            return true;
+        struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
+        if (result == APPENDED_YES)
+            appended(c, p, request, at);
+        else
+            copy_request(c, now_ms, p, request);
+        return false;
+    }
+    struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
+    copy_request(c, now_ms, p, request);
+    forward(c, p);
+    return false;
+}
+
+static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                                uint64_t ticket, struct reply *reply) {
+    if (full(c, reply))
+        return true;
+    struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
+    p->barrier = request->key.size == 0;
+    if (!p->barrier)
+        copy_request(c, now_ms, p, request);
+    read_begin(c, now_ms, p);
+    return false;
+}
+
+/* A newcomer's empty store would answer "no such key" for keys that its group has. */
+static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
+    if (raft_configuration(coordinator_raft(c))->count > 0)
+        return false;
+    *reply = reply_error(c, ERROR_NO_LEADER, "this node waits to join its group and has no data yet");
+    return true;
+}
+
+bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                        struct reply *reply) {
+    if (request->operation != OPERATION_GET)
+        return submit_write(c, now_ms, request, ticket, reply);
+    if (request->linearizable)
+        return submit_linearizable(c, now_ms, request, ticket, reply);
+    if (!belongs_to_none(c, reply))
+        read_now(c, now_ms, request->key, reply);
+    return true;
+}
+
+bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                         struct reply *reply) {
+    struct request barrier = *request;
+    barrier.operation = OPERATION_GET;
+    barrier.key = (struct bytes){NULL, 0};
+    return coordinator_submit(c, now_ms, &barrier, ticket, reply);
+}
+
+void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                         struct bytes payload) {
+    struct request request;
+    struct reply reply;
+    struct pending *p;
+    uint64_t id;
+    if (!request_decode(payload, now_ms, &id, &request) || request.operation == OPERATION_GET)
+        return;
+    bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
+    if (c->stopping || !leads) {
+        reply = reply_error(c, ERROR_NOT_LEADER, "this node does not lead the group");
+    } else if (!full(c, &reply)) {
+        p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
+        p->peer = *from;
+        if (step_write(c, p, &request))
+            pending_error(c, p, ERROR_NOT_LEADER, "leadership is being handed over");
+        return;
+    }
+    buffer_clear(&c->scratch);
+    reply_encode(&c->scratch, id, &reply);
+    c->host.reply(c->host.arg, from, buffer_bytes(&c->scratch));
+}
+
+void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                         struct bytes payload) {
+    struct reply reply;
+    struct pending *p;
+    uint64_t id;
+    (void)now_ms;
+    if (!reply_decode(payload, &id, &reply))
+        return;
+    TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
+        if (p->number == id && member_id_equal(&p->asked, from))
+            break;
+    if (p == NULL)
+        return;
+    if (reply.error == ERROR_NOT_LEADER)
+        pending_move(c, p, PENDING_WAITING);
+    else
+        pending_answer(c, p, &reply);
+}
+
+void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
+    struct pending *p, *next;
+    (void)now_ms;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
+        if (member_id_equal(&p->asked, peer))
+            pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                          "the connection to the leader broke before it answered: the write may have happened");
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
+        if (member_id_equal(&p->asked, peer))
+            pending_move(c, p, PENDING_WAITING);
+}
+
+/* Whether an applied write has the acknowledgement it waits for. */
+static bool acknowledged(const struct coordinator *c, const struct pending *p) {
+    const struct raft *raft = coordinator_raft(c);
+    if (p->ack == ACK_ASYNC)
+        return true;
+    if (raft_commit(raft) < p->at.index)
+        return false;
+    return p->ack == ACK_QUORUM ||
+           (raft_role(raft) == RAFT_LEADER && raft_all_acked(raft) >= p->at.index);
+}
+
+static void answer_write(struct coordinator *c, struct pending *p) {
+    const struct raft *raft = coordinator_raft(c);
+    struct reply reply = reply_here(c);
+    reply.position = (struct position){c->options.self->group, p->at};
+    reply.version = p->effect.outcome == STORE_CONDITION_FAILED ? p->effect.current : p->at;
+    if (raft_role(raft) == RAFT_LEADER) {
+        unsigned voters, acks = raft_acks(raft, p->at.index, &voters);
+        reply.acks = (uint8_t)acks;
+        reply.voters = (uint8_t)voters;
+    }
+    if (p->effect.outcome == STORE_CONDITION_FAILED) {
+        reply.error = ERROR_PRECONDITION;
+        reply.message = bytes_of(p->effect.current.index > 0
+                                     ? "the condition does not hold: the key is there, at the version in ETag"
+                                     : "the condition does not hold: the key is not there");
+    } else if (p->operation == OPERATION_DELETE) {
+        reply.version = (struct version){0, 0};
+    }
+    pending_answer(c, p, &reply);
+}
+
+void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
+                         const struct store_effect *effect) {
+    struct pending *p;
+    (void)now_ms;
+    /* Writes that stand before it were passed over by a snapshot. */
+    while ((p = TAILQ_FIRST(&c->states[PENDING_APPENDED])) != NULL && p->at.index <= at.index &&
+           !version_equal(p->at, at))
+        pending_error(c, p, ERROR_OUTCOME_UNKNOWN, "leadership was lost before the write was acknowledged");
+    if (p == NULL || p->at.index > at.index)
+        return;
+    p->effect = *effect;
+    if (acknowledged(c, p))
+        answer_write(c, p);
+    else
+        pending_move(c, p, PENDING_ACKING);
+}
+
+void coordinator_overruled(struct coordinator *c, uint64_t index) {
+    static const enum pending_state states[] = {PENDING_APPENDED, PENDING_ACKING};
+    struct pending *p, *next;
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        TAILQ_FOREACH_SAFE(p, &c->states[states[i]], link, next)
+            if (p->at.index >= index)
+                pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                              "another leader took over before the write was acknowledged");
+}
+
+bool coordinator_unanswered(const struct coordinator *c, struct version at) {
+    const struct pending *p;
+    TAILQ_FOREACH(p, &c->states[PENDING_ACKING], link)
+        if (version_equal(p->at, at))
+            return true;
+    return false;
+}
+
+static void retry_waiting(struct coordinator *c, uint64_t now_ms) {
+    struct pending *p, *next;
+    struct request request;
+    uint64_t id;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
+        if (p->operation == OPERATION_GET)
+            read_begin(c, now_ms, p);
+        else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
+            step_write(c, p, &request);
+    }
+    c->retried_ms = now_ms;
+}
+
+static bool leader_changed(struct coordinator *c) {
+    const struct raft *raft = coordinator_raft(c);
+    struct member_id leader = {0};
+    raft_leader(raft, &leader);
+    bool leading = raft_role(raft) == RAFT_LEADER;
+    bool changed = raft_term(raft) != c->seen_term || leading != c->seen_leading ||
+                   !member_id_equal(&leader, &c->seen_leader);
+    c->seen_term = raft_term(raft);
+    c->seen_leading = leading;
+    c->seen_leader = leader;
+    return changed;
+}
+
+void coordinator_poll(struct coordinator *c, uint64_t now_ms) {
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
+        if (acknowledged(c, p))
+            answer_write(c, p);
+    reads_poll(c, now_ms);
+    if (leader_changed(c) || now_ms - c->retried_ms >= RETRY_MS)
+        retry_waiting(c, now_ms);
+}
+
+static void expire(struct coordinator *c, struct pending *p) {
+    switch (p->state) {
+    case PENDING_WAITING:
+        pending_error(c, p, ERROR_NO_LEADER,
+                      raft_configuration(coordinator_raft(c))->count == 2
+                          ? "the group has no leader, and one of two voters alone cannot elect one: "
+                            "start the other node"
+                          : "the group has no leader that this node can reach");
+        break;
+    case PENDING_FORWARDED:
+    case PENDING_APPENDED:
+    case PENDING_ACKING:
+        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                      "the deadline passed before the write was acknowledged: it may have happened");
+        break;
+    case PENDING_CONFIRMING:
+    case PENDING_HOLDING:
+    case PENDING_ASKING:
+    case PENDING_APPLYING:
+    case PENDING_STATES:
+        pending_error(c, p, ERROR_NO_MAJORITY, "no majority confirmed the read before the deadline");
+        break;
+    }
+}
+
+uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
+    struct pending *p, *next;
+    if (c->count == 0)
+        return UINT64_MAX;
+    for (int i = 0; i < PENDING_STATES; i++)
+        TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)
+            if (p->deadline_ms <= now_ms)
+                expire(c, p);
+    coordinator_poll(c, now_ms);
+    return now_ms + RETRY_MS;
+}
+
+struct scan {
+    struct bytes prefix, after;
+    bool (*each)(void *arg, struct bytes key);
+    void *arg;
+};
+
+static bool scan_key(void *arg, const struct store_record *record) {
+    struct scan *scan = arg;
+    if (scan->after.size > 0 && bytes_equal(record->key, scan->after))
+        return true;
+    if (!bytes_start_with(record->key, scan->prefix))
+        return false;
+    return scan->each(scan->arg, record->key);
+}
+
+void coordinator_scan(struct coordinator *c, struct bytes prefix, struct bytes after,
+                      bool (*each)(void *arg, struct bytes key), void *arg) {
+    struct scan scan = {prefix, after, each, arg};
+    struct bytes from = bytes_compare(after, prefix) > 0 ? after : prefix;
+    store_scan(replica_store(c->options.replica), from, scan_key, &scan);
+}
+
+const struct node_info *coordinator_self(const struct coordinator *c) {
+    return c->options.self;
+}
+
+bool coordinator_is_leader(const struct coordinator *c) {
+    return raft_role(coordinator_raft(c)) == RAFT_LEADER;
+}

@@ -1,0 +1,92 @@
+/* From a request to its reply: decides here, waits for the group, or passes the request on to the leader.
+ *
+ * Nothing on the way ever resends a write by itself: a request is passed on at most once after it may have been
+ * appended. A request that meets an election waits for the new leader until its deadline. */
+#ifndef API_COORDINATOR_H
+#define API_COORDINATOR_H
+
+#include "api/request.h"
+#include "cluster/membership.h"
+#include "replication/replica.h"
+
+#define COORDINATOR_PENDING_MAX 65536 /* requests under way; further ones get ERROR_OVERLOAD */
+
+struct coordinator_host {
+    void *arg;
+    /* Between nodes. request: false where it surely went nowhere. */
+    bool (*request)(void *arg, const struct member_id *to, struct bytes payload);
+    void (*reply)(void *arg, const struct member_id *to, struct bytes payload);
+    void (*read_index)(void *arg, const struct member_id *to, const struct message *message);
+    /* To a client: the reply to its ticket, borrowed for the call. */
+    void (*answer)(void *arg, uint64_t ticket, const struct reply *reply);
+};
+
+struct coordinator_options {
+    struct replica *replica;            /* borrowed */
+    const struct membership *membership; /* borrowed: the table of nodes heard of */
+    const struct node_info *self;       /* borrowed, followed as it changes */
+};
+
+struct coordinator;
+
+struct coordinator *coordinator_new(const struct coordinator_options *options,
+                                    const struct coordinator_host *host);
+void coordinator_free(struct coordinator *c);
+
+/* Events. Those of the replica's host: */
+void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
+                         const struct store_effect *effect);
+void coordinator_overruled(struct coordinator *c, uint64_t index);
+bool coordinator_unanswered(const struct coordinator *c, struct version at);
+/* Of the connections: */
+void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                         struct bytes payload);
+void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                         struct bytes payload);
+void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                            const struct message *message);
+void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer);
+/* Commit, leadership or applied moved: answers what can be answered. */
+void coordinator_poll(struct coordinator *c, uint64_t now_ms);
+/* Deadlines. Returns when it wants to be called next, absolute. */
+uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
+/* Clean shutdown: new writes are refused; what was accepted goes on. */
+void coordinator_stop(struct coordinator *c);
+size_t coordinator_pending(const struct coordinator *c);
+
+/* True: *reply is the answer, borrowed from the store until the next call. False: the answer comes later, through
+ * the coordinator_reply the coordinator was made with, under this ticket (the caller's number, not looked into). */
+bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                        struct reply *reply);
+
+/* Keys in byte order from the own node's state: those that start with prefix and come after `after` (after.size 0:
+ * from the first). Calls each until it returns false. */
+void coordinator_scan(struct coordinator *c, struct bytes prefix, struct bytes after,
+                      bool (*each)(void *arg, struct bytes key), void *arg);
+/* A read that returns no key: ready for a scan at the consistency that request asks for. Same return as submit. */
+bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                         struct reply *reply);
+
+struct coordinator_health {
+    const char *status; /* "healthy", "degraded", "waiting", "no_leader", "stopping" */
+    const char *role;   /* "leader", "follower", "candidate", "learner", "newcomer" */
+    uint32_t group;
+    uint64_t keys;
+    const char *reason; /* one sentence where status is not healthy, else NULL */
+};
+
+struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms);
+
+/* Nodes for GET /cluster, self included, in order of id. */
+struct coordinator_node {
+    struct node_info info;
+    bool is_leader; /* own group: from its log; others: hinted */
+    bool is_self;
+    const char *role;  /* as in coordinator_health, of the own group from its configuration */
+    const char *state; /* "alive", "suspect" */
+};
+size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max);
+const struct node_info *coordinator_self(const struct coordinator *c);
+bool coordinator_is_leader(const struct coordinator *c);
+
+#endif

@@ -1,0 +1,90 @@
+/* What the coordinator's files share: the requests under way. */
+#ifndef API_COORDINATOR_INTERNAL_H
+#define API_COORDINATOR_INTERNAL_H
+
+#include <bsd/sys/queue.h>
+
+#include "api/coordinator.h"
+
+/* Where a request stands.
+ *
+ *   WAITING ----------> FORWARDED --> answered by the leader's node
+ *      |  no leader yet     (never sent twice once it may have been appended)
+ *      +--> APPENDED --> ACKING -----> answered          writes, on the leader
+ *      +--> CONFIRMING --> HOLDING --> answered          linearizable reads, on the leader
+ *      +--> ASKING --> APPLYING -----> answered          linearizable reads, on a follower
+ */
+enum pending_state {
+    PENDING_WAITING,
+    PENDING_FORWARDED,
+    PENDING_APPENDED,   /* in the log, not yet applied here */
+    PENDING_ACKING,     /* applied; a stronger acknowledgement is still to come */
+    PENDING_CONFIRMING, /* a round of acknowledgements proves leadership */
+    PENDING_HOLDING,    /* read; what was read is not all committed yet */
+    PENDING_ASKING,     /* the leader is asked how far to apply */
+    PENDING_APPLYING,
+    PENDING_STATES,
+};
+
+enum pending_origin { ORIGIN_CLIENT, ORIGIN_NODE, ORIGIN_READ_INDEX };
+
+struct pending {
+    TAILQ_ENTRY(pending) link;
+    enum pending_state state;
+    enum pending_origin origin;
+    bool barrier;
+    uint64_t number;         /* names it between nodes */
+    uint64_t deadline_ms;
+    uint64_t ticket;         /* ORIGIN_CLIENT's; else the other node's number */
+    struct member_id peer;   /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
+    struct member_id asked;
+    enum operation operation;
+    enum ack_mode ack;       /* what the answer waits for */
+    struct version at;       /* APPENDED, ACKING */
+    struct store_effect effect;
+    uint64_t read, term;     /* CONFIRMING */
+    uint64_t index;          /* HOLDING, APPLYING */
+    struct buffer copy;      /* the request as request_encode gives it; HOLDING: the value read */
+    struct reply held;       /* HOLDING */
+};
+
+TAILQ_HEAD(pending_list, pending);
+
+struct coordinator {
+    struct coordinator_options options;
+    struct coordinator_host host;
+    struct pending_list states[PENDING_STATES]; /* APPENDED in order of index */
+    struct pending_list free;
+    size_t count;
+    uint64_t number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
+    uint64_t retried_ms; /* when the waiting ones were last tried */
+    uint64_t seen_term;
+    struct member_id seen_leader;
+    bool seen_leading, stopping;
+    struct buffer scratch;
+};
+
+static inline struct raft *coordinator_raft(const struct coordinator *c) {
+    return replica_raft(c->options.replica);
+}
+
+/* coordinator_pending.c: the table. */
+struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                            enum pending_origin origin, uint64_t ticket);
+void pending_move(struct coordinator *c, struct pending *p, enum pending_state state);
+void pending_end(struct coordinator *c, struct pending *p);
+/* Answers whoever asked, and ends it. */
+void pending_answer(struct coordinator *c, struct pending *p, const struct reply *reply);
+void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message);
+
+/* Replies' common fields: who decided. */
+struct reply reply_here(const struct coordinator *c);
+struct reply reply_error(const struct coordinator *c, enum error error, const char *message);
+
+/* coordinator_read.c */
+void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply);
+/* Begins a linearizable read here; false where there is no leader to prove it. */
+bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p);
+void reads_poll(struct coordinator *c, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,96 @@
+#include <assert.h>
+#include <err.h>
+#include <stdlib.h>
+
+#include "api/coordinator_internal.h"
+
+struct reply reply_here(const struct coordinator *c) {
+    struct reply reply = {.group = c->options.self->group};
+    memcpy(reply.node, c->options.self->id, NODE_ID_SIZE);
+    reply.degraded = raft_alone(coordinator_raft(c));
+    return reply;
+}
+
+static bool is_passing(enum error error) {
+    return error == ERROR_NO_LEADER || error == ERROR_OVERLOAD || error == ERROR_SHUTTING_DOWN ||
+           error == ERROR_NO_MAJORITY || error == ERROR_NOT_LEADER;
+}
+
+struct reply reply_error(const struct coordinator *c, enum error error, const char *message) {
+    struct reply reply = reply_here(c);
+    reply.error = error;
+    reply.message = bytes_of(message);
+    reply.retry_after_s = is_passing(error) ? 1 : 0;
+    return reply;
+}
+
+struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                            enum pending_origin origin, uint64_t ticket) {
+    if (c->count >= COORDINATOR_PENDING_MAX)
+        return NULL;
+    struct pending *p = TAILQ_FIRST(&c->free);
+    if (p != NULL)
+        TAILQ_REMOVE(&c->free, p, link);
+    else if ((p = malloc(sizeof *p)) == NULL)
+        err(1, "out of memory for a request");
+    *p = (struct pending){
+        .state = PENDING_WAITING,
+        .origin = origin,
+        .number = ++c->number,
+        .deadline_ms = request->deadline_ms,
+        .ticket = ticket,
+        .operation = request->operation,
+        .ack = request->ack,
+    };
+    (void)now_ms;
+    TAILQ_INSERT_TAIL(&c->states[p->state], p, link);
+    c->count++;
+    return p;
+}
+
+void pending_move(struct coordinator *c, struct pending *p, enum pending_state state) {
+    TAILQ_REMOVE(&c->states[p->state], p, link);
+    p->state = state;
+    TAILQ_INSERT_TAIL(&c->states[state], p, link);
+}
+
+void pending_end(struct coordinator *c, struct pending *p) {
+    assert(c->count > 0);
+    TAILQ_REMOVE(&c->states[p->state], p, link);
+    buffer_release(&p->copy);
+    TAILQ_INSERT_HEAD(&c->free, p, link);
+    c->count--;
+}
+
+static void answer_read_index(struct coordinator *c, struct pending *p, const struct reply *reply) {
+    struct message message = {
+        .type = MESSAGE_READ_INDEX_REPLY,
+        .term = raft_term(coordinator_raft(c)),
+        .read_index = {.id = p->ticket, .ok = reply->error == ERROR_NONE, .index = p->index},
+    };
+    c->host.read_index(c->host.arg, &p->peer, &message);
+}
+
+void pending_answer(struct coordinator *c, struct pending *p, const struct reply *reply) {
+    switch (p->origin) {
+    case ORIGIN_CLIENT:
+        c->host.answer(c->host.arg, p->ticket, reply);
+        break;
+    case ORIGIN_NODE:
+        buffer_clear(&c->scratch);
+        reply_encode(&c->scratch, p->ticket, reply);
+        c->host.reply(c->host.arg, &p->peer, buffer_bytes(&c->scratch));
+        break;
+    case ORIGIN_READ_INDEX:
+        answer_read_index(c, p, reply);
+        break;
+    }
+    pending_end(c, p);
+}
+
+void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message) {
+    struct reply reply = reply_error(c, error, message);
+    if (p->at.index > 0)
+        reply.position = (struct position){c->options.self->group, p->at};
+    pending_answer(c, p, &reply);
+}

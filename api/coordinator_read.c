@@ -1,0 +1,171 @@
+/* Reads: the own node's state, or confirmed by the leader with a majority (ReadIndex; Raft thesis, section 6.4).
+ *
+ * In an async group the leader's state runs ahead of the commit: what a confirmed read saw is answered only once
+ * the commit has reached it. */
+#include <assert.h>
+
+#include "api/coordinator_internal.h"
+
+static bool leads(const struct coordinator *c) {
+    return raft_role(coordinator_raft(c)) == RAFT_LEADER;
+}
+
+void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply) {
+    *reply = reply_here(c);
+    if (!leads(c)) {
+        uint64_t current = replica_current_ms(c->options.replica);
+        reply->follower = true;
+        reply->staleness_known = current > 0;
+        reply->staleness_ms = now_ms > current ? now_ms - current : 0;
+    }
+    struct store_record record;
+    if (key.size == 0)
+        return;
+    if (!store_get(replica_store(c->options.replica), key, &record)) {
+        reply->error = ERROR_NOT_FOUND;
+        reply->message = bytes_of("no such key");
+        return;
+    }
+    reply->value = record.value;
+    reply->version = record.version;
+}
+
+bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct raft *raft = coordinator_raft(c);
+    if (leads(c)) {
+        if (raft_alone(raft))
+            return false;
+        p->read = raft_read(raft, now_ms);
+        p->term = raft_term(raft);
+        pending_move(c, p, PENDING_CONFIRMING);
+        return true;
+    }
+    struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
+    if (!raft_leader(raft, &p->asked))
+        return false;
+    pending_move(c, p, PENDING_ASKING);
+    c->host.read_index(c->host.arg, &p->asked, &message);
+    return true;
+}
+
+/* The key of the request that p holds a copy of; empty for a barrier. */
+static struct bytes key_of(const struct pending *p) {
+    struct request request;
+    uint64_t id;
+    if (p->barrier || !request_decode(buffer_bytes(&p->copy), 0, &id, &request))
+        return (struct bytes){NULL, 0};
+    return request.key;
+}
+
+static void answer_read(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct reply reply;
+    read_now(c, now_ms, key_of(p), &reply);
+    pending_answer(c, p, &reply);
+}
+
+/* The state read is the answer once the commit reaches `applied`: the value is copied until then. */
+static void hold(struct coordinator *c, uint64_t now_ms, struct pending *p, uint64_t applied) {
+    struct reply reply;
+    struct buffer value = {0};
+    read_now(c, now_ms, key_of(p), &reply);
+    buffer_append(&value, reply.value);
+    reply.value = buffer_bytes(&value);
+    buffer_release(&p->copy);
+    p->copy = value;
+    p->held = reply;
+    p->index = applied;
+    pending_move(c, p, PENDING_HOLDING);
+}
+
+static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    uint64_t applied = replica_applied(c->options.replica);
+    p->index = applied;
+    if (p->origin == ORIGIN_READ_INDEX) {
+        struct reply done = reply_here(c);
+        pending_answer(c, p, &done);
+    } else if (applied <= raft_commit(coordinator_raft(c))) {
+        answer_read(c, now_ms, p);
+    } else {
+        hold(c, now_ms, p, applied);
+    }
+}
+
+/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
+ * what is committed is applied only at the end of a turn. */
+static bool may_read(const struct coordinator *c) {
+    const struct raft *raft = coordinator_raft(c);
+    return raft_term_committed(raft) && replica_applied(c->options.replica) >= raft_commit(raft);
+}
+
+static void poll_confirming(struct coordinator *c, uint64_t now_ms) {
+    struct raft *raft = coordinator_raft(c);
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_CONFIRMING], link, next) {
+        if (!leads(c) || raft_term(raft) != p->term) {
+            if (p->origin == ORIGIN_READ_INDEX)
+                pending_error(c, p, ERROR_NOT_LEADER, "leadership was lost");
+            else
+                pending_move(c, p, PENDING_WAITING);
+        } else if (may_read(c) && raft_read_confirmed(raft) >= p->read) {
+            confirmed(c, now_ms, p);
+        }
+    }
+}
+
+static void poll_holding(struct coordinator *c) {
+    struct raft *raft = coordinator_raft(c);
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_HOLDING], link, next) {
+        if (!leads(c) || raft_term(raft) != p->term)
+            pending_error(c, p, ERROR_NO_LEADER, "leadership was lost before what was read was committed");
+        else if (raft_commit(raft) >= p->index)
+            pending_answer(c, p, &p->held);
+    }
+}
+
+/* A node that leads now, or did, may have applied more than is committed: as a leader it proves its own state, and
+ * otherwise the tail that is not committed will be, or will go. */
+static void poll_applying(struct coordinator *c, uint64_t now_ms) {
+    uint64_t applied = replica_applied(c->options.replica);
+    bool committed = applied <= raft_commit(coordinator_raft(c));
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_APPLYING], link, next) {
+        if (leads(c))
+            pending_move(c, p, PENDING_WAITING);
+        else if (committed && applied >= p->index)
+            answer_read(c, now_ms, p);
+    }
+}
+
+void reads_poll(struct coordinator *c, uint64_t now_ms) {
+    poll_confirming(c, now_ms);
+    poll_holding(c);
+    poll_applying(c, now_ms);
+}
+
+static void asked_by_follower(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                              uint64_t id) {
+    struct request request = {.operation = OPERATION_GET, .deadline_ms = now_ms + 5000};
+    struct pending *p = pending_new(c, now_ms, &request, ORIGIN_READ_INDEX, id);
+    if (p == NULL)
+        return;
+    p->peer = *from;
+    if (!leads(c) || !read_begin(c, now_ms, p))
+        pending_error(c, p, ERROR_NOT_LEADER, "this node cannot confirm a read");
+}
+
+void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                            const struct message *message) {
+    if (message->type == MESSAGE_READ_INDEX) {
+        asked_by_follower(c, now_ms, from, message->read_index.id);
+        return;
+    }
+    struct pending *p;
+    TAILQ_FOREACH(p, &c->states[PENDING_ASKING], link)
+        if (p->number == message->read_index.id && member_id_equal(&p->asked, from))
+            break;
+    if (p == NULL)
+        return;
+    p->index = message->read_index.index;
+    pending_move(c, p, message->read_index.ok ? PENDING_APPLYING : PENDING_WAITING);
+}

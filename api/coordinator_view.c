@@ -1,0 +1,102 @@
+/* What a node shows of itself and of its cluster. */
+#include "api/coordinator_internal.h"
+
+static const char *own_role(const struct coordinator *c) {
+    const struct raft *raft = coordinator_raft(c);
+    struct member_id self = {.incarnation = c->options.self->incarnation};
+    memcpy(self.id, c->options.self->id, NODE_ID_SIZE);
+    const struct member *member = configuration_find(raft_configuration(raft), &self);
+    if (raft_role(raft) == RAFT_LEADER)
+        return "leader";
+    if (member == NULL)
+        return "newcomer";
+    if (member->role == MEMBER_LEARNER)
+        return "learner";
+    return raft_role(raft) == RAFT_CANDIDATE ? "candidate" : "follower";
+}
+
+static const char *hinted_role(enum node_role role) {
+    static const char *const names[] = {
+        [NODE_NEWCOMER] = "newcomer",   [NODE_LEARNER] = "learner", [NODE_FOLLOWER] = "follower",
+        [NODE_CANDIDATE] = "candidate", [NODE_LEADER] = "leader",
+    };
+    return (size_t)role < sizeof names / sizeof names[0] ? names[role] : "unknown";
+}
+
+struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms) {
+    const struct raft *raft = coordinator_raft(c);
+    struct member_id leader;
+    struct coordinator_health health = {
+        .status = "healthy",
+        .role = own_role(c),
+        .group = c->options.self->group,
+        .keys = store_count(replica_store(c->options.replica)),
+    };
+    (void)now_ms;
+    if (c->stopping) {
+        health.status = "stopping";
+        health.reason = "this node is shutting down";
+    } else if (raft_configuration(raft)->count == 0) {
+        health.status = "waiting";
+        health.reason = "this node waits for a member of its group; if the group is new, start one node with -leader";
+    } else if (raft_alone(raft)) {
+        health.status = "degraded";
+        health.reason = "this leader hears no majority of the voters and goes on alone";
+    } else if (!raft_leader(raft, &leader)) {
+        health.status = "no_leader";
+        health.reason = configuration_voters(raft_configuration(raft)) == 2
+                            ? "one of two voters alone cannot elect a leader: start the other node"
+                            : "no leader is known; a majority of the voters must be up to elect one";
+    }
+    return health;
+}
+
+static struct coordinator_node self_node(const struct coordinator *c) {
+    return (struct coordinator_node){
+        .info = *c->options.self,
+        .is_leader = coordinator_is_leader(c),
+        .is_self = true,
+        .role = own_role(c),
+        .state = "alive",
+    };
+}
+
+static struct coordinator_node other_node(const struct coordinator *c, const struct membership_row *row) {
+    const struct raft *raft = coordinator_raft(c);
+    struct member_id leader;
+    struct coordinator_node node = {
+        .info = row->info,
+        .role = hinted_role(row->info.role),
+        .is_leader = row->info.role == NODE_LEADER,
+        .state = row->state == MEMBERSHIP_ALIVE ? "alive" : "suspect",
+    };
+    if (row->info.group != c->options.self->group || raft_configuration(raft)->count == 0)
+        return node;
+    /* Of the own group the log knows better than a hint. */
+    node.is_leader = raft_leader(raft, &leader) && memcmp(leader.id, row->info.id, NODE_ID_SIZE) == 0;
+    if (node.is_leader)
+        node.role = "leader";
+    else if (row->info.role == NODE_LEADER)
+        node.role = "follower";
+    return node;
+}
+
+size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max) {
+    const struct membership *membership = c->options.membership;
+    const uint8_t *self = c->options.self->id;
+    size_t count = 0;
+    bool self_done = false;
+    for (size_t i = 0; i < membership_count(membership) && count < count_max; i++) {
+        const struct membership_row *row = membership_at(membership, i);
+        int order = memcmp(row->info.id, self, NODE_ID_SIZE);
+        if (order > 0 && !self_done) {
+            out[count++] = self_node(c);
+            self_done = true;
+        }
+        if (order != 0 && count < count_max)
+            out[count++] = other_node(c, row);
+    }
+    if (!self_done && count < count_max)
+        out[count++] = self_node(c);
+    return count;
+}

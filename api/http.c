@@ -1,0 +1,348 @@
+#include "api/http.h"
+
+#include <assert.h>
+
+enum phase { PHASE_START, PHASE_FIRST_LINE, PHASE_FIELDS, PHASE_DONE };
+
+/* Characters of a method or a field name (RFC 9110, section 5.6.2). */
+#define TOKEN  1
+#define TARGET 2 /* of a target: visible ASCII but #, and bytes from 0x80 up */
+
+/* clang-format off */
+#define T3 (TOKEN | TARGET)
+static const uint8_t kinds[256] = {
+    ['!'] = T3, ['"'] = TARGET, ['$'] = T3, ['%'] = T3, ['&'] = T3, ['\''] = T3, ['('] = TARGET, [')'] = TARGET,
+    ['*'] = T3, ['+'] = T3, [','] = TARGET, ['-'] = T3, ['.'] = T3, ['/'] = TARGET,
+    ['0' ... '9'] = T3, [':'] = TARGET, [';'] = TARGET, ['<'] = TARGET, ['='] = TARGET, ['>'] = TARGET,
+    ['?'] = TARGET, ['@'] = TARGET, ['A' ... 'Z'] = T3, ['['] = TARGET, ['\\'] = TARGET, [']'] = TARGET,
+    ['^'] = T3, ['_'] = T3, ['`'] = T3, ['a' ... 'z'] = T3, ['{'] = TARGET, ['|'] = T3, ['}'] = TARGET,
+    ['~'] = T3, [0x80 ... 0xff] = TARGET, ['#'] = TOKEN,
+};
+#undef T3
+/* clang-format on */
+
+static enum http_result bad(struct http_head *head, enum error error, const char *message) {
+    head->error = error;
+    head->message = message;
+    return HTTP_BAD;
+}
+
+bool http_text_is(struct bytes text, const char *lower) {
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        if (c >= 'A' && c <= 'Z')
+            c |= 0x20;
+        if (c != (uint8_t)lower[i] || lower[i] == '\0')
+            return false;
+    }
+    return lower[text.size] == '\0';
+}
+
+static bool is_digit(uint8_t c) {
+    return c >= '0' && c <= '9';
+}
+
+/* The first byte below 0x20 or equal to 0x7f, but no tab; end when there is none. Eight bytes at a time: a
+ * byte that may be such a one sets its high bit in `hit`, which may name too many but never too few. */
+static const uint8_t *find_control(const uint8_t *at, const uint8_t *end) {
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    for (;;) {
+        while (end - at >= 8) {
+            uint64_t word;
+            memcpy(&word, at, 8);
+            uint64_t delete = word ^ ones * 0x7f;
+            uint64_t hit = (((word - ones * 0x20) & ~word) | ((delete - ones) & ~delete)) & highs;
+            if (hit != 0)
+                break;
+            at += 8;
+        }
+        const uint8_t *stop = end - at >= 8 ? at + 8 : end;
+        while (at < stop && ((*at >= 0x20 && *at != 0x7f) || *at == '\t'))
+            at++;
+        if (at < stop || at == end)
+            return at;
+    }
+}
+
+/* Methods and fields by size, then by text. */
+static enum http_method method_of(struct bytes m) {
+    switch (m.size) {
+    case 3:
+        return memcmp(m.data, "GET", 3) == 0   ? HTTP_GET
+               : memcmp(m.data, "PUT", 3) == 0 ? HTTP_PUT
+                                               : HTTP_OTHER;
+    case 4:
+        return memcmp(m.data, "POST", 4) == 0   ? HTTP_POST
+               : memcmp(m.data, "HEAD", 4) == 0 ? HTTP_HEAD
+                                                : HTTP_OTHER;
+    case 6:
+        return memcmp(m.data, "DELETE", 6) == 0 ? HTTP_DELETE : HTTP_OTHER;
+    case 7:
+        return memcmp(m.data, "OPTIONS", 7) == 0 ? HTTP_OPTIONS : HTTP_OTHER;
+    default:
+        return HTTP_OTHER;
+    }
+}
+
+/* origin-form, absolute-form of http, or * for OPTIONS (RFC 9112, section 3.2). */
+static enum http_result parse_target(struct http_head *head, const uint8_t *base, struct bytes target) {
+    if (target.size > HTTP_TARGET_SIZE_MAX)
+        return bad(head, ERROR_HEADERS_TOO_LARGE, "The target is longer than 8192 bytes.");
+    const uint8_t *at = target.data, *end = at + target.size;
+    for (const uint8_t *c = at; c < end; c++)
+        if (!(kinds[*c] & TARGET))
+            return bad(head, ERROR_BAD_REQUEST, "The target holds a byte that must be percent-encoded.");
+    if (target.size > 7 && http_text_is((struct bytes){at, 7}, "http://")) {
+        at += 7;
+        const uint8_t *authority = at;
+        while (at < end && *at != '/' && *at != '?')
+            at++;
+        head->authority = (struct http_slice){(uint16_t)(authority - base), (uint16_t)(at - authority)};
+        if (at == authority)
+            return bad(head, ERROR_BAD_REQUEST, "The target names no host.");
+    } else if (!(target.size == 1 && *at == '*' && head->method == HTTP_OPTIONS) &&
+               (target.size == 0 || *at != '/')) {
+        return bad(head, ERROR_BAD_REQUEST, "The target does not begin with /.");
+    }
+    const uint8_t *mark = memchr(at, '?', (size_t)(end - at));
+    const uint8_t *path_end = mark != NULL ? mark : end;
+    head->path = (struct http_slice){(uint16_t)(at - base), (uint16_t)(path_end - at)};
+    head->has_query = mark != NULL;
+    if (mark != NULL)
+        head->query = (struct http_slice){(uint16_t)(mark + 1 - base), (uint16_t)(end - mark - 1)};
+    return HTTP_MORE;
+}
+
+static enum http_result parse_first_line(struct http_head *head, const uint8_t *base, struct bytes line) {
+    const uint8_t *at = line.data, *end = at + line.size;
+    while (at < end && kinds[*at] & TOKEN)
+        at++;
+    if (at == line.data || at == end || *at != ' ')
+        return bad(head, ERROR_BAD_REQUEST, "The first line is not `METHOD target HTTP/1.1`.");
+    head->method = method_of((struct bytes){line.data, (size_t)(at - line.data)});
+    at++;
+    /* From the end: " HTTP/1.1" is nine bytes. */
+    if (end - at < 9 || memcmp(end - 9, " HTTP/", 6) != 0 || !is_digit(end[-3]) || end[-2] != '.' ||
+        !is_digit(end[-1]))
+        return bad(head, ERROR_BAD_REQUEST, "The first line is not `METHOD target HTTP/1.1`.");
+    if (end[-3] != '1' || end[-1] > '1')
+        return bad(head, ERROR_HTTP_VERSION, "The request's HTTP version is not 1.1 or 1.0.");
+    head->minor = (uint8_t)(end[-1] - '0');
+    head->keep_alive = head->minor == 1;
+    return parse_target(head, base, (struct bytes){at, (size_t)(end - 9 - at)});
+}
+
+static enum http_result keep_field(struct http_head *head, enum http_field field, const uint8_t *base,
+                                   struct bytes value) {
+    if (http_has(head, field))
+        return bad(head, ERROR_BAD_REQUEST, "A header that may stand once is repeated.");
+    head->present |= 1u << field;
+    head->field[field] = (struct http_slice){(uint16_t)(value.data - base), (uint16_t)value.size};
+    return HTTP_MORE;
+}
+
+static enum http_result parse_length(struct http_head *head, struct bytes value) {
+    if (head->has_length)
+        return bad(head, ERROR_BAD_REQUEST, "Content-Length is repeated.");
+    head->has_length = true;
+    if (value.size == 0 || value.size > 19)
+        return bad(head, ERROR_BAD_REQUEST, "Content-Length is not a number of bytes.");
+    for (size_t i = 0; i < value.size; i++) {
+        if (!is_digit(value.data[i]))
+            return bad(head, ERROR_BAD_REQUEST, "Content-Length is not a number of bytes.");
+        head->length = head->length * 10 + (value.data[i] - '0');
+    }
+    return HTTP_MORE;
+}
+
+static enum http_result parse_transfer_encoding(struct http_head *head, struct bytes value) {
+    if (head->has_transfer_encoding)
+        return bad(head, ERROR_BAD_REQUEST, "Transfer-Encoding is repeated.");
+    head->has_transfer_encoding = true;
+    if (!http_text_is(value, "chunked"))
+        return bad(head, ERROR_BAD_REQUEST, "Transfer-Encoding is not `chunked`.");
+    return HTTP_MORE;
+}
+
+/* A list of tokens; close wins over keep-alive, wherever it stands. */
+static enum http_result parse_connection(struct http_head *head, struct bytes value) {
+    const uint8_t *at = value.data, *end = at + value.size;
+    while (at < end) {
+        while (at < end && (*at == ' ' || *at == '\t' || *at == ','))
+            at++;
+        const uint8_t *from = at;
+        while (at < end && kinds[*at] & TOKEN)
+            at++;
+        struct bytes option = {from, (size_t)(at - from)};
+        head->close = head->close || http_text_is(option, "close");
+        if (http_text_is(option, "keep-alive"))
+            head->keep_alive = true;
+        while (at < end && *at != ',')
+            at++;
+    }
+    return HTTP_MORE;
+}
+
+static enum http_result parse_expect(struct http_head *head, struct bytes value) {
+    if (head->minor == 0)
+        return HTTP_MORE; /* RFC 9110, section 10.1.1: ignored in HTTP/1.0 */
+    if (!http_text_is(value, "100-continue"))
+        return bad(head, ERROR_EXPECTATION, "The Expect header asks for something other than 100-continue.");
+    head->expect = true;
+    return HTTP_MORE;
+}
+
+/* By size first: most names are told apart by it. */
+static enum http_result parse_known(struct http_head *head, const uint8_t *base, struct bytes name,
+                                    struct bytes value) {
+    switch (name.size) {
+    case 4:
+        return http_text_is(name, "host") ? keep_field(head, HTTP_HOST, base, value) : HTTP_MORE;
+    case 6:
+        if (http_text_is(name, "origin"))
+            return keep_field(head, HTTP_ORIGIN, base, value);
+        return http_text_is(name, "expect") ? parse_expect(head, value) : HTTP_MORE;
+    case 8:
+        if (http_text_is(name, "if-match"))
+            return keep_field(head, HTTP_IF_MATCH, base, value);
+        return http_text_is(name, "kv-after") ? keep_field(head, HTTP_KV_AFTER, base, value) : HTTP_MORE;
+    case 9:
+        return http_text_is(name, "kv-client") ? keep_field(head, HTTP_KV_CLIENT, base, value) : HTTP_MORE;
+    case 10:
+        if (http_text_is(name, "connection"))
+            return parse_connection(head, value);
+        return http_text_is(name, "kv-request") ? keep_field(head, HTTP_KV_REQUEST, base, value) : HTTP_MORE;
+    case 12:
+        return http_text_is(name, "content-type") ? keep_field(head, HTTP_CONTENT_TYPE, base, value)
+                                                  : HTTP_MORE;
+    case 13:
+        return http_text_is(name, "if-none-match") ? keep_field(head, HTTP_IF_NONE_MATCH, base, value)
+                                                   : HTTP_MORE;
+    case 14:
+        return http_text_is(name, "content-length") ? parse_length(head, value) : HTTP_MORE;
+    case 17:
+        return http_text_is(name, "transfer-encoding") ? parse_transfer_encoding(head, value) : HTTP_MORE;
+    default:
+        return HTTP_MORE;
+    }
+}
+
+static enum http_result parse_field(struct http_head *head, const uint8_t *base, struct bytes line) {
+    const uint8_t *at = line.data, *end = at + line.size;
+    if (++head->fields > HTTP_FIELDS_MAX)
+        return bad(head, ERROR_HEADERS_TOO_LARGE, "There are more than 100 headers.");
+    while (at < end && kinds[*at] & TOKEN)
+        at++;
+    if (at == line.data || at == end || *at != ':')
+        return bad(head, ERROR_BAD_REQUEST,
+                   "A header's name is empty, folded, or holds a byte that no name has.");
+    struct bytes name = {line.data, (size_t)(at - line.data)};
+    at++;
+    while (at < end && (*at == ' ' || *at == '\t'))
+        at++;
+    while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return parse_known(head, base, name, (struct bytes){at, (size_t)(end - at)});
+}
+
+/* What only the whole head can tell. */
+static enum http_result check_head(struct http_head *head, const uint8_t *base) {
+    if (head->has_length && head->has_transfer_encoding)
+        return bad(head, ERROR_BAD_REQUEST, "Content-Length and Transfer-Encoding stand together.");
+    if (head->has_transfer_encoding && head->minor == 0)
+        return bad(head, ERROR_BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding.");
+    if (!http_has(head, HTTP_HOST) && head->minor == 1)
+        return bad(head, ERROR_BAD_REQUEST, "The Host header is missing.");
+    if (head->authority.size > 0) {
+        struct bytes host = http_text(head->field[HTTP_HOST], base);
+        if (!http_has(head, HTTP_HOST) || !bytes_equal(host, http_text(head->authority, base)))
+            return bad(head, ERROR_BAD_REQUEST, "The target's host and the Host header differ.");
+    }
+    head->keep_alive = head->keep_alive && !head->close;
+    head->phase = PHASE_DONE;
+    return HTTP_DONE;
+}
+
+/* One line without its CRLF. */
+static enum http_result parse_line(struct http_head *head, const uint8_t *base, struct bytes line) {
+    if (head->phase == PHASE_FIELDS)
+        return line.size == 0 ? check_head(head, base) : parse_field(head, base, line);
+    if (line.size == 0 && head->phase == PHASE_START) {
+        head->phase = PHASE_FIRST_LINE;
+        return HTTP_MORE;
+    }
+    head->phase = PHASE_FIELDS;
+    return parse_first_line(head, base, line);
+}
+
+enum http_result http_parse_head(struct http_head *head, struct bytes request, size_t *size) {
+    assert(head->phase != PHASE_DONE);
+    assert(head->scanned <= request.size);
+    const uint8_t *base = request.data;
+    size_t limit = request.size < HTTP_HEAD_SIZE_MAX ? request.size : HTTP_HEAD_SIZE_MAX;
+    const uint8_t *end = base + limit, *at = base + head->scanned, *line = base + head->line;
+    for (;;) {
+        at = find_control(at, end);
+        if (end - at < 2)
+            break;
+        if (at[0] != '\r' || at[1] != '\n')
+            return bad(head, ERROR_BAD_REQUEST, "The head holds a control byte, or a CR or LF of its own.");
+        enum http_result result = parse_line(head, base, (struct bytes){line, (size_t)(at - line)});
+        at += 2;
+        line = at;
+        if (result == HTTP_DONE)
+            *size = (size_t)(at - base);
+        if (result != HTTP_MORE)
+            return result;
+    }
+    if (end > at && *at != '\r')
+        return bad(head, ERROR_BAD_REQUEST, "The head holds a control byte, or a CR or LF of its own.");
+    if (limit == HTTP_HEAD_SIZE_MAX)
+        return bad(head, ERROR_HEADERS_TOO_LARGE, "The first line and headers are larger than 16384 bytes.");
+    head->line = (uint16_t)(line - base);
+    head->scanned = (uint16_t)(at - base);
+    return HTTP_MORE;
+}
+
+const char *http_reason(unsigned status) {
+    switch (status) {
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 409:
+        return "Conflict";
+    case 412:
+        return "Precondition Failed";
+    case 413:
+        return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 417:
+        return "Expectation Failed";
+    case 421:
+        return "Misdirected Request";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    case 505:
+        return "HTTP Version Not Supported";
+    case 507:
+        return "Insufficient Storage";
+    default:
+        return "Error";
+    }
+}

@@ -1,0 +1,23 @@
+/* GET /keys: every key in byte order, a slice at a time as the output drains.
+ *
+ * A listing that fits one slice is an ordinary answer. A longer one is sent in chunks; it walks the live
+ * store, so a key that is set or deleted meanwhile may or may not be in it, and every other key is in it
+ * once. */
+#ifndef API_LISTING_H
+#define API_LISTING_H
+
+#include "api/client.h"
+
+#define LISTING_SLICE_SIZE (32 * 1024) /* bytes of JSON */
+
+struct listing;
+
+/* Copies prefix and after. limit 0: none. */
+struct listing *listing_new(struct manner manner, struct bytes prefix, struct bytes after, uint64_t limit);
+void listing_free(struct listing *l);
+struct manner listing_manner(const struct listing *l);
+/* Appends the next slice, the first with the answer's head; true when the listing is complete. */
+bool listing_step(struct listing *l, struct coordinator *c, const struct speaker *speaker,
+                  const struct reply *reply, struct buffer *out);
+
+#endif

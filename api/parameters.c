@@ -1,0 +1,129 @@
+#include "api/parameters.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* In the order of enum parameter; behind them those that are known but not built. */
+static const char *const names[] = {"key",         "prefix", "after",   "limit", "ack",
+                                    "consistency", "ttl",    "explain", "ready"};
+
+bool refuse(struct refusal *why, enum error error, const char *format, ...) {
+    va_list arguments;
+    why->error = error;
+    va_start(arguments, format);
+    vsnprintf(why->message, sizeof why->message, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+bool refuse_naming(struct refusal *why, enum error error, const char *text, struct bytes name) {
+    bool cut = name.size > 64;
+    return refuse(why, error, "%s `%.*s%s`.", text, cut ? 64 : (int)name.size, (const char *)name.data,
+                  cut ? "..." : "");
+}
+
+static size_t find_name(struct bytes name) {
+    size_t i = 0;
+    while (i < sizeof names / sizeof names[0] && !bytes_equal(bytes_of(names[i]), name))
+        i++;
+    return i;
+}
+
+static bool keep(struct parameters *out, struct bytes name, struct bytes value, uint32_t allowed,
+                 struct refusal *why) {
+    size_t which = find_name(name);
+    if (which >= PARAMETER_COUNT && which < sizeof names / sizeof names[0])
+        return refuse_naming(why, ERROR_NOT_BUILT, "This version does not have the parameter", name);
+    if (which >= PARAMETER_COUNT || (allowed & 1u << which) == 0)
+        return refuse_naming(why, ERROR_BAD_PARAMETER, "The route does not know the parameter", name);
+    if (parameter_has(out, (enum parameter)which))
+        return refuse_naming(why, ERROR_BAD_PARAMETER, "There is more than one parameter", name);
+    out->present |= 1u << which;
+    out->value[which] = value;
+    return true;
+}
+
+/* One name=value; without = the value is empty. */
+static bool parse_pair(struct parameters *out, uint8_t *pair, size_t size, uint32_t allowed,
+                       struct refusal *why) {
+    uint8_t *equals = memchr(pair, '=', size);
+    size_t name_size = equals != NULL ? (size_t)(equals - pair) : size;
+    uint8_t *value = equals != NULL ? equals + 1 : pair + size;
+    size_t value_size = (size_t)(pair + size - value);
+    if (!http_unescape(pair, &name_size) || !http_unescape(value, &value_size))
+        return refuse(why, ERROR_BAD_PARAMETER,
+                      "The query holds a %% that two hexadecimal digits do not follow.");
+    return keep(out, (struct bytes){pair, name_size}, (struct bytes){value, value_size}, allowed, why);
+}
+
+bool parameters_parse(struct parameters *out, uint8_t *query, size_t size, uint32_t allowed,
+                      struct refusal *why) {
+    out->present = 0;
+    for (uint8_t *at = query, *end = query + size; at < end;) {
+        uint8_t *stop = memchr(at, '&', (size_t)(end - at));
+        if (stop == NULL)
+            stop = end;
+        if (!parse_pair(out, at, (size_t)(stop - at), allowed, why))
+            return false;
+        at = stop + 1;
+    }
+    return true;
+}
+
+static bool number(struct bytes text, uint64_t *out) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned digit = (unsigned)text.data[i] - '0';
+        if (digit > 9 || value > (UINT64_MAX - digit) / 10)
+            return false;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return text.size > 0;
+}
+
+bool parameter_number(struct bytes text, uint64_t max, uint64_t *out) {
+    return number(text, out) && *out >= 1 && *out <= max;
+}
+
+bool parameter_ack(struct bytes text, enum ack_mode *out) {
+    static const char *const modes[] = {[ACK_ASYNC] = "async", [ACK_QUORUM] = "quorum", [ACK_ALL] = "all"};
+    for (unsigned i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (bytes_equal(text, bytes_of(modes[i]))) {
+            *out = (enum ack_mode)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "<term>.<index>" with its quotes. */
+static bool parse_etag(struct bytes text, struct version *out) {
+    if (text.size < 5 || text.data[0] != '"' || text.data[text.size - 1] != '"')
+        return false;
+    const uint8_t *at = text.data + 1, *end = text.data + text.size - 1;
+    const uint8_t *dot = memchr(at, '.', (size_t)(end - at));
+    return dot != NULL && number((struct bytes){at, (size_t)(dot - at)}, &out->term) &&
+           number((struct bytes){dot + 1, (size_t)(end - dot - 1)}, &out->index) && out->index != 0;
+}
+
+bool condition_parse(const struct http_head *head, const uint8_t *base, struct request *out,
+                     struct refusal *why) {
+    struct bytes match = http_text(head->field[HTTP_IF_MATCH], base);
+    struct bytes none = http_text(head->field[HTTP_IF_NONE_MATCH], base);
+    bool star = match.size == 1 && match.data[0] == '*';
+    if (http_has(head, HTTP_IF_MATCH) && http_has(head, HTTP_IF_NONE_MATCH))
+        return refuse(why, ERROR_BAD_PARAMETER, "If-Match and If-None-Match stand together.");
+    if (http_has(head, HTTP_IF_NONE_MATCH)) {
+        if (none.size != 1 || none.data[0] != '*')
+            return refuse(why, ERROR_BAD_PARAMETER, "If-None-Match takes * only.");
+        out->condition = CONDITION_ABSENT;
+    } else if (star) {
+        out->condition = CONDITION_EXISTS;
+    } else if (http_has(head, HTTP_IF_MATCH)) {
+        if (!parse_etag(match, &out->match))
+            return refuse(why, ERROR_BAD_PARAMETER, "If-Match takes one ETag, \"<term>.<index>\", or *.");
+        out->condition = CONDITION_MATCH;
+    }
+    return true;
+}

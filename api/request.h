@@ -1,0 +1,51 @@
+/* A client's request and its reply, without HTTP, and their bytes when one node passes a request on to
+ * another (FRAME_REQUEST, FRAME_REPLY). */
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
+
+#include "api/error.h"
+#include "replication/configuration.h"
+#include "storage/entry.h"
+
+enum operation { OPERATION_GET = 1, OPERATION_SET, OPERATION_DELETE };
+
+struct request {
+    enum operation operation;
+    struct bytes key, value;
+    enum condition condition; /* If-Match, If-None-Match */
+    struct version match;
+    bool ack_given;
+    enum ack_mode ack;    /* ?ack= */
+    bool linearizable;    /* ?consistency=linearizable */
+    uint64_t deadline_ms; /* absolute, of the own monotonic clock; travels as time left */
+};
+
+struct position {
+    uint32_t group;
+    struct version at; /* index 0: none */
+};
+
+struct reply {
+    enum error error;           /* ERROR_NONE: done */
+    struct bytes message, fix;  /* errors: what happened; fix empty: the table's */
+    struct bytes value;         /* GET */
+    struct version version;     /* ETag; index 0: none. With ERROR_PRECONDITION the one that stands */
+    struct position position;   /* KV-Position */
+    uint8_t acks, voters;       /* KV-Acks; voters 0: none */
+    uint8_t node[NODE_ID_SIZE]; /* KV-Node: who decided */
+    uint32_t group;
+    bool follower; /* a read answered by a follower: KV-Staleness-Ms */
+    bool staleness_known;
+    uint64_t staleness_ms;
+    bool degraded;          /* KV-Degraded: no-majority */
+    uint32_t retry_after_s; /* 0: none */
+};
+
+/* What travels in front of both. */
+void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const struct request *request);
+/* Borrow from the payload. False for foreign bytes that are none, or break a limit of entry.h. */
+bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out);
+void reply_encode(struct buffer *out, uint64_t id, const struct reply *reply);
+bool reply_decode(struct bytes payload, uint64_t *id, struct reply *out);
+
+#endif

@@ -1,0 +1,393 @@
+#include "api/routes.h"
+
+#include "api/access.h"
+#include "api/json_in.h"
+#include "api/json_out.h"
+#include "api/listing.h"
+
+#include <assert.h>
+#include <cjson/cJSON.h>
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REQUEST_DEADLINE_MS 5000 /* PRODUCT.md */
+
+enum route_kind { ROUTE_READ, ROUTE_WRITE, ROUTE_ALONE };
+
+/* A request being run. */
+struct call {
+    struct api_client *client;
+    uint64_t now_ms;
+    uint8_t *base; /* the request's first byte */
+    struct parameters parameters;
+    struct refusal why;
+};
+
+struct route {
+    const char *path;
+    uint8_t size;                 /* of path */
+    uint32_t methods, parameters; /* bits */
+    const char *allow;
+    enum route_kind kind;
+    /* False: refused, with why. */
+    bool (*run)(struct call *call);
+};
+
+static bool run_set(struct call *call);
+static bool run_get(struct call *call);
+static bool run_delete(struct call *call);
+static bool run_keys(struct call *call);
+static bool run_cluster(struct call *call);
+static bool run_health(struct call *call);
+
+#define METHOD(name)    (1u << HTTP_##name)
+#define PARAMETER(name) (1u << PARAMETER_##name)
+#define READS           (METHOD(GET) | METHOD(HEAD))
+#define PATH(text)      .path = text, .size = sizeof text - 1
+
+/* The most frequent first. */
+static const struct route routes[] = {
+    {PATH("/get"), READS, PARAMETER(KEY) | PARAMETER(CONSISTENCY), "GET, HEAD", ROUTE_READ, run_get},
+    {PATH("/set"), METHOD(POST), PARAMETER(ACK), "POST", ROUTE_WRITE, run_set},
+    {PATH("/delete"), METHOD(DELETE), PARAMETER(KEY) | PARAMETER(ACK), "DELETE", ROUTE_WRITE, run_delete},
+    {PATH("/keys"), READS, PARAMETER(PREFIX) | PARAMETER(AFTER) | PARAMETER(LIMIT) | PARAMETER(CONSISTENCY),
+     "GET, HEAD", ROUTE_ALONE, run_keys},
+    {PATH("/cluster"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_cluster},
+    {PATH("/health"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_health},
+};
+
+/* Known, and answered with 501. A path that ends in / stands for all below it. */
+static const char *const not_built[] = {"/kv/",     "/api/v1/",      "/rejected",      "/metrics",
+                                        "/outcome", "/cluster/join", "/cluster/leave", "/cluster/nodes"};
+
+static const struct route *find(struct bytes path) {
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
+        if (path.size == routes[i].size && memcmp(path.data, routes[i].path, path.size) == 0)
+            return &routes[i];
+    return NULL;
+}
+
+static bool is_not_built(struct bytes path) {
+    for (size_t i = 0; i < sizeof not_built / sizeof not_built[0]; i++) {
+        struct bytes known = bytes_of(not_built[i]);
+        bool below = known.data[known.size - 1] == '/';
+        if (below ? bytes_start_with(path, known) : bytes_equal(path, known))
+            return true;
+    }
+    return false;
+}
+
+static struct bytes field(const struct api_client *client, enum http_field which) {
+    return http_text(client->head.field[which], buffer_bytes(&client->input).data);
+}
+
+static const struct route *route_of(const struct api_client *client) {
+    const struct route *route = find(http_text(client->head.path, buffer_bytes(&client->input).data));
+    assert(route != NULL); /* routes_check has passed */
+    return route;
+}
+
+/* ---- the head ---- */
+
+static bool check_access(struct api_client *client, struct refusal *why) {
+    struct api *api = client->api;
+    struct bytes host = field(client, HTTP_HOST);
+    bool known = host.size == api->host_size && memcmp(host.data, api->host, host.size) == 0;
+    if (http_has(&client->head, HTTP_HOST) && !known) { /* HTTP/1.0 may have none */
+        if (!access_host(host, api->options.allow_hosts))
+            return refuse_naming(why, ERROR_FORBIDDEN_HOST, "The Host header does not name this node:", host);
+        if (host.size <= sizeof api->host) {
+            memcpy(api->host, host.data, host.size);
+            api->host_size = host.size;
+        }
+    }
+    struct bytes origin = field(client, HTTP_ORIGIN);
+    if (http_has(&client->head, HTTP_ORIGIN) && !access_origin(origin, host))
+        return refuse_naming(why, ERROR_FORBIDDEN_ORIGIN, "The request comes from a page of", origin);
+    return true;
+}
+
+static bool check_not_built(const struct api_client *client, struct refusal *why) {
+    static const struct {
+        enum http_field field;
+        const char *name;
+    } headers[] = {
+        {HTTP_KV_CLIENT, "KV-Client"}, {HTTP_KV_REQUEST, "KV-Request"}, {HTTP_KV_AFTER, "KV-After"}};
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
+        if (http_has(&client->head, headers[i].field))
+            return refuse(why, ERROR_NOT_BUILT, "This version does not have the header `%s`.",
+                          headers[i].name);
+    return true;
+}
+
+static bool check_body(const struct api_client *client, const struct route *route, struct refusal *why) {
+    const struct http_head *head = &client->head;
+    bool body = head->has_transfer_encoding || head->length > 0;
+    if (head->method != HTTP_POST)
+        return !body || refuse(why, ERROR_BAD_REQUEST, "%s takes no body.", route->path);
+    if (!access_json(field(client, HTTP_CONTENT_TYPE)))
+        return refuse_naming(why, ERROR_NOT_JSON, "The body's Content-Type is not application/json but",
+                             field(client, HTTP_CONTENT_TYPE));
+    return true;
+}
+
+bool routes_check(struct api_client *client, struct refusal *why, const char **allow) {
+    struct bytes path = http_text(client->head.path, buffer_bytes(&client->input).data);
+    *allow = NULL;
+    if (!check_access(client, why))
+        return false;
+    const struct route *route = find(path);
+    if (route == NULL && is_not_built(path))
+        return refuse_naming(why, ERROR_NOT_BUILT, "This version does not have the route", path);
+    if (route == NULL)
+        return refuse_naming(why, ERROR_NO_ROUTE, "There is no route", path);
+    if ((route->methods & 1u << client->head.method) == 0) {
+        *allow = route->allow;
+        return refuse(why, ERROR_METHOD, "%s takes %s.", route->path, route->allow);
+    }
+    return check_not_built(client, why) && check_body(client, route, why);
+}
+
+bool routes_may_start(const struct api_client *client) {
+    uint32_t under_way = client_under_way(client);
+    if (under_way == 0)
+        return true;
+    switch (route_of(client)->kind) {
+    case ROUTE_READ:
+        return !client->writes && under_way < READS_MAX;
+    case ROUTE_WRITE:
+        return client->writes && under_way < WRITES_MAX;
+    default:
+        return false;
+    }
+}
+
+/* ---- get, set, delete ---- */
+
+/* Submits, and answers or waits. The request borrows from the input, which is consumed only afterwards. */
+static bool submit(struct call *call, struct request *request) {
+    struct api_client *client = call->client;
+    struct reply reply;
+    request->deadline_ms = call->now_ms + REQUEST_DEADLINE_MS;
+    client->writes = request->operation != OPERATION_GET;
+    if (!coordinator_submit(client->api->options.coordinator, call->now_ms, request, client_ticket(client),
+                            &reply)) {
+        client_wait(client, request->operation, request->key);
+        return true;
+    }
+    struct buffer *out = client_answer_begin(client);
+    client_print(client, out, client_manner(client), request->operation, &reply, request->key);
+    client_answer_end(client, out);
+    return true;
+}
+
+static bool check_key(struct bytes key, struct refusal *why) {
+    if (key.size == 0)
+        return refuse(why, ERROR_BAD_KEY, "The key is missing or empty.");
+    if (key.size > KEY_SIZE_MAX)
+        return refuse(why, ERROR_BAD_KEY, "The key has %zu bytes, more than 1024.", key.size);
+    return true;
+}
+
+static bool read_ack(struct call *call, struct request *request) {
+    request->ack_given = parameter_has(&call->parameters, PARAMETER_ACK);
+    if (request->ack_given && !parameter_ack(call->parameters.value[PARAMETER_ACK], &request->ack))
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "ack is async, quorum or all.");
+    return true;
+}
+
+static bool read_consistency(struct call *call, struct request *request) {
+    struct bytes text = call->parameters.value[PARAMETER_CONSISTENCY];
+    if (!parameter_has(&call->parameters, PARAMETER_CONSISTENCY))
+        return true;
+    request->linearizable = bytes_equal(text, bytes_of("linearizable"));
+    if (!request->linearizable && !bytes_equal(text, bytes_of("default")))
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "consistency is linearizable or default.");
+    return true;
+}
+
+static bool refuse_match(struct call *call) {
+    return refuse(&call->why, ERROR_BAD_PARAMETER,
+                  "If-Match is a condition of writes: /set and /delete take it.");
+}
+
+static bool run_get(struct call *call) {
+    struct request request = {.operation = OPERATION_GET};
+    if (http_has(&call->client->head, HTTP_IF_MATCH))
+        return refuse_match(call);
+    if (parameter_has(&call->parameters, PARAMETER_KEY))
+        request.key = call->parameters.value[PARAMETER_KEY];
+    return check_key(request.key, &call->why) && read_consistency(call, &request) && submit(call, &request);
+}
+
+static bool run_delete(struct call *call) {
+    struct request request = {.operation = OPERATION_DELETE};
+    if (parameter_has(&call->parameters, PARAMETER_KEY))
+        request.key = call->parameters.value[PARAMETER_KEY];
+    if (!check_key(request.key, &call->why))
+        return false;
+    if (utf8_valid(request.key) != request.key.size)
+        return refuse(&call->why, ERROR_CONFLICT,
+                      "The key is not UTF-8, so that JSON cannot name it in the answer.");
+    return read_ack(call, &request) &&
+           condition_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
+}
+
+static bool run_set(struct call *call) {
+    struct api_client *client = call->client;
+    struct request request = {.operation = OPERATION_SET};
+    struct json_set set;
+    if (!json_read_set(call->base + client->head_size, client->body_size, &set)) {
+        if (set.unknown.data == NULL)
+            return refuse(&call->why, ERROR_BAD_JSON, "The body is not the JSON that /set takes: %s.",
+                          set.error);
+        if (bytes_equal(set.unknown, bytes_of("ttl")))
+            return refuse_naming(&call->why, ERROR_NOT_BUILT, "This version does not have the field",
+                                 set.unknown);
+        return refuse_naming(&call->why, ERROR_BAD_JSON, "/set does not know the field", set.unknown);
+    }
+    if (!check_key(set.key, &call->why))
+        return false;
+    if (set.value.size > VALUE_SIZE_MAX)
+        return refuse(&call->why, ERROR_TOO_LARGE, "The value has %zu bytes, more than 1048576.",
+                      set.value.size);
+    request.key = set.key;
+    request.value = set.value;
+    return read_ack(call, &request) && condition_parse(&client->head, call->base, &request, &call->why) &&
+           submit(call, &request);
+}
+
+/* ---- keys ---- */
+
+static bool run_keys(struct call *call) {
+    struct api_client *client = call->client;
+    const struct parameters *p = &call->parameters;
+    struct request request = {.deadline_ms = call->now_ms + REQUEST_DEADLINE_MS, .operation = OPERATION_GET};
+    struct bytes prefix = {0}, after = {0};
+    struct reply reply;
+    uint64_t limit = 0;
+    if (http_has(&client->head, HTTP_IF_MATCH))
+        return refuse_match(call);
+    if (parameter_has(p, PARAMETER_LIMIT) && !parameter_number(p->value[PARAMETER_LIMIT], UINT32_MAX, &limit))
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "limit is a whole number from 1 to 4294967295.");
+    if (!read_consistency(call, &request))
+        return false;
+    if (parameter_has(p, PARAMETER_PREFIX))
+        prefix = p->value[PARAMETER_PREFIX];
+    if (parameter_has(p, PARAMETER_AFTER))
+        after = p->value[PARAMETER_AFTER];
+    client->listing = listing_new(client_manner(client), prefix, after, limit);
+    client->writes = false;
+    uint64_t ticket = client_ticket(client);
+    if (coordinator_barrier(client->api->options.coordinator, call->now_ms, &request, ticket, &reply))
+        client_list(client, &reply);
+    else
+        client_wait(client, OPERATION_GET, (struct bytes){0});
+    return true;
+}
+
+/* ---- cluster, health ---- */
+
+static void answer_own(struct call *call, struct buffer *body) {
+    struct reply reply = {0};
+    struct api_client *client = call->client;
+    struct speaker speaker = client_speaker(client);
+    struct buffer *out = client_answer_begin(client);
+    answer_json(out, client_manner(client), &speaker, &reply, buffer_bytes(body));
+    client_answer_end(client, out);
+    buffer_release(body);
+}
+
+/* Of cJSON, which tells a lack of memory by NULL. */
+static cJSON *made(cJSON *item) {
+    if (item == NULL)
+        err(1, "out of memory for an answer");
+    return item;
+}
+
+static cJSON *node_json(const struct node_info *info) {
+    char id[NODE_ID_SIZE + 1] = {0}, address[ADDRESS_TEXT_MAX];
+    cJSON *node = made(cJSON_CreateObject());
+    memcpy(id, info->id, NODE_ID_SIZE);
+    made(cJSON_AddStringToObject(node, "node_id", id));
+    made(cJSON_AddStringToObject(node, "address", address_text(&info->peer, address)));
+    made(cJSON_AddNumberToObject(node, "group_id", info->group));
+    return node;
+}
+
+/* Nodes of this cluster, and apart from them those of others, where there are any. */
+static void add_nodes(cJSON *answer, const struct coordinator_node *nodes, size_t count,
+                      const char *cluster) {
+    cJSON *own = made(cJSON_AddArrayToObject(answer, "nodes"));
+    cJSON *foreign = made(cJSON_CreateArray());
+    for (size_t i = 0; i < count; i++) {
+        cJSON *node = node_json(&nodes[i].info);
+        if (strcmp(nodes[i].info.cluster, cluster) == 0) {
+            made(cJSON_AddBoolToObject(node, "is_leader", nodes[i].is_leader));
+            cJSON_AddItemToArray(own, node);
+        } else {
+            made(cJSON_AddStringToObject(node, "cluster", nodes[i].info.cluster));
+            cJSON_AddItemToArray(foreign, node);
+        }
+    }
+    made(cJSON_AddNumberToObject(answer, "node_count", cJSON_GetArraySize(own)));
+    if (cJSON_GetArraySize(foreign) > 0)
+        cJSON_AddItemToObject(answer, "foreign", foreign);
+    else
+        cJSON_Delete(foreign);
+}
+
+static bool run_cluster(struct call *call) {
+    struct coordinator *c = call->client->api->options.coordinator;
+    const struct node_info *self = coordinator_self(c);
+    const size_t max = MEMBERSHIP_NODES_MAX + 1;
+    char id[NODE_ID_SIZE + 1] = {0};
+    struct coordinator_node *nodes = calloc(max, sizeof *nodes);
+    cJSON *answer = made(cJSON_CreateObject());
+    struct buffer body = {0};
+    if (nodes == NULL)
+        err(1, "out of memory for the list of nodes");
+    memcpy(id, self->id, NODE_ID_SIZE);
+    made(cJSON_AddStringToObject(answer, "self_node_id", id));
+    made(cJSON_AddNumberToObject(answer, "self_group", self->group));
+    made(cJSON_AddBoolToObject(answer, "is_leader", coordinator_is_leader(c)));
+    add_nodes(answer, nodes, coordinator_nodes(c, nodes, max), self->cluster);
+    char *text = cJSON_PrintUnformatted(answer);
+    if (text == NULL)
+        err(1, "out of memory for an answer");
+    buffer_append_text(&body, text);
+    cJSON_free(text);
+    cJSON_Delete(answer);
+    free(nodes);
+    answer_own(call, &body);
+    return true;
+}
+
+static bool run_health(struct call *call) {
+    struct coordinator_health h = coordinator_health(call->client->api->options.coordinator, call->now_ms);
+    struct buffer body = {0};
+    char text[200];
+    snprintf(text, sizeof text, "{\"status\":\"%s\",\"role\":\"%s\",\"group\":%u,\"keys\":%llu", h.status,
+             h.role, h.group, (unsigned long long)h.keys);
+    buffer_append_text(&body, text);
+    if (h.reason != NULL) {
+        buffer_append_text(&body, ",\"reason\":");
+        json_append(&body, bytes_of(h.reason));
+    }
+    buffer_append_text(&body, "}");
+    answer_own(call, &body);
+    return true;
+}
+
+void routes_run(struct api_client *client, uint64_t now_ms) {
+    const struct route *route = route_of(client);
+    struct http_slice query = client->head.query;
+    struct call call;
+    call.client = client;
+    call.now_ms = now_ms;
+    call.base = client->input.data + client->input.start;
+    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why) ||
+        !route->run(&call))
+        client_refuse(client, &call.why, NULL);
+}

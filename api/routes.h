@@ -1,0 +1,18 @@
+/* The routes: which paths there are, what each takes, and what it does. */
+#ifndef API_ROUTES_H
+#define API_ROUTES_H
+
+#include "api/client.h"
+
+/* What can be told from a request's head, before its body is wanted: whether it may speak to this node, its
+ * path, method and type. *allow is set for ERROR_METHOD. */
+bool routes_check(struct api_client *client, struct refusal *why, const char **allow);
+
+/* Whether the request may be done beside those of its connection that are under way. */
+bool routes_may_start(const struct api_client *client);
+
+/* The whole request is at the front of the input. Answers it, or takes a place for its answer, or begins a
+ * listing. */
+void routes_run(struct api_client *client, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,333 @@
+/* A node's belonging: its identity, the founding of its group, being adopted by one, and, on the leader, who joins
+ * and who becomes a voter (ARCHITECTURE.md, "Founding, joining, identity").
+ *
+ * The order on disk: a newcomer saves the group id before it takes the group's first record; a founder before it
+ * writes its own. So an identity without a group beside a log means a start-over that was cut short, and a group id
+ * beside an empty log binds to nothing. */
+#include <stdio.h>
+
+#include "cmd/node_internal.h"
+
+#define ROSTER_MS         50
+#define NAMED_PEERS_MS    3000 /* a founder waits this long for -peers that do not answer */
+
+static void random_id(uint64_t seed, uint8_t id[NODE_ID_SIZE]) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    struct random random;
+    random_seed(&random, seed);
+    for (int i = 0; i < NODE_ID_SIZE; i++)
+        id[i] = (uint8_t)letters[random_below(&random, sizeof letters - 1)];
+}
+
+/* Not 0, which stands for none. */
+static uint64_t random_number(struct node *n, uint64_t salt) {
+    struct random random;
+    random_seed(&random, n->options.seed ^ salt * 0x9e3779b97f4a7c15);
+    uint64_t number;
+    do
+        number = random_next(&random);
+    while (number == 0);
+    return number;
+}
+
+static void remove_file(void *arg, const char *name) {
+    struct file_system *fs = arg;
+    if (strcmp(name, "identity") != 0 && strcmp(name, "lock") != 0)
+        file_system_remove(fs, name);
+}
+
+static bool empty_directory(struct node *n) {
+    struct file_system *fs = n->options.fs;
+    return file_system_list(fs, remove_file, fs) == FILE_OK && file_system_sync(fs) == FILE_OK;
+}
+
+static void new_identity(struct node *n) {
+    n->identity = (struct identity){.group = n->options.group, .incarnation = random_number(n, 1)};
+    memcpy(n->identity.cluster, n->options.cluster, sizeof n->identity.cluster);
+    if (n->options.id_given)
+        memcpy(n->identity.node_id, n->options.id, NODE_ID_SIZE);
+    else
+        random_id(n->options.seed, n->identity.node_id);
+}
+
+static bool foreign(const struct node *n, char *why, size_t why_size) {
+    const struct identity *identity = &n->identity;
+    char id[NODE_ID_SIZE + 1];
+    if (strcmp(identity->cluster, n->options.cluster) != 0)
+        snprintf(why, why_size,
+                 "the data directory belongs to cluster '%s': start with -cluster %s, or name another -data",
+                 identity->cluster, identity->cluster);
+    else if (identity->group != n->options.group)
+        snprintf(why, why_size,
+                 "the data directory belongs to group %u: start with -group %u, or name another -data",
+                 identity->group, identity->group);
+    else if (n->options.id_given && memcmp(identity->node_id, n->options.id, NODE_ID_SIZE) != 0)
+        snprintf(why, why_size,
+                 "the data directory belongs to node %s: start with -id %s or without -id, or name another -data",
+                 node_id_text(identity->node_id, id), id);
+    else
+        return false;
+    return true;
+}
+
+static bool save_identity(struct node *n) {
+    return identity_save(n->options.fs, &n->identity) == FILE_OK;
+}
+
+static bool has_log(struct node *n) {
+    struct hard_state state;
+    char why[160];
+    return hard_state_load(n->options.fs, &state, why, sizeof why) != FILE_NOT_FOUND;
+}
+
+bool node_group_open(struct node *n, char *why, size_t why_size) {
+    enum file_result result = identity_load(n->options.fs, &n->identity, why, why_size);
+    if (result != FILE_OK && result != FILE_NOT_FOUND)
+        return false;
+    if (result == FILE_NOT_FOUND && has_log(n)) {
+        snprintf(why, why_size, "the data directory has a log but no identity: restore the file 'identity', or "
+                                "empty the directory, and the node joins its group anew");
+        return false;
+    }
+    if (result == FILE_OK && foreign(n, why, why_size))
+        return false;
+    if (result == FILE_NOT_FOUND) {
+        new_identity(n);
+        if (!save_identity(n)) {
+            snprintf(why, why_size, "cannot write the file 'identity': is the disk full or read-only?");
+            return false;
+        }
+    } else if (n->identity.group_id == 0 && !empty_directory(n)) {
+        snprintf(why, why_size, "cannot empty the data directory of what a start-over left");
+        return false;
+    }
+    n->self = (struct node_info){
+        .incarnation = n->identity.incarnation,
+        .session = random_number(n, 2),
+        .group_id = n->identity.group_id,
+        .group = n->options.group,
+        .peer = n->options.peer,
+        .api = n->options.api,
+    };
+    memcpy(n->self.id, n->identity.node_id, NODE_ID_SIZE);
+    memcpy(n->self.cluster, n->identity.cluster, sizeof n->self.cluster);
+    memcpy(n->self_id.id, n->identity.node_id, NODE_ID_SIZE);
+    n->self_id.incarnation = n->identity.incarnation;
+    return true;
+}
+
+static const struct raft *raft_of(const struct node *n) {
+    return replica_raft_view(n->replica);
+}
+
+/* The group's only member, and no client ever wrote: such a founding may yield to another. */
+static bool is_fresh(const struct node *n) {
+    struct log_record record;
+    struct log *log = (struct log *)(uintptr_t)replica_log(n->replica);
+    if (raft_configuration(raft_of(n))->count != 1 || log_first(log) > 1 || log_last(log) > 64)
+        return false;
+    for (uint64_t i = 1; i <= log_last(log); i++)
+        if (log_read(log, i, &record) != LOG_OK || record.type == ENTRY_PUT || record.type == ENTRY_DELETE)
+            return false;
+    return log_last(log) > 0;
+}
+
+static enum node_role own_role(const struct node *n) {
+    const struct raft *raft = raft_of(n);
+    const struct member *member = configuration_find(raft_configuration(raft), &n->self_id);
+    if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
+        return NODE_NEWCOMER;
+    if (raft_role(raft) == RAFT_LEADER)
+        return NODE_LEADER;
+    return member == NULL || member->role == MEMBER_LEARNER ? NODE_LEARNER : NODE_FOLLOWER;
+}
+
+void node_group_update_self(struct node *n) {
+    enum node_role role = own_role(n);
+    bool fresh = is_fresh(n);
+    uint64_t term = raft_term(raft_of(n));
+    if (role == n->self.role && term == n->self.term && n->self.group_id == n->identity.group_id &&
+        n->self.fresh == fresh)
+        return;
+    bool announce = role != n->self.role || n->self.group_id != n->identity.group_id;
+    n->self.role = role;
+    n->self.term = term;
+    n->self.fresh = fresh;
+    n->self.group_id = n->identity.group_id;
+    peers_update(n->peers, &n->self);
+    if (announce && n->started_ms > 0)
+        discovery_update(n->discovery, n->now_ms, &n->self);
+}
+
+/* The group lives already: a node of the same number has heard of, or is connected to, a founding of it. */
+static const struct node_info *living(const struct node *n) {
+    const struct membership *membership = discovery_membership(n->discovery);
+    for (size_t i = 0; i < membership_count(membership); i++) {
+        const struct node_info *info = &membership_at(membership, i)->info;
+        if (info->group == n->self.group && info->group_id != 0 &&
+            memcmp(info->id, n->self.id, NODE_ID_SIZE) != 0)
+            return info;
+    }
+    return NULL;
+}
+
+static void found(struct node *n) {
+    n->founding = FOUNDING_NONE;
+    n->identity.group_id = random_number(n, 3);
+    struct configuration first = {
+        .group_id = n->identity.group_id,
+        .group = n->options.group,
+        .mode = n->options.ack,
+        .voters_max = n->options.voters_max,
+        .count = 1,
+        .members = {{.id = n->self_id, .role = MEMBER_VOTER, .peer = n->self.peer, .api = n->self.api}},
+    };
+    replica_set_group(n->replica, n->identity.group_id);
+    if (!save_identity(n) || raft_found(replica_raft(n->replica), n->now_ms, &first) != RAFT_OK) {
+        node_log(n, NODE_ERROR, "founding_failed", "cannot found group %u: is the disk full or read-only?",
+                 n->options.group);
+        n->state = NODE_FAILED;
+        return;
+    }
+    node_log(n, NODE_NOTICE, "founded", "founded group %u: this node is its first voter", n->options.group);
+}
+
+static void consider_founding(struct node *n) {
+    const struct node_info *member = living(n);
+    char text[ADDRESS_TEXT_MAX];
+    if (member != NULL) {
+        node_log(n, NODE_NOTICE, "group_lives",
+                 "-leader has no effect: group %u lives already at %s, and this node joins it", n->self.group,
+                 address_text(&member->peer, text));
+        n->founding = FOUNDING_NONE;
+        return;
+    }
+    uint64_t listened = n->now_ms - n->started_ms;
+    bool settled = !n->options.named_peers || (n->learned > 0 && peers_settled(n->peers));
+    if (listened >= DISCOVERY_LISTEN_MS && (settled || listened >= NAMED_PEERS_MS))
+        found(n);
+}
+
+static void begin_founding(struct node *n) {
+    bool empty = raft_configuration(raft_of(n))->count == 0;
+    if (!n->options.leader || n->said_mode)
+        return;
+    n->said_mode = true;
+    if (empty)
+        n->founding = FOUNDING_LISTENING;
+    else
+        node_log(n, NODE_NOTICE, "leader_flag",
+                 "-leader only founds a group: this node belongs to one already, and elections decide who leads");
+}
+
+static size_t connected_nodes(const struct node *n, struct roster_node *out) {
+    const struct raft *raft = raft_of(n);
+    size_t count = 0;
+    for (size_t i = 0; i < peers_count(n->peers) && count < PEERS_MAX; i++) {
+        const struct peer *peer = peers_at(n->peers, i);
+        if (peer->info.group != n->self.group)
+            continue;
+        if (peer->info.group_id != 0 && peer->info.group_id != n->identity.group_id)
+            continue;
+        out[count++] = (struct roster_node){
+            .id = peer->id,
+            .peer = peer->info.peer,
+            .api = peer->info.api,
+            .newcomer = peer->info.group_id == 0,
+            .volatile_ = peer->volatile_,
+            .caught_up = raft_caught_up(raft, &peer->id),
+        };
+    }
+    return count;
+}
+
+static void keep_roster(struct node *n) {
+    struct raft *raft = replica_raft(n->replica);
+    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING || n->now_ms - n->roster_ms < ROSTER_MS)
+        return;
+    n->roster_ms = n->now_ms;
+    struct roster_node nodes[PEERS_MAX];
+    struct configuration next;
+    struct member_id about;
+    size_t count = connected_nodes(n, nodes);
+    enum roster_change change =
+        roster_next(raft_configuration(raft), &n->self_id, nodes, count, &next, &about);
+    if (change == ROSTER_NONE || raft_propose_configuration(raft, &next) != RAFT_OK)
+        return;
+    static const char *const words[] = {
+        [ROSTER_REMOVE] = "leaves the group: its directory was replaced",
+        [ROSTER_ADD] = "joins the group as a learner",
+        [ROSTER_PROMOTE] = "has caught up and becomes a voter",
+    };
+    char id[NODE_ID_SIZE + 1];
+    node_log(n, NODE_INFO, "member", "node %s %s", node_id_text(about.id, id), words[change]);
+}
+
+void node_group_tick(struct node *n) {
+    begin_founding(n);
+    if (n->founding == FOUNDING_LISTENING)
+        consider_founding(n);
+    keep_roster(n);
+    node_group_update_self(n);
+}
+
+static bool adopt(struct node *n, const struct peer *peer) {
+    char text[ADDRESS_TEXT_MAX];
+    n->identity.group_id = peer->info.group_id;
+    if (!save_identity(n)) {
+        node_log(n, NODE_ERROR, "disk_failed", "cannot write the file 'identity': is the disk full or read-only?");
+        n->state = NODE_FAILED;
+        return false;
+    }
+    n->founding = FOUNDING_NONE;
+    replica_set_group(n->replica, n->identity.group_id);
+    node_log(n, NODE_NOTICE, "adopted", "joins group %u: its leader at %s sends the data", n->self.group,
+             address_text(&peer->info.peer, text));
+    node_group_update_self(n);
+    return true;
+}
+
+bool node_group_accept(struct node *n, const struct peer *peer, const struct message *message) {
+    if (n->state == NODE_STARTING_OVER || n->state == NODE_FAILED || peer->info.group != n->self.group)
+        return false;
+    if (n->identity.group_id != 0)
+        return peer->info.group_id == n->identity.group_id;
+    bool leads = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT;
+    return leads && peer->info.group_id != 0 && adopt(n, peer);
+}
+
+/* Two foundings of one group number met. */
+static void foundings_met(struct node *n, const struct address *at, const struct node_info *other) {
+    char text[ADDRESS_TEXT_MAX];
+    bool fresh = is_fresh(n);
+    if (fresh && (!other->fresh || n->identity.group_id > other->group_id)) {
+        node_log(n, NODE_NOTICE, "start_over",
+                 "group %u was founded twice; this founding is empty and yields to the one at %s", n->self.group,
+                 address_text(at, text));
+        n->state = NODE_STARTING_OVER;
+    } else if (!fresh && !other->fresh) {
+        node_log(n, NODE_ERROR, "founded_twice",
+                 "group %u was founded twice, here and at %s, and both hold data: stop the one you do not want, "
+                 "empty its data directory and start it without -leader",
+                 n->self.group, address_text(at, text));
+    }
+}
+
+void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
+                        enum peers_refusal reason, bool ours) {
+    char text[ADDRESS_TEXT_MAX];
+    if (reason == REFUSED_FOUNDING && n->state == NODE_RUNNING) {
+        foundings_met(n, at, info);
+        return;
+    }
+    if (reason == REFUSED_GROUP || reason == REFUSED_SELF)
+        return;
+    node_log(n, NODE_WARNING, "refused", "%s %s: %s", ours ? "refused the node at" : "was refused by the node at",
+             address_text(at, text), peers_refusal_text(reason));
+}
+
+bool node_start_over(struct node *n) {
+    n->identity.group_id = 0;
+    n->identity.incarnation = random_number(n, n->now_ms + 4);
+    return save_identity(n) && empty_directory(n);
+}

@@ -1,0 +1,59 @@
+/* What node.c, node_group.c and node_words.c share. */
+#ifndef CMD_NODE_INTERNAL_H
+#define CMD_NODE_INTERNAL_H
+
+#include "cmd/node.h"
+#include "replication/roster.h"
+
+enum founding {
+    FOUNDING_NONE,
+    FOUNDING_LISTENING, /* -leader, an empty directory: does the group live already? */
+};
+
+struct node {
+    struct node_options options;
+    struct node_host host;
+    struct identity identity;
+    struct node_info self;
+    struct member_id self_id;
+    struct replica *replica;
+    struct peers *peers;
+    struct discovery *discovery;
+    struct coordinator *coordinator;
+    struct api *api;
+    enum node_state state;
+    enum founding founding;
+    uint64_t now_ms, started_ms, ticked_ms, next_ms;
+    uint64_t roster_ms, stop_ms;
+    size_t learned; /* -peers resolved so far */
+    bool handed_over;
+    /* What was last said in the log, so that changes are. */
+    struct member_id seen_leader;
+    enum raft_role seen_role;
+    uint64_t seen_term, seen_configuration;
+    bool seen_alone, said_waiting, said_mode;
+    struct buffer message;
+};
+
+/* printf-like; one line. */
+void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* node_group.c: founding, adoption, members. */
+bool node_group_open(struct node *n, char *why, size_t why_size);
+void node_group_tick(struct node *n);
+/* A message from a member of a group while this node belongs to none: takes its group id. False where it must not
+ * be handled. */
+bool node_group_accept(struct node *n, const struct peer *peer, const struct message *message);
+void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
+                        enum peers_refusal reason, bool ours);
+void node_group_update_self(struct node *n);
+
+/* node_words.c: what the log says. */
+void node_say_start(struct node *n);
+void node_say_changes(struct node *n);
+void node_say_membership(struct node *n, const struct node_info *info, enum membership_event event);
+void node_say_removed(struct node *n, const struct node_info *info);
+const char *node_id_text(const uint8_t id[NODE_ID_SIZE], char out[NODE_ID_SIZE + 1]);
+
+#endif

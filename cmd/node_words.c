@@ -1,0 +1,162 @@
+/* What a node's log says: who it is, what it waits for, who came and went, who leads and why. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "cmd/node_internal.h"
+
+void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    n->host.log(n->host.arg, level, event, text);
+}
+
+const char *node_id_text(const uint8_t id[NODE_ID_SIZE], char out[NODE_ID_SIZE + 1]) {
+    memcpy(out, id, NODE_ID_SIZE);
+    out[NODE_ID_SIZE] = '\0';
+    return out;
+}
+
+/* What an answered write can be lost to, in one sentence. */
+static const char *loss(enum ack_mode mode, enum replica_sync sync, bool memory) {
+    if (memory)
+        return mode == ACK_ASYNC ? "nothing is on disk: an answered write is lost when this node ends before "
+                                   "another has it"
+                                 : "nothing is on disk: an answered write survives while a majority keeps running";
+    if (sync != SYNC_ALWAYS)
+        return "a power cut may lose the answered writes that were not synced yet; a crash of the process alone "
+               "loses nothing";
+    if (mode == ACK_ASYNC)
+        return "an answered write survives any crash of the leader; it is lost only if the leader's disk dies, "
+               "or a failover comes before a majority had it, and then it is kept in the ledger of rejected "
+               "writes";
+    return "an answered write survives the loss of any minority, disks included";
+}
+
+static const char *mode_text(enum ack_mode mode) {
+    static const char *const names[] = {[ACK_ASYNC] = "async", [ACK_QUORUM] = "quorum", [ACK_ALL] = "all"};
+    return names[mode];
+}
+
+void node_say_start(struct node *n) {
+    char id[NODE_ID_SIZE + 1], peer[ADDRESS_TEXT_MAX], api[ADDRESS_TEXT_MAX];
+    const struct configuration *configuration = raft_configuration(replica_raft_view(n->replica));
+    enum ack_mode mode = configuration->count > 0 ? configuration->mode : n->options.ack;
+    node_log(n, NODE_INFO, "start", "node %s of group %u: peers %s, http://%s, %llu keys",
+             node_id_text(n->self.id, id), n->self.group, address_text(&n->self.peer, peer),
+             address_text(&n->self.api, api), (unsigned long long)store_count(replica_store(n->replica)));
+    node_log(n, NODE_INFO, "promise", "-ack %s: %s", mode_text(mode),
+             loss(mode, n->options.sync, n->options.memory));
+}
+
+static void say_waiting(struct node *n) {
+    const struct raft *raft = replica_raft_view(n->replica);
+    if (n->said_waiting || n->founding != FOUNDING_NONE || raft_configuration(raft)->count > 0 ||
+        n->now_ms - n->started_ms < DISCOVERY_LISTEN_MS)
+        return;
+    n->said_waiting = true;
+    node_log(n, NODE_NOTICE, "waiting",
+             "waits for a member of group %u; if the group is new, start one of its nodes with -leader",
+             n->self.group);
+}
+
+static const char *cause_text(enum raft_cause cause) {
+    static const char *const texts[] = {
+        [RAFT_CAUSE_NONE] = "",
+        [RAFT_CAUSE_FOUNDED] = ": it founded the group",
+        [RAFT_CAUSE_TIMEOUT] = ": no word from the leader for an election timeout",
+        [RAFT_CAUSE_LINK] = ": the leader's process is gone",
+        [RAFT_CAUSE_TRANSFER] = ": the leader handed over",
+        [RAFT_CAUSE_HIGHER_TERM] = ": a higher term was seen",
+        [RAFT_CAUSE_NO_MAJORITY] = ": no majority of the voters was heard",
+        [RAFT_CAUSE_REMOVED] = ": it was removed from the group",
+        [RAFT_CAUSE_ALONE] = ": it is the only voter",
+    };
+    return (size_t)cause < sizeof texts / sizeof texts[0] ? texts[cause] : "";
+}
+
+static void say_leader(struct node *n) {
+    const struct raft *raft = replica_raft_view(n->replica);
+    struct member_id leader = {0};
+    enum raft_role role = raft_role(raft);
+    uint64_t term = raft_term(raft);
+    char id[NODE_ID_SIZE + 1];
+    bool known = raft_leader(raft, &leader);
+    if (role == RAFT_LEADER && (n->seen_role != RAFT_LEADER || n->seen_term != term))
+        node_log(n, NODE_NOTICE, "leads", "leads group %u in term %llu%s", n->self.group,
+                 (unsigned long long)term, cause_text(raft_cause(raft)));
+    else if (role != RAFT_LEADER && n->seen_role == RAFT_LEADER)
+        node_log(n, NODE_NOTICE, "steps_down", "no longer leads group %u%s", n->self.group,
+                 cause_text(raft_cause(raft)));
+    if (role == RAFT_CANDIDATE && n->seen_role == RAFT_FOLLOWER)
+        node_log(n, NODE_INFO, "election", "asks for votes in group %u%s", n->self.group,
+                 cause_text(raft_cause(raft)));
+    if (known && role != RAFT_LEADER && !member_id_equal(&leader, &n->seen_leader))
+        node_log(n, NODE_INFO, "follows", "follows node %s in term %llu", node_id_text(leader.id, id),
+                 (unsigned long long)term);
+    n->seen_role = role;
+    n->seen_term = term;
+    n->seen_leader = leader;
+}
+
+/* What the founder chose holds; other nodes' flags are compared once. */
+static void say_differences(struct node *n, const struct configuration *configuration) {
+    if (n->options.ack_given && configuration->mode != n->options.ack)
+        node_log(n, NODE_WARNING, "ack_differs",
+                 "-ack %s has no effect: the group was founded with -ack %s, and that holds",
+                 mode_text(n->options.ack), mode_text(configuration->mode));
+    if (n->options.voters_given && configuration->voters_max != n->options.voters_max)
+        node_log(n, NODE_WARNING, "voters_differ",
+                 "-voters %u has no effect: the group was founded with -voters %u, and that holds",
+                 n->options.voters_max, configuration->voters_max);
+}
+
+static void say_configuration(struct node *n) {
+    const struct raft *raft = replica_raft_view(n->replica);
+    const struct configuration *configuration = raft_configuration(raft);
+    uint64_t index = raft_configuration_index(raft);
+    if (index == n->seen_configuration || configuration->count == 0)
+        return;
+    if (n->seen_configuration == 0)
+        say_differences(n, configuration);
+    n->seen_configuration = index;
+    size_t voters = configuration_voters(configuration);
+    node_log(n, NODE_INFO, "members", "group %u has %zu voters and %zu learners", n->self.group, voters,
+             configuration->count - voters);
+    if (voters == 2)
+        node_log(n, NODE_NOTICE, "two_voters",
+                 "two voters keep two copies but one alone cannot elect a leader: a third makes failover work");
+}
+
+void node_say_changes(struct node *n) {
+    say_waiting(n);
+    say_leader(n);
+    say_configuration(n);
+    bool alone = raft_alone(replica_raft_view(n->replica));
+    if (alone != n->seen_alone)
+        node_log(n, NODE_WARNING, alone ? "alone" : "majority_back",
+                 alone ? "hears no majority of the voters and goes on alone: what it answers may be overruled"
+                       : "hears a majority of the voters again");
+    n->seen_alone = alone;
+}
+
+void node_say_membership(struct node *n, const struct node_info *info, enum membership_event event) {
+    static const char *const words[] = {
+        [MEMBERSHIP_NOTHING] = NULL,
+        [MEMBERSHIP_JOINED] = "is here",
+        [MEMBERSHIP_CHANGED] = NULL,
+        [MEMBERSHIP_RESTARTED] = "has restarted",
+    };
+    char id[NODE_ID_SIZE + 1], peer[ADDRESS_TEXT_MAX];
+    if (words[event] != NULL)
+        node_log(n, NODE_INFO, "node", "node %s of group %u at %s %s", node_id_text(info->id, id), info->group,
+                 address_text(&info->peer, peer), words[event]);
+}
+
+void node_say_removed(struct node *n, const struct node_info *info) {
+    char id[NODE_ID_SIZE + 1];
+    node_log(n, NODE_INFO, "node_left", "node %s of group %u left, or was silent for 30 s",
+             node_id_text(info->id, id), info->group);
+}

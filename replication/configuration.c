@@ -1,0 +1,93 @@
+/* The configuration record. PROTOCOL.md, "Configurations", draws it. */
+#include "replication/configuration.h"
+
+#include <assert.h>
+
+#define FORMAT 1
+
+bool member_id_equal(const struct member_id *a, const struct member_id *b) {
+    return a->incarnation == b->incarnation && memcmp(a->id, b->id, NODE_ID_SIZE) == 0;
+}
+
+void configuration_encode(struct buffer *out, const struct configuration *configuration) {
+    assert(configuration->count <= MEMBERS_MAX);
+    write_u8(out, FORMAT);
+    write_u64(out, configuration->group_id);
+    write_u32(out, configuration->group);
+    write_u8(out, (uint8_t)configuration->mode);
+    write_u8(out, configuration->voters_max);
+    write_u8(out, (uint8_t)configuration->count);
+    for (size_t i = 0; i < configuration->count; i++) {
+        const struct member *member = &configuration->members[i];
+        buffer_append(out, (struct bytes){member->id.id, NODE_ID_SIZE});
+        write_u64(out, member->id.incarnation);
+        write_u8(out, (uint8_t)member->role);
+        address_write(out, &member->peer);
+        address_write(out, &member->api);
+    }
+}
+
+static bool read_member(struct reader *r, struct member *out) {
+    struct bytes id = read_bytes(r, NODE_ID_SIZE);
+    if (!reader_ok(r) || !node_id_valid(id))
+        return false;
+    memcpy(out->id.id, id.data, NODE_ID_SIZE);
+    out->id.incarnation = read_u64(r);
+    uint8_t role = read_u8(r);
+    if (role > MEMBER_VOTER)
+        return false;
+    out->role = (enum member_role)role;
+    out->peer = address_read(r);
+    out->api = address_read(r);
+    return reader_ok(r);
+}
+
+static bool read_members(struct reader *r, struct configuration *out, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct member member;
+        if (!read_member(r, &member) || configuration_find_name(out, member.id.id) != NULL)
+            return false;
+        out->members[out->count++] = member;
+    }
+    return true;
+}
+
+bool configuration_decode(struct bytes payload, struct configuration *out) {
+    struct reader r = reader_of(payload);
+    memset(out, 0, sizeof *out);
+    if (read_u8(&r) != FORMAT)
+        return false;
+    out->group_id = read_u64(&r);
+    out->group = read_u32(&r);
+    uint8_t mode = read_u8(&r);
+    out->mode = (enum ack_mode)mode;
+    out->voters_max = read_u8(&r);
+    size_t count = read_u8(&r);
+    if (mode > ACK_ALL || out->voters_max < 1 || out->voters_max > VOTERS_MAX || count > MEMBERS_MAX)
+        return false;
+    if (!read_members(&r, out, count) || !reader_done(&r))
+        return false;
+    size_t voters = configuration_voters(out);
+    return voters >= 1 && voters <= VOTERS_MAX;
+}
+
+size_t configuration_voters(const struct configuration *configuration) {
+    size_t voters = 0;
+    for (size_t i = 0; i < configuration->count; i++)
+        voters += configuration->members[i].role == MEMBER_VOTER;
+    return voters;
+}
+
+const struct member *configuration_find(const struct configuration *configuration,
+                                        const struct member_id *id) {
+    const struct member *member = configuration_find_name(configuration, id->id);
+    return member != NULL && member_id_equal(&member->id, id) ? member : NULL;
+}
+
+const struct member *configuration_find_name(const struct configuration *configuration,
+                                             const uint8_t id[NODE_ID_SIZE]) {
+    for (size_t i = 0; i < configuration->count; i++)
+        if (memcmp(configuration->members[i].id.id, id, NODE_ID_SIZE) == 0)
+            return &configuration->members[i];
+    return NULL;
+}

@@ -1,0 +1,299 @@
+#include "replication/ledger.h"
+
+#include <assert.h>
+#include <bsd/stdlib.h>
+#include <err.h>
+#include <stdio.h>
+
+#include "storage/crc32c.h"
+#include "storage/wire.h"
+
+#define LEDGER_FILE "rejected"
+#define HEADER_SIZE 8
+#define BODY_MAX    (ENTRY_SIZE_MAX + 256)
+
+enum { BODY_ROW = 1, BODY_STATE = 2 };
+
+struct row {
+    struct ledger_row row;
+    uint64_t offset; /* of the payload in the file */
+    uint32_t size;
+};
+
+struct ledger {
+    struct file_system *fs;
+    struct file *file; /* NULL before the first row */
+    uint64_t end;
+    struct row *rows;
+    size_t count, capacity;
+    size_t overruled; /* rows in that state */
+    struct buffer scratch;
+};
+
+/* Rows are kept in order of group id, index and term. */
+static int row_compare(const struct row *row, uint64_t group_id, struct version at) {
+    const struct ledger_row *r = &row->row;
+    if (r->group_id != group_id)
+        return r->group_id < group_id ? -1 : 1;
+    if (r->at.index != at.index)
+        return r->at.index < at.index ? -1 : 1;
+    return r->at.term < at.term ? -1 : r->at.term > at.term;
+}
+
+/* The position of the first row that is not before it. */
+static size_t lower_bound(const struct ledger *l, uint64_t group_id, struct version at) {
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (row_compare(&l->rows[middle], group_id, at) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct row *find(struct ledger *l, uint64_t group_id, struct version at) {
+    size_t position = lower_bound(l, group_id, at);
+    bool there = position < l->count && row_compare(&l->rows[position], group_id, at) == 0;
+    return there ? &l->rows[position] : NULL;
+}
+
+static void keep(struct ledger *l, const struct row *row) {
+    if (l->count == l->capacity) {
+        l->capacity = l->capacity == 0 ? 16 : l->capacity * 2;
+        l->rows = reallocarray(l->rows, l->capacity, sizeof *l->rows);
+        if (l->rows == NULL)
+            err(1, "out of memory for %zu rejected writes", l->capacity);
+    }
+    size_t position = lower_bound(l, row->row.group_id, row->row.at);
+    memmove(&l->rows[position + 1], &l->rows[position], (l->count - position) * sizeof *row);
+    l->rows[position] = *row;
+    l->count++;
+    l->overruled += row->row.state == LEDGER_OVERRULED;
+}
+
+static void drop(struct ledger *l, struct row *row) {
+    size_t position = (size_t)(row - l->rows);
+    memmove(row, row + 1, (l->count - position - 1) * sizeof *row);
+    l->count--;
+}
+
+static void change_state(struct ledger *l, struct row *row, enum ledger_state state) {
+    l->overruled -= row->row.state == LEDGER_OVERRULED;
+    l->overruled += state == LEDGER_OVERRULED;
+    row->row.state = state;
+    if (state == LEDGER_GONE)
+        drop(l, row);
+}
+
+static bool replay_row(struct ledger *l, struct reader *r, const uint8_t *base, uint64_t offset) {
+    struct row row = {0};
+    row.row.group_id = read_u64(r);
+    row.row.at.term = read_u64(r);
+    row.row.at.index = read_u64(r);
+    row.row.by_term = read_u64(r);
+    row.row.recorded_ms = read_u64(r);
+    row.row.answered = read_u8(r) != 0;
+    row.row.type = read_u8(r);
+    struct bytes payload = read_rest(r);
+    if (!reader_ok(r) || (row.row.type != ENTRY_PUT && row.row.type != ENTRY_DELETE))
+        return false;
+    row.row.state = LEDGER_OVERRULED;
+    row.offset = offset + (uint64_t)(payload.data - base);
+    row.size = (uint32_t)payload.size;
+    keep(l, &row);
+    return true;
+}
+
+static bool replay_state(struct ledger *l, struct reader *r) {
+    uint64_t group_id = read_u64(r);
+    struct version at;
+    at.term = read_u64(r);
+    at.index = read_u64(r);
+    unsigned state = read_u8(r);
+    if (!reader_done(r) || state < LEDGER_OVERRULED || state > LEDGER_GONE)
+        return false;
+    struct row *row = find(l, group_id, at);
+    if (row == NULL)
+        return true;
+    change_state(l, row, state);
+    return true;
+}
+
+/* False at the first record that is not whole. */
+static bool replay_next(struct ledger *l, uint64_t size) {
+    uint8_t header[HEADER_SIZE];
+    size_t got;
+    if (size - l->end < HEADER_SIZE ||
+        file_read(l->file, l->end, header, sizeof header, &got) != FILE_OK || got != sizeof header)
+        return false;
+    uint32_t body_size = get_u32(header + 4);
+    if (body_size == 0 || body_size > BODY_MAX || size - l->end - HEADER_SIZE < body_size)
+        return false;
+    buffer_clear(&l->scratch);
+    uint8_t *body = buffer_reserve(&l->scratch, body_size);
+    if (file_read(l->file, l->end + HEADER_SIZE, body, body_size, &got) != FILE_OK || got != body_size)
+        return false;
+    struct bytes bytes = {body, body_size};
+    if (crc32c(body_size, bytes) != get_u32(header))
+        return false;
+    struct reader r = reader_of(bytes);
+    uint8_t kind = read_u8(&r);
+    bool ok = kind == BODY_ROW     ? replay_row(l, &r, body, l->end + HEADER_SIZE)
+              : kind == BODY_STATE ? replay_state(l, &r)
+                                   : false;
+    if (ok)
+        l->end += HEADER_SIZE + body_size;
+    return ok;
+}
+
+enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *why, size_t why_size) {
+    struct ledger *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        err(1, "out of memory");
+    l->fs = fs;
+    *out = l;
+    enum file_result result = file_open(fs, LEDGER_FILE, false, &l->file);
+    if (result == FILE_NOT_FOUND)
+        return FILE_OK;
+    uint64_t size = 0;
+    if (result == FILE_OK)
+        result = file_size(l->file, &size);
+    if (result != FILE_OK) {
+        snprintf(why, why_size, "cannot read the file '" LEDGER_FILE "': %s", file_result_text(result));
+        ledger_close(l);
+        *out = NULL;
+        return result;
+    }
+    while (replay_next(l, size))
+        ;
+    return FILE_OK;
+}
+
+void ledger_close(struct ledger *l) {
+    if (l == NULL)
+        return;
+    if (l->file != NULL)
+        file_close(l->file);
+    buffer_release(&l->scratch);
+    free(l->rows);
+    free(l);
+}
+
+static enum file_result append(struct ledger *l, struct bytes body) {
+    assert(body.size > 0);
+    assert(body.size <= BODY_MAX);
+    if (l->file == NULL) {
+        enum file_result result = file_open(l->fs, LEDGER_FILE, true, &l->file);
+        if (result == FILE_OK)
+            result = file_system_sync(l->fs);
+        if (result != FILE_OK)
+            return result;
+    }
+    uint8_t header[HEADER_SIZE];
+    put_u32(header, crc32c((uint32_t)body.size, body));
+    put_u32(header + 4, (uint32_t)body.size);
+    enum file_result result = file_write(l->file, l->end, (struct bytes){header, sizeof header});
+    if (result == FILE_OK)
+        result = file_write(l->file, l->end + HEADER_SIZE, body);
+    if (result == FILE_OK)
+        l->end += HEADER_SIZE + body.size;
+    return result;
+}
+
+enum file_result ledger_add(struct ledger *l, const struct ledger_row *added) {
+    assert(added->type == ENTRY_PUT || added->type == ENTRY_DELETE);
+    if (find(l, added->group_id, added->at) != NULL)
+        return FILE_OK;
+    buffer_clear(&l->scratch);
+    write_u8(&l->scratch, BODY_ROW);
+    write_u64(&l->scratch, added->group_id);
+    write_u64(&l->scratch, added->at.term);
+    write_u64(&l->scratch, added->at.index);
+    write_u64(&l->scratch, added->by_term);
+    write_u64(&l->scratch, added->recorded_ms);
+    write_u8(&l->scratch, added->answered);
+    write_u8(&l->scratch, (uint8_t)added->type);
+    buffer_append(&l->scratch, added->payload);
+    enum file_result result = append(l, buffer_bytes(&l->scratch));
+    if (result != FILE_OK)
+        return result;
+    struct row row = {*added, l->end - added->payload.size, (uint32_t)added->payload.size};
+    row.row.state = LEDGER_OVERRULED;
+    row.row.payload = (struct bytes){NULL, 0};
+    keep(l, &row);
+    return FILE_OK;
+}
+
+enum file_result ledger_sync(struct ledger *l) {
+    return l->file == NULL ? FILE_OK : file_sync(l->file);
+}
+
+static enum file_result settle_row(struct ledger *l, struct row *row, uint64_t committed_term) {
+    enum ledger_state state = row->row.at.term == committed_term ? LEDGER_GONE : LEDGER_REJECTED;
+    buffer_clear(&l->scratch);
+    write_u8(&l->scratch, BODY_STATE);
+    write_u64(&l->scratch, row->row.group_id);
+    write_u64(&l->scratch, row->row.at.term);
+    write_u64(&l->scratch, row->row.at.index);
+    write_u8(&l->scratch, (uint8_t)state);
+    enum file_result result = append(l, buffer_bytes(&l->scratch));
+    if (result == FILE_OK)
+        change_state(l, row, state);
+    return result;
+}
+
+enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at) {
+    bool changed = false;
+    size_t position = lower_bound(l, group_id, (struct version){0, at.index});
+    while (position < l->count) {
+        struct row *row = &l->rows[position];
+        if (row->row.group_id != group_id || row->row.at.index != at.index)
+            break;
+        size_t before = l->count;
+        if (row->row.state == LEDGER_OVERRULED) {
+            enum file_result result = settle_row(l, row, at.term);
+            if (result != FILE_OK)
+                return result;
+            changed = true;
+        }
+        position += l->count == before;
+    }
+    return changed ? ledger_sync(l) : FILE_OK;
+}
+
+uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id) {
+    if (l->overruled == 0)
+        return UINT64_MAX;
+    for (size_t i = lower_bound(l, group_id, (struct version){0, 0}); i < l->count; i++) {
+        const struct ledger_row *row = &l->rows[i].row;
+        if (row->group_id != group_id)
+            break;
+        if (row->state == LEDGER_OVERRULED)
+            return row->at.index;
+    }
+    return UINT64_MAX;
+}
+
+size_t ledger_count(const struct ledger *l) {
+    return l->count;
+}
+
+const struct ledger_row *ledger_at(const struct ledger *l, size_t position) {
+    assert(position < l->count);
+    return &l->rows[position].row;
+}
+
+enum file_result ledger_read(struct ledger *l, size_t position, struct buffer *out) {
+    assert(position < l->count);
+    const struct row *row = &l->rows[position];
+    size_t got = 0;
+    uint8_t *to = buffer_reserve(out, row->size);
+    enum file_result result = file_read(l->file, row->offset, to, row->size, &got);
+    if (result == FILE_OK && got != row->size)
+        result = FILE_IO_ERROR;
+    if (result == FILE_OK)
+        buffer_grow(out, got);
+    return result;
+}

@@ -1,0 +1,51 @@
+/* The rejected-write ledger: writes of clients that this node had in its log and a new leader overruled.
+ *
+ * One append-only file, `rejected`, beside the log. Before any log record that holds a client's write is truncated it
+ * is put here and synced, keyed by (group id, term, index). Its state is `overruled` while another node may still
+ * commit it, `rejected` once a different entry is committed at its index; a row goes when its own entry commits
+ * after all. In a group that answers at quorum nothing answered can ever get here.
+ *
+ * FORMAT: records of [crc32c u32][size u32][body]; a body is a row or a change of a row's state. A torn tail is cut
+ * when the file is opened; a row that was synced cannot be in it. */
+#ifndef REPLICATION_LEDGER_H
+#define REPLICATION_LEDGER_H
+
+#include "storage/entry.h"
+#include "storage/file.h"
+
+enum ledger_state { LEDGER_OVERRULED = 1, LEDGER_REJECTED, LEDGER_GONE };
+
+struct ledger_row {
+    uint64_t group_id;
+    struct version at;       /* where it stood */
+    uint64_t by_term;        /* the term that overruled it */
+    uint64_t recorded_ms;    /* Unix time at which it was put here */
+    bool answered;           /* the client was told "ok"; false: unknown */
+    enum ledger_state state;
+    enum entry_type type;    /* ENTRY_PUT or ENTRY_DELETE */
+    struct bytes payload;    /* the entry; only while adding or reading a row */
+};
+
+struct ledger;
+
+/* Creates nothing before the first row. On failure `why` holds one line with cause and mend. */
+enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *why, size_t why_size);
+void ledger_close(struct ledger *l);
+
+/* Writes a row. A row that is there already (a crash came between this and the truncation) changes nothing. */
+enum file_result ledger_add(struct ledger *l, const struct ledger_row *row);
+/* Makes what was added durable. Blocks. */
+enum file_result ledger_sync(struct ledger *l);
+
+/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index, durably. */
+enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at);
+/* The lowest index of an overruled row of the group; UINT64_MAX without one: settling needs no look below it. */
+uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id);
+
+size_t ledger_count(const struct ledger *l); /* rows overruled or rejected */
+/* Without payload. Rows in order of group id, index and term. */
+const struct ledger_row *ledger_at(const struct ledger *l, size_t position);
+/* Reads the row's payload from the file into `out`, which the caller releases. */
+enum file_result ledger_read(struct ledger *l, size_t position, struct buffer *out);
+
+#endif

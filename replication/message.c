@@ -1,0 +1,165 @@
+/* The codec of consensus messages. PROTOCOL.md, "Consensus messages", draws them. */
+#include "replication/message.h"
+
+#include <assert.h>
+
+static void write_version(struct buffer *out, struct version version) {
+    write_u64(out, version.term);
+    write_u64(out, version.index);
+}
+
+static struct version read_version(struct reader *r) {
+    uint64_t term = read_u64(r);
+    return (struct version){.term = term, .index = read_u64(r)};
+}
+
+static void write_flags(struct buffer *out, bool first, bool second) {
+    write_u8(out, (uint8_t)(first | second << 1));
+}
+
+/* An unknown flag fails the reader. */
+static void read_flags(struct reader *r, bool *first, bool *second) {
+    uint8_t flags = read_u8(r);
+    if (flags > (second != NULL ? 3 : 1))
+        r->failed = true;
+    *first = flags & 1;
+    if (second != NULL)
+        *second = flags & 2;
+}
+
+static void encode_append(struct buffer *out, const struct message *m) {
+    assert(m->append.records.size <= MESSAGE_RECORDS_MAX);
+    write_version(out, m->append.previous);
+    write_u64(out, m->append.commit);
+    write_u64(out, m->append.read);
+    write_flags(out, m->append.alone, false);
+    buffer_append(out, m->append.records);
+}
+
+static void encode_append_reply(struct buffer *out, const struct message *m) {
+    write_flags(out, m->append_reply.success, false);
+    write_u64(out, m->append_reply.match);
+    write_u64(out, m->append_reply.durable);
+    write_u64(out, m->append_reply.read);
+    write_version(out, m->append_reply.hint);
+    write_u64(out, m->append_reply.last);
+}
+
+static void encode_snapshot(struct buffer *out, const struct message *m) {
+    assert(m->snapshot.chunk.size <= MESSAGE_CHUNK_SIZE);
+    write_version(out, m->snapshot.at);
+    write_u64(out, m->snapshot.offset);
+    write_u64(out, m->snapshot.total);
+    buffer_append(out, m->snapshot.chunk);
+}
+
+void message_encode(struct buffer *out, const struct message *m) {
+    write_u8(out, (uint8_t)m->type);
+    write_u64(out, m->term);
+    switch (m->type) {
+    case MESSAGE_VOTE:
+        write_version(out, m->vote.last);
+        write_flags(out, m->vote.pre, m->vote.transfer);
+        break;
+    case MESSAGE_VOTE_REPLY:
+        write_flags(out, m->vote_reply.granted, m->vote_reply.pre);
+        break;
+    case MESSAGE_APPEND:
+        encode_append(out, m);
+        break;
+    case MESSAGE_APPEND_REPLY:
+        encode_append_reply(out, m);
+        break;
+    case MESSAGE_SNAPSHOT:
+        encode_snapshot(out, m);
+        break;
+    case MESSAGE_SNAPSHOT_REPLY:
+        write_version(out, m->snapshot_reply.at);
+        write_u64(out, m->snapshot_reply.offset);
+        write_flags(out, m->snapshot_reply.installed, m->snapshot_reply.refused);
+        break;
+    case MESSAGE_TIMEOUT_NOW:
+        break;
+    case MESSAGE_READ_INDEX:
+        write_u64(out, m->read_index.id);
+        break;
+    case MESSAGE_READ_INDEX_REPLY:
+        write_u64(out, m->read_index.id);
+        write_flags(out, m->read_index.ok, false);
+        write_u64(out, m->read_index.index);
+        break;
+    }
+}
+
+static bool decode_append(struct reader *r, struct message *out) {
+    out->append.previous = read_version(r);
+    out->append.commit = read_u64(r);
+    out->append.read = read_u64(r);
+    read_flags(r, &out->append.alone, NULL);
+    out->append.records = read_rest(r);
+    return out->append.records.size <= MESSAGE_RECORDS_MAX;
+}
+
+static bool decode_append_reply(struct reader *r, struct message *out) {
+    read_flags(r, &out->append_reply.success, NULL);
+    out->append_reply.match = read_u64(r);
+    out->append_reply.durable = read_u64(r);
+    out->append_reply.read = read_u64(r);
+    out->append_reply.hint = read_version(r);
+    out->append_reply.last = read_u64(r);
+    return true;
+}
+
+static bool decode_snapshot(struct reader *r, struct message *out) {
+    out->snapshot.at = read_version(r);
+    out->snapshot.offset = read_u64(r);
+    out->snapshot.total = read_u64(r);
+    out->snapshot.chunk = read_rest(r);
+    return out->snapshot.chunk.size <= MESSAGE_CHUNK_SIZE && out->snapshot.offset <= out->snapshot.total &&
+           out->snapshot.chunk.size <= out->snapshot.total - out->snapshot.offset;
+}
+
+static bool decode_body(struct reader *r, struct message *out) {
+    switch (out->type) {
+    case MESSAGE_VOTE:
+        out->vote.last = read_version(r);
+        read_flags(r, &out->vote.pre, &out->vote.transfer);
+        return true;
+    case MESSAGE_VOTE_REPLY:
+        read_flags(r, &out->vote_reply.granted, &out->vote_reply.pre);
+        return true;
+    case MESSAGE_APPEND:
+        return decode_append(r, out);
+    case MESSAGE_APPEND_REPLY:
+        return decode_append_reply(r, out);
+    case MESSAGE_SNAPSHOT:
+        return decode_snapshot(r, out);
+    case MESSAGE_SNAPSHOT_REPLY:
+        out->snapshot_reply.at = read_version(r);
+        out->snapshot_reply.offset = read_u64(r);
+        read_flags(r, &out->snapshot_reply.installed, &out->snapshot_reply.refused);
+        return true;
+    case MESSAGE_TIMEOUT_NOW:
+        return true;
+    case MESSAGE_READ_INDEX:
+        out->read_index.id = read_u64(r);
+        return true;
+    case MESSAGE_READ_INDEX_REPLY:
+        out->read_index.id = read_u64(r);
+        read_flags(r, &out->read_index.ok, NULL);
+        out->read_index.index = read_u64(r);
+        return true;
+    }
+    return false;
+}
+
+bool message_decode(struct bytes payload, struct message *out) {
+    struct reader r = reader_of(payload);
+    memset(out, 0, sizeof *out);
+    uint8_t type = read_u8(&r);
+    out->term = read_u64(&r);
+    if (type < MESSAGE_VOTE || type > MESSAGE_READ_INDEX_REPLY)
+        return false;
+    out->type = (enum message_type)type;
+    return decode_body(&r, out) && reader_done(&r);
+}

@@ -1,0 +1,182 @@
+/* The follower's side of appends: Raft, section 5.3. PROTOCOL.md, "Appends", says what is answered and when.
+ */
+#include "replication/raft_internal.h"
+
+#include <assert.h>
+
+static void refuse_lower_term(struct raft *r, const struct member_id *to) {
+    struct message m = {.type = MESSAGE_APPEND_REPLY};
+    m.append_reply.last = log_last(r->log);
+    raft_send(r, to, &m);
+}
+
+bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t term, bool alone) {
+    if (term < r->state.term) {
+        refuse_lower_term(r, from);
+        return false;
+    }
+    bool other = r->leader_known && !member_id_equal(&r->leader, from);
+    if (term == r->state.term && (r->role == RAFT_LEADER || other)) {
+        r->ignored++;
+        return false;
+    }
+    if (!raft_follow(r, term, from, RAFT_CAUSE_HIGHER_TERM))
+        return false;
+    if (!alone) {
+        r->asking = false;
+        r->heard_ms = r->now_ms;
+        raft_reset_deadline(r);
+    }
+    return true;
+}
+
+/* The last position at or before the one that did not fit whose term is not above its term. Never before
+ * commit: up to there every log is the leader's. */
+static struct version hint_for(const struct raft *r, struct version previous) {
+    uint64_t index = previous.index < log_last(r->log) ? previous.index : log_last(r->log), term = 0;
+    while (index > r->commit && log_term_at(r->log, index, &term) && term > previous.term)
+        index = log_term_start(r->log, index) - 1;
+    if (index < r->commit)
+        index = r->commit;
+    if (!log_term_at(r->log, index, &term))
+        term = 0;
+    return (struct version){.term = term, .index = index};
+}
+
+static void refuse(struct raft *r, struct version previous) {
+    r->owed.refusal = r->owed.now = true;
+    r->owed.refused = previous.index;
+    r->owed.hint = hint_for(r, previous);
+}
+
+/* Drops the records from index on, which the leader has overruled. */
+static bool overrule(struct raft *r, uint64_t index) {
+    assert(index > r->commit);
+    if (!r->host.before_truncate(r->host.arg, index)) {
+        raft_fail(r);
+        return false;
+    }
+    raft_configurations_truncate(r, index);
+    if (log_truncate(r->log, index) != LOG_OK) {
+        raft_fail(r);
+        return false;
+    }
+    raft_count_truncate(r);
+    if (r->matched >= index)
+        r->matched = index - 1;
+    return true;
+}
+
+enum taken { TAKEN, KNOWN, STOP };
+
+static enum taken append_record(struct raft *r, const struct log_record *record) {
+    struct configuration configuration;
+    if (record->type == ENTRY_CONFIGURATION && !configuration_decode(record->payload, &configuration)) {
+        r->ignored++;
+        return STOP;
+    }
+    uint64_t size = log_size(r->log);
+    enum log_result result = log_append_record(r->log, record);
+    if (result == LOG_NO_SPACE)
+        return STOP;
+    if (result != LOG_OK) {
+        raft_fail(r);
+        return STOP;
+    }
+    raft_count_append(r, log_size(r->log) > size ? log_size(r->log) - size : 0);
+    if (record->type == ENTRY_CONFIGURATION)
+        raft_configuration_push(r, record->index, &configuration);
+    return TAKEN;
+}
+
+static enum taken take_record(struct raft *r, const struct log_record *record) {
+    uint64_t term;
+    if (record->index <= log_last(r->log)) {
+        bool known = log_term_at(r->log, record->index, &term);
+        if (!known ? record->index <= r->commit : term == record->term)
+            return KNOWN;
+        if (record->index <= r->commit) { /* no correct leader: what is committed stays */
+            r->ignored++;
+            return STOP;
+        }
+        if (!overrule(r, record->index))
+            return STOP;
+    }
+    return append_record(r, record);
+}
+
+/* Takes the records after previous; gives the last index up to which the log is the leader's. */
+static uint64_t take_records(struct raft *r, const struct message *m) {
+    struct bytes rest = m->append.records;
+    struct log_record record;
+    struct version at = m->append.previous;
+    while (!r->failed && log_slice_next(&rest, &record)) {
+        bool in_order = record.index == at.index + 1 && record.term >= at.term && record.term <= m->term;
+        if (!in_order || take_record(r, &record) == STOP)
+            break;
+        at = (struct version){.term = record.term, .index = record.index};
+    }
+    return at.index;
+}
+
+/* Whether the log holds previous. What is committed is in every leader's log. */
+static bool fits(struct raft *r, struct version previous) {
+    uint64_t term;
+    if (previous.index > log_last(r->log))
+        return false;
+    if (!log_term_at(r->log, previous.index, &term))
+        return previous.index <= r->commit;
+    return term == previous.term;
+}
+
+void raft_receive_append(struct raft *r, const struct member_id *from, const struct message *m) {
+    if (!raft_accept_leader(r, from, m->term, m->append.alone))
+        return;
+    if (r->leader_commit < m->append.commit)
+        r->leader_commit = m->append.commit;
+    if (r->read_seen < m->append.read) {
+        r->read_seen = m->append.read;
+        r->owed.now = true;
+    }
+    if (!fits(r, m->append.previous)) {
+        if (m->append.previous.index <= r->commit)
+            r->ignored++;
+        else
+            refuse(r, m->append.previous);
+        return;
+    }
+    uint64_t matched = take_records(r, m);
+    if (r->failed)
+        return;
+    if (r->matched < matched)
+        r->matched = matched;
+    if (r->matched < r->commit)
+        r->matched = r->commit;
+    uint64_t commit = m->append.commit < r->matched ? m->append.commit : r->matched;
+    if (r->commit < commit)
+        raft_set_commit(r, commit);
+    r->owed.refusal = false;
+    r->owed.wanted = true;
+    if (m->append.records.size == 0)
+        r->owed.now = true;
+}
+
+void raft_send_owed(struct raft *r) {
+    if (r->role != RAFT_FOLLOWER || !r->leader_known)
+        return;
+    uint64_t durable = raft_own_durable(r);
+    if (durable > r->matched)
+        durable = r->matched;
+    bool due = r->owed.wanted && durable == r->matched;
+    if (!r->owed.now && !due)
+        return;
+    struct message m = {.type = MESSAGE_APPEND_REPLY};
+    m.append_reply.success = !r->owed.refusal;
+    m.append_reply.match = r->owed.refusal ? r->owed.refused : r->matched;
+    m.append_reply.durable = r->owed.refusal ? 0 : durable;
+    m.append_reply.read = r->read_seen;
+    m.append_reply.hint = r->owed.refusal ? r->owed.hint : (struct version){0};
+    m.append_reply.last = log_last(r->log);
+    r->owed = (struct owed_reply){.wanted = r->owed.wanted && durable < r->matched};
+    raft_send(r, &r->leader, &m);
+}

@@ -1,0 +1,185 @@
+/* The inside of the consensus core, shared by the raft*.c files only.
+ *
+ * raft.c                life, terms and roles, the turn (flush, synced, tick), links, questions
+ * raft_election.c       pre-vote, votes, transfer's receiving end
+ * raft_replicate.c      the leader's side of appends: progress of each member, commit, reads
+ * raft_append.c         the follower's side of appends
+ * raft_configuration.c  the configurations of the log, and the members that follow from the newest
+ * raft_snapshot.c       chunks, both sides */
+#ifndef REPLICATION_RAFT_INTERNAL_H
+#define REPLICATION_RAFT_INTERNAL_H
+
+#include "replication/raft.h"
+#include "storage/hard_state.h"
+
+#define PROBE_SIZE         (64u * 1024) /* bytes of records in an append that may be refused */
+#define FLIGHTS_MAX        128          /* appends in flight to one member */
+#define MARKS_MAX          256          /* samples of the log's size, hence its bound's precision */
+#define LINK_DELAY_MS      50 /* most, before an election after the leader's connection was refused */
+#define RETRY_MIN_MS       10 /* before another election where this one cannot be won */
+#define RETRY_MAX_MS       60
+#define YIELD_MIN_MS       50 /* own election put off after a pre-vote was granted */
+#define YIELD_MAX_MS       100
+#define CHUNK_RETRY_MS     200 /* before an unanswered chunk is sent again; doubles */
+#define CHUNK_RETRY_MAX_MS 2000
+#define SNAPSHOT_PAUSE_MS  1000 /* after a refused snapshot */
+#define OFFER_PAUSE_MS     100  /* before the host is asked for a snapshot again */
+#define CAUGHT_UP_MS       500  /* between samples of the log's last index */
+
+enum progress { PROGRESS_PROBE, PROGRESS_REPLICATE, PROGRESS_SNAPSHOT };
+
+/* Appends in flight, oldest first, in a ring. */
+struct flights {
+    struct {
+        uint64_t last;
+        size_t size;
+    } ring[FLIGHTS_MAX];
+    size_t head, count, size; /* size: bytes of all */
+};
+
+struct transfer {
+    struct version at; /* index 0: none chosen */
+    uint64_t total, offset;
+    bool waiting;      /* for the answer to the chunk at offset */
+    uint64_t retry_ms; /* nothing is sent before, unless an answer comes */
+    uint64_t delay_ms; /* of the next repetition */
+};
+
+/* Another member of the newest configuration. */
+struct raft_peer {
+    struct member_id id;
+    bool voter;
+    bool down, refused;   /* its connection; cleared by whatever it sends */
+    bool granted, denied; /* its answer in the round under way */
+
+    enum progress progress; /* the rest: leader only */
+    uint64_t next, match, durable;
+    uint64_t read; /* highest sequence it answered in this term */
+    uint64_t heard_ms;
+    uint64_t commit_told, read_told;
+    uint64_t probe_last; /* last index that the probe under way covers */
+    bool probing;        /* a probe is under way */
+    struct flights flights;
+    struct transfer transfer;
+};
+
+struct placed_configuration {
+    uint64_t index;
+    struct configuration configuration;
+};
+
+/* What a follower owes its leader. */
+struct owed_reply {
+    bool wanted; /* an acknowledgement, when durable */
+    bool now;    /* in this turn */
+    bool refusal;
+    uint64_t refused; /* index of the previous that did not fit */
+    struct version hint;
+};
+
+struct raft {
+    struct raft_options options;
+    struct raft_host host;
+    struct log *log;
+    struct random random;
+    struct hard_state state;
+    bool failed;
+    uint64_t now_ms;
+
+    enum raft_role role;
+    bool asking;      /* follower: a pre-vote round is under way */
+    bool transferred; /* candidate: by the leader's wish */
+    bool leader_known;
+    struct member_id leader;
+    enum raft_cause cause, pending_cause; /* pending: of an election that is due */
+    uint64_t elections;
+    uint64_t deadline_ms; /* follower and candidate: the next round */
+
+    uint64_t commit;
+    uint64_t leader_commit;
+    uint64_t heard_ms;
+    uint64_t matched;   /* follower: verified to be the leader's log up to here */
+    uint64_t read_seen; /* follower: highest sequence in this term's appends */
+    struct owed_reply owed;
+    uint64_t ignored; /* messages that no correct leader sends */
+
+    uint64_t term_start; /* leader: first index of its own term */
+    uint64_t heartbeat_ms;
+    uint64_t read;
+    bool alone;
+    bool transferring;
+    struct member_id transfer_to;
+    uint64_t transfer_end_ms, timeout_now_ms;
+    uint64_t sample_ms, sample_new, sample_old; /* of the last index, for raft_caught_up */
+    struct version offer;                       /* the host's newest snapshot */
+    uint64_t offer_total, offer_ms;
+
+    struct placed_configuration *configurations; /* oldest first; [0] is always there */
+    size_t configuration_count, configuration_capacity;
+    struct raft_peer peers[MEMBERS_MAX];
+    size_t peer_count;
+
+    /* Bytes of log beyond commit: all appended, minus those at the newest mark passed by commit. */
+    struct {
+        uint64_t index, appended;
+    } marks[MARKS_MAX];
+    size_t mark_head, mark_count;
+    uint64_t appended, appended_at_commit;
+};
+
+/* raft.c */
+void raft_fail(struct raft *r);
+bool raft_save(struct raft *r);
+uint64_t raft_between(struct raft *r, uint64_t from_ms, uint64_t to_ms);
+void raft_reset_deadline(struct raft *r);
+/* Follower of term, which is the current one or a later one; leader NULL where unknown. False: the disk
+ * failed. */
+bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, enum raft_cause cause);
+void raft_send(struct raft *r, const struct member_id *to, struct message *message);
+struct raft_peer *raft_peer(struct raft *r, const struct member_id *id);
+bool raft_self_votes(const struct raft *r);
+uint64_t raft_own_durable(const struct raft *r);
+/* Bytes came to, or went from, the log's end. */
+void raft_count_append(struct raft *r, uint64_t bytes);
+void raft_count_truncate(struct raft *r);
+void raft_set_commit(struct raft *r, uint64_t commit);
+
+/* raft_election.c */
+void raft_campaign(struct raft *r, enum raft_cause cause);
+bool raft_leader_alive(const struct raft *r);
+void raft_receive_vote(struct raft *r, const struct member_id *from, const struct message *m);
+void raft_receive_vote_reply(struct raft *r, struct raft_peer *p, const struct message *m);
+void raft_receive_timeout_now(struct raft *r, const struct member_id *from, const struct message *m);
+
+/* raft_replicate.c */
+void raft_lead(struct raft *r, enum raft_cause cause);
+void raft_peer_start(struct raft *r, struct raft_peer *p);
+void raft_peer_probe(struct raft_peer *p, uint64_t next);
+void raft_peer_replicate(struct raft_peer *p);
+void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat);
+void raft_receive_append_reply(struct raft *r, struct raft_peer *p, const struct message *m);
+void raft_advance_commit(struct raft *r);
+/* When a majority was last heard; now for a sole voter. */
+uint64_t raft_majority_heard(const struct raft *r);
+void raft_tick_leader(struct raft *r);
+void raft_send_timeout_now(struct raft *r);
+
+/* raft_append.c */
+void raft_receive_append(struct raft *r, const struct member_id *from, const struct message *m);
+void raft_send_owed(struct raft *r);
+/* The sender leads the message's term; false where the message is not to be handled. */
+bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t term, bool alone);
+
+/* raft_configuration.c */
+void raft_configurations_load(struct raft *r, const struct configuration *base, uint64_t index);
+void raft_configuration_push(struct raft *r, uint64_t index, const struct configuration *configuration);
+void raft_configurations_truncate(struct raft *r, uint64_t index);
+void raft_configurations_replace(struct raft *r, uint64_t index, const struct configuration *configuration);
+void raft_configurations_prune(struct raft *r);
+
+/* raft_snapshot.c */
+void raft_snapshot_send(struct raft *r, struct raft_peer *p);
+void raft_receive_snapshot(struct raft *r, const struct member_id *from, const struct message *m);
+void raft_receive_snapshot_reply(struct raft *r, struct raft_peer *p, const struct message *m);
+
+#endif

@@ -1,0 +1,422 @@
+#include "replication/replica.h"
+
+#include <assert.h>
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "replication/replica_internal.h"
+
+void replica_fail(struct replica *r, const char *what, const char *why) {
+    if (r->failure[0] == '\0')
+        snprintf(r->failure, sizeof r->failure, "%s: %s; free or replace the disk, then start the node again",
+                 what, why);
+}
+
+const char *replica_failure(const struct replica *r) {
+    if (r->failure[0] != '\0')
+        return r->failure;
+    return raft_failed(r->raft) ? "the disk failed while writing the log, or the term and vote; replace the "
+                                  "disk, then start the node again"
+                                : NULL;
+}
+
+static bool is_write(enum entry_type type) {
+    return type == ENTRY_PUT || type == ENTRY_DELETE;
+}
+
+static bool apply_next(struct replica *r, uint64_t commit) {
+    struct log_record record;
+    struct entry entry;
+    uint64_t index = store_applied(r->store).index + 1;
+    enum log_result result = log_read(r->log, index, &record);
+    if (result != LOG_OK) {
+        replica_fail(r, "cannot read the log back", log_result_text(result));
+        return false;
+    }
+    bool write = is_write(record.type);
+    if (write && !entry_decode(record.payload, &entry)) {
+        replica_fail(r, "cannot read the log back", "a record of this version's own cannot be decoded");
+        return false;
+    }
+    struct version at = {record.term, record.index};
+    struct store_effect effect = store_apply(r->store, at, record.type, write ? &entry : NULL, index > commit);
+    if (write)
+        r->host.applied(r->host.arg, at, &effect);
+    return true;
+}
+
+/* How far this node may apply: the commit; an async group's leader, what is durable here. */
+static uint64_t apply_target(const struct replica *r) {
+    uint64_t commit = raft_commit(r->raft);
+    if (raft_role(r->raft) != RAFT_LEADER || raft_configuration(r->raft)->mode != ACK_ASYNC)
+        return commit;
+    uint64_t own = r->options.sync == SYNC_ALWAYS ? log_durable(r->log) : log_written(r->log);
+    return own > commit ? own : commit;
+}
+
+static void settle_ledger(struct replica *r, uint64_t commit) {
+    uint64_t group_id = r->options.group_id, index;
+    while ((index = ledger_unsettled(r->ledger, group_id)) <= commit) {
+        uint64_t term;
+        if (!log_term_at(r->log, index, &term))
+            break;
+        enum file_result result = ledger_settle(r->ledger, group_id, (struct version){term, index});
+        if (result != FILE_OK) {
+            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
+            break;
+        }
+    }
+}
+
+static bool advance(struct replica *r) {
+    uint64_t commit = raft_commit(r->raft), target = apply_target(r), before = store_applied(r->store).index;
+    while (store_applied(r->store).index < target && r->failure[0] == '\0')
+        if (!apply_next(r, commit))
+            break;
+    struct version applied = store_applied(r->store);
+    if (applied.index > commit)
+        r->answered = applied;
+    bool moved = applied.index > before || commit > r->forgotten;
+    if (commit > r->forgotten) {
+        r->forgotten = commit;
+        store_forget(r->store, commit);
+        settle_ledger(r, commit);
+    }
+    if (raft_role(r->raft) != RAFT_LEADER && applied.index >= raft_leader_commit(r->raft))
+        r->current_ms = raft_heard_ms(r->raft);
+    return moved;
+}
+
+/* The undo list does not reach back far enough: the snapshot and the log up to the commit give the store again. */
+static bool rebuild(struct replica *r) {
+    struct snapshot_header header;
+    struct buffer configuration = {0};
+    char why[160];
+    replica_snapshot_release(r);
+    store_clear(r->store);
+    enum snapshot_result result = snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &configuration,
+                                                why, sizeof why);
+    buffer_release(&configuration);
+    if (result != SNAPSHOT_OK && result != SNAPSHOT_NONE) {
+        replica_fail(r, "cannot read the snapshot back", why);
+        return false;
+    }
+    uint64_t commit = raft_commit(r->raft);
+    while (store_applied(r->store).index < commit)
+        if (!apply_next(r, commit))
+            return false;
+    return true;
+}
+
+static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
+    struct log_record record;
+    enum log_result result = log_read(r->log, index, &record);
+    if (result != LOG_OK) {
+        replica_fail(r, "cannot read the log back", log_result_text(result));
+        return false;
+    }
+    if (!is_write(record.type))
+        return true;
+    struct version at = {record.term, record.index};
+    struct ledger_row row = {
+        .group_id = r->options.group_id,
+        .at = at,
+        .by_term = raft_term(r->raft),
+        .recorded_ms = r->wall_ms,
+        .answered = at.term == r->answered.term && at.index <= r->answered.index &&
+                    !r->host.unanswered(r->host.arg, at),
+        .type = record.type,
+        .payload = record.payload,
+    };
+    enum file_result added = ledger_add(r->ledger, &row);
+    if (added != FILE_OK)
+        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(added));
+    ++*kept;
+    return added == FILE_OK;
+}
+
+bool replica_overrule(struct replica *r, uint64_t index) {
+    size_t kept = 0;
+    if (raft_configuration(r->raft)->mode == ACK_ASYNC) {
+        for (uint64_t i = index; i <= log_last(r->log); i++)
+            if (!keep_row(r, i, &kept))
+                return false;
+        enum file_result result = kept == 0 ? FILE_OK : ledger_sync(r->ledger);
+        if (result != FILE_OK) {
+            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
+            return false;
+        }
+    }
+    if (kept > 0) {
+        char text[160];
+        snprintf(text, sizeof text, "%zu writes from index %llu on were overruled by the leader of term %llu",
+                 kept, (unsigned long long)index, (unsigned long long)raft_term(r->raft));
+        r->host.notice(r->host.arg, REPLICA_OVERRULED, text);
+    }
+    r->host.overruled(r->host.arg, index);
+    if (store_applied(r->store).index < index)
+        return true;
+    struct version at = {0, index - 1};
+    if (!log_term_at(r->log, at.index, &at.term) && at.index > 0)
+        return rebuild(r);
+    return store_undo(r->store, at) || rebuild(r);
+}
+
+static bool before_truncate(void *arg, uint64_t index) {
+    return replica_overrule(arg, index);
+}
+
+static void send_message(void *arg, const struct member_id *to, const struct message *message) {
+    struct replica *r = arg;
+    r->host.send(r->host.arg, to, message);
+}
+
+static bool load_snapshot(struct replica *r, struct snapshot_header *header, struct buffer *configuration,
+                          char *why, size_t why_size) {
+    char cause[160];
+    file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
+    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
+    enum snapshot_result result = snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, configuration,
+                                                cause, sizeof cause);
+    if (result == SNAPSHOT_OK) {
+        r->snapshot = header->at;
+        return true;
+    }
+    if (result == SNAPSHOT_NONE) {
+        *header = (struct snapshot_header){0};
+        return true;
+    }
+    snprintf(why, why_size,
+             "%s; empty the data directory, and the node gets its data from the group's other members", cause);
+    return false;
+}
+
+static bool open_log(struct replica *r, struct version base, struct log_report *report, char *why,
+                     size_t why_size) {
+    struct log_options options = {.fs = r->options.fs, .segment_size = r->options.segment_size};
+    enum log_result result = log_open(&options, base, &r->log, report);
+    if (result != LOG_OK) {
+        snprintf(why, why_size, "%s%s", report->detail,
+                 result == LOG_CORRUPT
+                     ? "; empty the data directory, and the node gets its data from the group's other members"
+                     : "");
+        return false;
+    }
+    if (report->cut_bytes > 0)
+        r->host.notice(r->host.arg, REPLICA_TAIL_CUT, report->detail);
+    return true;
+}
+
+static bool open_raft(struct replica *r, const struct snapshot_header *header, uint64_t commit, uint64_t now_ms,
+                      char *why, size_t why_size) {
+    struct configuration configuration = {0};
+    struct hard_state hard_state = {0};
+    if (header->at.index > 0 && !configuration_decode(header->configuration, &configuration)) {
+        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; empty the data directory");
+        return false;
+    }
+    enum file_result result = hard_state_load(r->options.fs, &hard_state, why, why_size);
+    if (result != FILE_OK && result != FILE_NOT_FOUND)
+        return false;
+    if (result == FILE_NOT_FOUND && (header->at.index > 0 || log_last(r->log) > 0)) {
+        snprintf(why, why_size, "the file with the term and vote is missing beside a log that has records; "
+                                "empty the data directory, and the node joins its group anew");
+        return false;
+    }
+    struct raft_options options = {
+        .self = r->options.self,
+        .log = r->log,
+        .fs = r->options.fs,
+        .hard_state = hard_state,
+        .commit = commit,
+        .sync_always = r->options.sync == SYNC_ALWAYS,
+        .election_min_ms = r->options.election_min_ms,
+        .election_max_ms = r->options.election_max_ms,
+        .heartbeat_ms = r->options.heartbeat_ms,
+        .seed = r->options.seed,
+    };
+    struct raft_host host = {
+        .arg = r,
+        .send = send_message,
+        .before_truncate = before_truncate,
+        .snapshot_offer = snapshot_offer,
+        .snapshot_read = snapshot_read,
+        .snapshot_chunk = snapshot_chunk,
+    };
+    r->raft = raft_new(&options, &host, &configuration, header->configuration_index, now_ms);
+    return true;
+}
+
+bool replica_open(const struct replica_options *options, const struct replica_host *host, uint64_t now_ms,
+                  struct replica **out, char *why, size_t why_size) {
+    struct replica *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        err(1, "out of memory");
+    r->options = *options;
+    r->host = *host;
+    r->now_ms = now_ms;
+    r->store = store_new(0);
+    struct snapshot_header header;
+    struct buffer configuration = {0};
+    struct log_report report = {0};
+    bool ok = load_snapshot(r, &header, &configuration, why, why_size) &&
+              open_log(r, header.at, &report, why, why_size);
+    uint64_t commit = report.commit > header.at.index ? report.commit : header.at.index;
+    if (ok && commit > log_last(r->log))
+        commit = log_last(r->log);
+    ok = ok && open_raft(r, &header, commit, now_ms, why, why_size) &&
+         ledger_open(options->fs, &r->ledger, why, why_size) == FILE_OK;
+    if (ok) {
+        advance(r);
+        ok = r->failure[0] == '\0';
+        if (!ok)
+            snprintf(why, why_size, "%s", r->failure);
+    }
+    buffer_release(&configuration);
+    if (!ok) {
+        replica_close(r);
+        return false;
+    }
+    *out = r;
+    return true;
+}
+
+void replica_close(struct replica *r) {
+    if (r == NULL)
+        return;
+    r->taking.job_running = false; /* the helper threads have been stopped before */
+    replica_snapshot_release(r);
+    if (r->offered.file != NULL)
+        file_close(r->offered.file);
+    if (r->received.file != NULL)
+        file_close(r->received.file);
+    buffer_release(&r->offered.chunk);
+    buffer_release(&r->taking.slice);
+    ledger_close(r->ledger);
+    if (r->raft != NULL)
+        raft_free(r->raft);
+    if (r->log != NULL)
+        log_close(r->log);
+    store_free(r->store);
+    free(r);
+}
+
+void replica_set_group(struct replica *r, uint64_t group_id) {
+    r->options.group_id = group_id;
+}
+
+struct raft *replica_raft(struct replica *r) {
+    return r->raft;
+}
+
+const struct raft *replica_raft_view(const struct replica *r) {
+    return r->raft;
+}
+
+const struct store *replica_store(const struct replica *r) {
+    return r->store;
+}
+
+const struct ledger *replica_ledger(const struct replica *r) {
+    return r->ledger;
+}
+
+const struct log *replica_log(const struct replica *r) {
+    return r->log;
+}
+
+void replica_now(struct replica *r, uint64_t now_ms) {
+    r->now_ms = now_ms;
+}
+
+void replica_receive(struct replica *r, uint64_t now_ms, uint64_t wall_ms, const struct member_id *from,
+                     const struct message *message) {
+    r->now_ms = now_ms;
+    r->wall_ms = wall_ms;
+    raft_receive(r->raft, now_ms, from, message);
+}
+
+enum raft_result replica_propose(struct replica *r, enum entry_type type, const struct entry *entry,
+                                 struct version *at) {
+    return raft_propose(r->raft, type, entry, at);
+}
+
+static void sync_done(void *arg) {
+    struct replica *r = arg;
+    enum log_result result = log_sync_end(r->log);
+    if (result != LOG_OK)
+        replica_fail(r, "cannot sync the log", log_result_text(result));
+    else
+        raft_synced(r->raft, r->now_ms);
+}
+
+static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
+    if (log_sync_pending(r->log) || r->options.sync == SYNC_NEVER)
+        return false;
+    return r->options.sync == SYNC_ALWAYS || now_ms - r->synced_ms >= r->options.sync_interval_ms;
+}
+
+bool replica_flush(struct replica *r, uint64_t now_ms) {
+    r->now_ms = now_ms;
+    if (r->failure[0] != '\0')
+        return false;
+    uint64_t written = log_written(r->log);
+    raft_flush(r->raft, now_ms);
+    if (r->options.sync != SYNC_ALWAYS && log_written(r->log) > written)
+        raft_synced(r->raft, now_ms);
+    if (sync_is_due(r, now_ms)) {
+        struct job *job = log_sync_begin(r->log, sync_done, r);
+        if (job != NULL) {
+            r->synced_ms = now_ms;
+            r->host.background(r->host.arg, job);
+        }
+    }
+    return advance(r);
+}
+
+uint64_t replica_tick(struct replica *r, uint64_t now_ms, uint64_t wall_ms) {
+    r->now_ms = now_ms;
+    r->wall_ms = wall_ms;
+    if (r->failure[0] != '\0')
+        return UINT64_MAX;
+    uint64_t next = raft_tick(r->raft, now_ms);
+    if (replica_snapshot_tick(r))
+        return now_ms;
+    if (r->options.sync == SYNC_INTERVAL && log_durable(r->log) < log_last(r->log)) {
+        uint64_t due = r->synced_ms + r->options.sync_interval_ms;
+        next = due < next ? due : next;
+    }
+    return next;
+}
+
+bool replica_shutdown(struct replica *r) {
+    if (replica_failure(r) != NULL)
+        return false;
+    /* A sync that is under way ends with the helper threads, which the program has stopped before this. */
+    enum log_result result = log_write(r->log, raft_commit(r->raft), true);
+    struct job *job = NULL;
+    if (result == LOG_OK && log_sync_pending(r->log))
+        result = log_sync_end(r->log);
+    if (result == LOG_OK)
+        job = log_sync_begin(r->log, sync_done, r);
+    if (job != NULL) {
+        job->run(job);
+        result = log_sync_end(r->log);
+    }
+    if (result != LOG_OK) {
+        replica_fail(r, "cannot sync the log", log_result_text(result));
+        return false;
+    }
+    if (raft_commit(r->raft) > r->snapshot.index)
+        replica_snapshot_now(r);
+    return true;
+}
+
+uint64_t replica_applied(const struct replica *r) {
+    return store_applied(r->store).index;
+}
+
+uint64_t replica_current_ms(const struct replica *r) {
+    return r->current_ms;
+}

@@ -1,0 +1,91 @@
+/* One node's replica of its group: log, store, consensus and rejected-write ledger put together.
+ *
+ * Applies what consensus commits to the store; in an async group the leader applies what is durable there, and
+ * undoes what a new leader overrules (ARCHITECTURE.md, "Applying before commit"). Takes snapshots of the committed
+ * state when the log has grown, and installs those a leader sends. A core: jobs and messages go to its host. */
+#ifndef REPLICATION_REPLICA_H
+#define REPLICATION_REPLICA_H
+
+#include "replication/ledger.h"
+#include "replication/raft.h"
+#include "storage/snapshot.h"
+#include "storage/store.h"
+
+enum replica_sync { SYNC_ALWAYS, SYNC_INTERVAL, SYNC_NEVER }; /* -fsync */
+
+#define REPLICA_LOG_KEEP (8u * 1024 * 1024) /* bytes of log kept behind a snapshot for followers that lag */
+
+struct replica_options {
+    struct file_system *fs; /* borrowed */
+    struct member_id self;
+    uint64_t group_id;      /* from the identity; 0 a newcomer's */
+    enum replica_sync sync;
+    uint32_t sync_interval_ms;
+    uint32_t segment_size;       /* 0: the log's default */
+    uint64_t snapshot_log_size;  /* bytes of log that call for a snapshot; 0: 64 MiB, or twice the last snapshot */
+    uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: raft.h's */
+    uint64_t seed;
+};
+
+enum replica_notice {
+    REPLICA_TAIL_CUT,       /* text: what was cut and where */
+    REPLICA_SNAPSHOT_TAKEN,
+    REPLICA_SNAPSHOT_INSTALLED,
+    REPLICA_SNAPSHOT_FAILED, /* the disk is full, or one that was received is damaged */
+    REPLICA_OVERRULED,      /* text: how many writes went to the ledger */
+};
+
+struct replica_host {
+    void *arg;
+    void (*send)(void *arg, const struct member_id *to, const struct message *message);
+    void (*background)(void *arg, struct job *job);
+    /* An entry was applied here: its outcome, for whoever waits for it. */
+    void (*applied)(void *arg, struct version at, const struct store_effect *effect);
+    /* The write at `at` still waits for a stronger acknowledgement: its client has not been answered. */
+    bool (*unanswered)(void *arg, struct version at);
+    /* Entries from index on are about to leave the log: a new leader overruled them. */
+    void (*overruled)(void *arg, uint64_t index);
+    void (*notice)(void *arg, enum replica_notice notice, const char *text);
+};
+
+struct replica;
+
+/* Loads the snapshot, opens the log, applies up to the recorded commit. False with one line in `why` (cause and
+ * mend) where the directory's content is damaged or unreadable. */
+bool replica_open(const struct replica_options *options, const struct replica_host *host, uint64_t now_ms,
+                  struct replica **out, char *why, size_t why_size);
+void replica_close(struct replica *r);
+
+/* The founding of the group, or the group a newcomer was adopted by. */
+void replica_set_group(struct replica *r, uint64_t group_id);
+struct raft *replica_raft(struct replica *r);
+const struct raft *replica_raft_view(const struct replica *r);
+const struct store *replica_store(const struct replica *r);
+const struct ledger *replica_ledger(const struct replica *r);
+const struct log *replica_log(const struct replica *r);
+
+/* wall_ms is Unix time, for the ledger's rows. */
+void replica_receive(struct replica *r, uint64_t now_ms, uint64_t wall_ms, const struct member_id *from,
+                     const struct message *message);
+enum raft_result replica_propose(struct replica *r, enum entry_type type, const struct entry *entry,
+                                 struct version *at);
+
+/* End of a turn: sends, writes, begins a sync, applies what may be applied. True when something was applied or the
+ * commit moved: then call it again once its consequences are out. */
+bool replica_flush(struct replica *r, uint64_t now_ms);
+/* Returns when it wants to be called next, absolute. */
+uint64_t replica_tick(struct replica *r, uint64_t now_ms, uint64_t wall_ms);
+/* The program's own time for completions of jobs, which carry none. */
+void replica_now(struct replica *r, uint64_t now_ms);
+
+/* Everything accepted is on disk and a snapshot taken where the log grew; blocks. */
+bool replica_shutdown(struct replica *r);
+
+/* The index that may be read at: applied, with everything committed in it. */
+uint64_t replica_applied(const struct replica *r);
+/* Follower: when this state was last known to be the leader's committed one; 0 never. */
+uint64_t replica_current_ms(const struct replica *r);
+/* The disk failed or lied: one line; NULL while all is well. The process must end. */
+const char *replica_failure(const struct replica *r);
+
+#endif

@@ -1,0 +1,74 @@
+/* What replica.c and replica_snapshot.c share. */
+#ifndef REPLICATION_REPLICA_INTERNAL_H
+#define REPLICATION_REPLICA_INTERNAL_H
+
+#include "replication/replica.h"
+
+#define SNAPSHOT_FILE      "snapshot"
+#define SNAPSHOT_NEW_FILE  "snapshot.new" /* being taken */
+#define SNAPSHOT_IN_FILE   "snapshot.in"  /* being received */
+
+/* A snapshot being taken: sliced by ticks, synced by a job, then renamed. */
+struct taking {
+    struct snapshot_writer *writer; /* NULL: none, or all is written and the job is under way */
+    struct file *file;              /* NULL: none */
+    struct version at;
+    uint64_t offset;
+    uint64_t retry_ms; /* after a failure not before then */
+    struct buffer slice;
+    struct job job;
+    enum file_result synced;
+    bool job_running, cancelled;
+};
+
+/* The snapshot being sent to followers. */
+struct offered {
+    struct file *file; /* NULL: none */
+    struct version at;
+    uint64_t total;
+    struct buffer chunk;
+};
+
+/* The snapshot being received. */
+struct received {
+    struct file *file; /* NULL: none */
+    struct version at;
+    uint64_t total, offset;
+};
+
+struct replica {
+    struct replica_options options;
+    struct replica_host host;
+    struct log *log;
+    struct store *store;
+    struct raft *raft;
+    struct ledger *ledger;
+    uint64_t now_ms, wall_ms;
+    uint64_t forgotten;  /* store_forget was called up to here */
+    uint64_t current_ms;
+    uint64_t synced_ms;  /* when the last sync began, for SYNC_INTERVAL */
+    struct version answered; /* highest entry of that term that was applied, and so answered, before its commit */
+    struct version snapshot; /* the newest one on disk; index 0: none */
+    uint64_t snapshot_size;
+    struct taking taking;
+    struct offered offered;
+    struct received received;
+    char failure[256]; /* empty: none */
+};
+
+void replica_fail(struct replica *r, const char *what, const char *why);
+/* Puts the clients' writes from index on into the ledger (async groups) and undoes them. */
+bool replica_overrule(struct replica *r, uint64_t index);
+
+/* replica_snapshot.c */
+bool snapshot_offer(void *arg, struct version *at, uint64_t *total);
+bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);
+bool snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
+                    uint64_t *next);
+/* Starts one when the log has grown, and takes the next slice of one that is under way. True: call again soon. */
+bool replica_snapshot_tick(struct replica *r);
+/* Takes one whole, blocking; false where it could not. */
+bool replica_snapshot_now(struct replica *r);
+void replica_snapshot_release(struct replica *r);
+
+#endif

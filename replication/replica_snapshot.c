@@ -1,0 +1,301 @@
+/* Snapshots: taken in slices when the log has grown, sent to followers in chunks, installed from a leader. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "replication/replica_internal.h"
+
+#define SLICE_SIZE        (256u * 1024) /* bytes put out per tick: under a millisecond of work */
+#define LOG_SIZE_DEFAULT  (64u * 1024 * 1024)
+#define RETRY_MS          10000
+#define SHUTDOWN_SIZE_MAX (1024u * 1024 * 1024) /* bytes of store: a larger one restarts from its log instead */
+
+static void take_end(struct replica *r) {
+    if (r->taking.writer != NULL)
+        snapshot_writer_free(r->taking.writer);
+    r->taking.writer = NULL;
+    if (r->taking.file != NULL)
+        file_close(r->taking.file);
+    r->taking.file = NULL;
+    buffer_release(&r->taking.slice);
+}
+
+static void take_failed(struct replica *r, enum file_result result) {
+    char text[128];
+    take_end(r);
+    file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
+    r->taking.retry_ms = r->now_ms + RETRY_MS;
+    snprintf(text, sizeof text, "cannot write a snapshot: %s; the log keeps growing until one succeeds",
+             file_result_text(result));
+    r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, text);
+}
+
+static bool take_begin(struct replica *r) {
+    uint64_t commit = raft_commit(r->raft);
+    struct snapshot_header header = {.at.index = commit, .count = store_count(r->store)};
+    struct buffer encoded = {0};
+    if (!log_term_at(r->log, commit, &header.at.term) || store_applied(r->store).index < commit)
+        return false;
+    configuration_encode(&encoded, raft_configuration_at(r->raft, commit, &header.configuration_index));
+    header.configuration = buffer_bytes(&encoded);
+    file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
+    enum file_result result = file_open(r->options.fs, SNAPSHOT_NEW_FILE, true, &r->taking.file);
+    if (result == FILE_OK) {
+        r->taking.at = header.at;
+        r->taking.offset = 0;
+        r->taking.writer = snapshot_writer_new(r->store, &header);
+        if (r->taking.writer == NULL)
+            take_end(r);
+    } else {
+        r->taking.file = NULL;
+        take_failed(r, result);
+    }
+    buffer_release(&encoded);
+    return r->taking.writer != NULL;
+}
+
+/* False where the disk did not take it. *last: that was all of it. */
+static bool take_slice(struct replica *r, bool *last) {
+    struct taking *t = &r->taking;
+    *last = snapshot_writer_step(t->writer, SLICE_SIZE, &t->slice);
+    struct bytes bytes = buffer_bytes(&t->slice);
+    enum file_result result = file_write(t->file, t->offset, bytes);
+    t->offset += bytes.size;
+    buffer_clear(&t->slice);
+    if (result != FILE_OK)
+        take_failed(r, result);
+    return result == FILE_OK;
+}
+
+/* The file is synced: makes it the snapshot, and the log before it can go (bug 10: never the other way round). */
+static bool take_finish(struct replica *r) {
+    struct taking *t = &r->taking;
+    enum file_result result = t->synced;
+    if (result == FILE_OK)
+        result = file_system_rename(r->options.fs, SNAPSHOT_NEW_FILE, SNAPSHOT_FILE);
+    if (result == FILE_OK)
+        result = file_system_sync(r->options.fs);
+    if (result != FILE_OK) {
+        replica_fail(r, "cannot make a snapshot durable", file_result_text(result));
+        take_end(r);
+        return false;
+    }
+    r->snapshot = t->at;
+    r->snapshot_size = t->offset;
+    take_end(r);
+    enum log_result compacted = log_compact(r->log, r->snapshot, REPLICA_LOG_KEEP);
+    if (compacted != LOG_OK)
+        replica_fail(r, "cannot compact the log", log_result_text(compacted));
+    char text[128];
+    snprintf(text, sizeof text, "snapshot at index %llu: %llu bytes", (unsigned long long)r->snapshot.index,
+             (unsigned long long)r->snapshot_size);
+    r->host.notice(r->host.arg, REPLICA_SNAPSHOT_TAKEN, text);
+    return compacted == LOG_OK;
+}
+
+static struct replica *replica_of(struct job *job) {
+    return (struct replica *)(void *)((char *)job - offsetof(struct replica, taking.job));
+}
+
+static void job_run(struct job *job) {
+    struct taking *t = &replica_of(job)->taking;
+    t->synced = file_sync(t->file);
+}
+
+static void job_done(struct job *job) {
+    struct replica *r = replica_of(job);
+    r->taking.job_running = false;
+    if (r->taking.cancelled) {
+        r->taking.cancelled = false;
+        take_end(r);
+        return;
+    }
+    take_finish(r);
+}
+
+static bool take_is_due(const struct replica *r) {
+    uint64_t limit = r->options.snapshot_log_size > 0 ? r->options.snapshot_log_size : LOG_SIZE_DEFAULT;
+    if (limit < 2 * r->snapshot_size)
+        limit = 2 * r->snapshot_size;
+    return log_size(r->log) > limit + REPLICA_LOG_KEEP && raft_commit(r->raft) > r->snapshot.index &&
+           r->now_ms >= r->taking.retry_ms;
+}
+
+bool replica_snapshot_tick(struct replica *r) {
+    struct taking *t = &r->taking;
+    if (t->job_running)
+        return false;
+    if (t->writer == NULL && !(take_is_due(r) && take_begin(r)))
+        return false;
+    bool last;
+    if (!take_slice(r, &last))
+        return false;
+    if (!last)
+        return true;
+    snapshot_writer_free(t->writer);
+    t->writer = NULL;
+    t->job = (struct job){.lane = JOB_BULK, .run = job_run, .done = job_done};
+    t->job_running = true;
+    r->host.background(r->host.arg, &t->job);
+    return false;
+}
+
+bool replica_snapshot_now(struct replica *r) {
+    if (store_memory(r->store) > SHUTDOWN_SIZE_MAX)
+        return false;
+    replica_snapshot_release(r);
+    if (!take_begin(r))
+        return false;
+    for (bool last = false; !last;)
+        if (!take_slice(r, &last))
+            return false;
+    r->taking.synced = file_sync(r->taking.file);
+    return take_finish(r);
+}
+
+/* A snapshot whose sync is under way in a helper thread is left to it, and dropped when it comes back. */
+void replica_snapshot_release(struct replica *r) {
+    if (r->taking.job_running)
+        r->taking.cancelled = true;
+    else
+        take_end(r);
+}
+
+bool snapshot_offer(void *arg, struct version *at, uint64_t *total) {
+    struct replica *r = arg;
+    struct offered *o = &r->offered;
+    if (r->snapshot.index == 0)
+        return false;
+    if (o->file != NULL && !version_equal(o->at, r->snapshot)) {
+        file_close(o->file);
+        o->file = NULL;
+    }
+    if (o->file == NULL) {
+        if (file_open(r->options.fs, SNAPSHOT_FILE, false, &o->file) != FILE_OK) {
+            o->file = NULL;
+            return false;
+        }
+        if (file_size(o->file, &o->total) != FILE_OK) {
+            file_close(o->file);
+            o->file = NULL;
+            return false;
+        }
+        o->at = r->snapshot;
+    }
+    *at = o->at;
+    *total = o->total;
+    return true;
+}
+
+bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out) {
+    struct offered *o = &((struct replica *)arg)->offered;
+    if (o->file == NULL || !version_equal(o->at, at) || offset > o->total)
+        return false;
+    if (size > o->total - offset)
+        size = (size_t)(o->total - offset);
+    buffer_clear(&o->chunk);
+    uint8_t *to = buffer_reserve(&o->chunk, size > 0 ? size : 1);
+    size_t got;
+    if (file_read(o->file, offset, to, size, &got) != FILE_OK || got != size)
+        return false;
+    *out = (struct bytes){to, size};
+    return true;
+}
+
+static void receive_end(struct replica *r) {
+    if (r->received.file != NULL)
+        file_close(r->received.file);
+    r->received = (struct received){0};
+}
+
+/* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets anything, and
+ * a log that ends before its snapshot is reset when it is opened. */
+static bool install(struct replica *r) {
+    struct snapshot_header header;
+    struct buffer encoded = {0};
+    struct configuration configuration;
+    char why[160] = "its configuration cannot be decoded";
+    enum file_result result = file_sync(r->received.file);
+    uint64_t total = r->received.total;
+    receive_end(r);
+    if (result != FILE_OK) {
+        replica_fail(r, "cannot make a received snapshot durable", file_result_text(result));
+        return false;
+    }
+    if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
+        !configuration_decode(header.configuration, &configuration)) {
+        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
+        buffer_release(&encoded);
+        return false;
+    }
+    replica_snapshot_release(r);
+    bool ok = replica_overrule(r, raft_commit(r->raft) + 1);
+    if (ok) {
+        result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
+        if (result == FILE_OK)
+            result = file_system_sync(r->options.fs);
+        store_clear(r->store);
+        buffer_clear(&encoded);
+        ok = result == FILE_OK && snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &encoded, why,
+                                                sizeof why) == SNAPSHOT_OK;
+        ok = ok && log_reset(r->log, header.at) == LOG_OK;
+        if (!ok)
+            replica_fail(r, "cannot install a snapshot", result == FILE_OK ? why : file_result_text(result));
+    }
+    buffer_release(&encoded);
+    if (!ok)
+        return false;
+    r->snapshot = header.at;
+    r->snapshot_size = total;
+    r->forgotten = header.at.index;
+    raft_installed(r->raft, header.at, &configuration, header.configuration_index);
+    r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
+    return true;
+}
+
+static bool receive_begin(struct replica *r, struct version at, uint64_t total) {
+    receive_end(r);
+    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
+    if (file_open(r->options.fs, SNAPSHOT_IN_FILE, true, &r->received.file) != FILE_OK) {
+        r->received.file = NULL;
+        return false;
+    }
+    r->received.at = at;
+    r->received.total = total;
+    return true;
+}
+
+bool snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
+                    uint64_t *next) {
+    struct replica *r = arg;
+    struct received *in = &r->received;
+    *next = 0;
+    if (in->file == NULL || !version_equal(in->at, at) || in->total != total) {
+        if (offset != 0)
+            return true;
+        if (!receive_begin(r, at, total)) {
+            r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, "cannot create a file for a snapshot");
+            return false;
+        }
+    }
+    *next = in->offset;
+    if (offset != in->offset || chunk.size > total - offset)
+        return true;
+    enum file_result result = file_write(in->file, offset, chunk);
+    if (result != FILE_OK) {
+        char text[128];
+        snprintf(text, sizeof text, "cannot write a snapshot that a leader sends: %s", file_result_text(result));
+        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, text);
+        receive_end(r);
+        *next = 0;
+        return false;
+    }
+    in->offset += chunk.size;
+    *next = in->offset;
+    if (in->offset < total)
+        return true;
+    *next = 0;
+    if (!install(r))
+        return false;
+    *next = total;
+    return true;
+}

@@ -1,0 +1,216 @@
+/* What the files of the log share: log.c (append and read), log_record.c (the bytes of a record),
+ * log_segment.c (a segment's file and image), log_spare.c (files for segments to come), log_terms.c (which
+ * term an index has), log_replay.c (open), log_sync.c (the job), log_compact.c (letting go).
+ *
+ * A segment's *image* is its content in memory, laid out as in the file: appends are encoded into it,
+ * log_write writes from it, slices point into it. It exists for the segment being written and, as long as the
+ * cache's size allows, for those before; older segments are read from their file through a window. */
+#ifndef STORAGE_LOG_INTERNAL_H
+#define STORAGE_LOG_INTERNAL_H
+
+#include "storage/log.h"
+
+#define RECORD_HEADER_SIZE 16u
+#define ENTRY_PREFIX_SIZE  17u /* bytes of an entry record's body before its payload: term, index, type */
+#define BATCH_SIZE         40u /* bytes of a whole batch record */
+#define TRUNCATION_SIZE    32u /* bytes of a whole truncation record */
+#define SEGMENT_HEADS_SIZE 1024u
+#define SEGMENT_END_SIZE   RECORD_HEADER_SIZE /* bytes of zeros behind the last batch */
+#define SEGMENT_SIZE_MIN   (16u * 1024)
+#define SEGMENT_SIZE_MAX   (256u * 1024 * 1024)
+
+enum record_kind { RECORD_ENTRY = 1, RECORD_BATCH, RECORD_TRUNCATION };
+
+/* In the whole log: a segment's number and an offset there. */
+struct position {
+    uint64_t segment;
+    uint32_t offset;
+};
+
+static inline bool position_after(struct position a, struct position b) {
+    return a.segment != b.segment ? a.segment > b.segment : a.offset > b.offset;
+}
+
+/* A record's bytes taken apart. */
+struct raw_record {
+    enum record_kind kind;
+    struct bytes body;
+    uint32_t size; /* bytes of the whole, padding included */
+};
+
+enum raw_result {
+    RAW_OK,
+    RAW_END,  /* a header of zeros, or no room for a header */
+    RAW_MORE, /* the record goes on past the end of the bytes */
+    RAW_BAD,
+};
+
+static inline uint32_t record_size(size_t body_size) {
+    return (RECORD_HEADER_SIZE + (uint32_t)body_size + 7) & ~7u;
+}
+
+/* Completes the record whose body stands behind at: header and padding. */
+void record_seal(uint8_t *at, enum record_kind kind, uint32_t body_size, uint32_t seed, uint32_t offset);
+/* Verifies everything but head_crc. */
+enum raw_result record_read(struct bytes from, struct raw_record *out);
+/* Whether head_crc fits the place. The header must be there. */
+bool record_belongs(const uint8_t *at, uint32_t seed, uint32_t offset);
+/* The first record from offset on (in steps of 8) that is valid at its place; capacity where there is none.
+ */
+uint32_t record_search(const uint8_t *image, uint32_t offset, uint32_t capacity, uint32_t seed,
+                       struct raw_record *out);
+/* Of a raw entry record. False for an unknown type. */
+bool record_entry(const struct raw_record *raw, struct log_record *out);
+void record_put_batch(uint8_t *at, struct position durable, uint64_t commit, uint32_t seed, uint32_t offset);
+struct position record_batch_durable(const struct raw_record *raw, uint64_t *commit);
+uint64_t record_truncation(const struct raw_record *raw, uint64_t *term_before);
+void record_put_truncation(uint8_t *at, uint64_t index, uint64_t term_before, uint32_t seed, uint32_t offset);
+
+/* A run of equal terms begins at index first. */
+struct term_run {
+    uint64_t first, term;
+};
+
+/* The terms of all records held, and of the one before the first (base). */
+struct log_terms {
+    struct version base;
+    struct term_run *runs;
+    size_t count, capacity;
+};
+
+void log_terms_reset(struct log_terms *terms, struct version base);
+void log_terms_release(struct log_terms *terms);
+void log_terms_append(struct log_terms *terms, uint64_t index, uint64_t term);
+void log_terms_truncate(struct log_terms *terms, uint64_t index, uint64_t term_before);
+void log_terms_forget(struct log_terms *terms, uint64_t index); /* up to and including index, the new base */
+/* The run that index, which is past the base, lies in. */
+const struct term_run *log_terms_find(const struct log_terms *terms, uint64_t index);
+
+struct segment {
+    uint64_t number;
+    struct file *file;
+    uint32_t capacity, seed;
+    uint32_t end;     /* bytes in use */
+    uint32_t written; /* of them, in the file; 0 while the heads are not */
+    uint32_t synced;
+    uint32_t syncing;  /* of them, synced when the sync under way has ended */
+    uint32_t batch;    /* offset of the open batch's record; 0: none is open */
+    uint64_t first;    /* index of its first record; the next index when it holds none */
+    uint32_t *offsets; /* of each record, by index - first */
+    uint32_t count, offsets_capacity;
+    uint8_t *image; /* NULL: only in the file */
+};
+
+struct segment_head {
+    uint64_t number, salt;
+    struct version previous;
+    bool anew;
+    uint32_t capacity;
+};
+
+void segment_name(char *out, uint64_t number);
+bool segment_head_read(struct bytes heads, struct segment_head *out);
+uint32_t segment_seed(uint64_t salt, uint64_t number);
+void segment_push(struct segment *segment, uint64_t index, uint32_t offset);
+void segment_free(struct segment *segment); /* closes the file */
+static inline uint64_t segment_next(const struct segment *segment) {
+    return segment->first + segment->count;
+}
+
+/* Part of a segment, read back. */
+struct window {
+    uint64_t segment; /* number; 0: empty */
+    uint32_t offset, size;
+    uint8_t *data;
+    size_t capacity;
+};
+
+/* A file that can become the next segment. */
+struct spare {
+    uint64_t number;
+    struct file *file;
+};
+
+#define SPARES_MAX 2 /* kept ready; more than that gives its space back */
+
+struct sync {
+    struct job job;
+    bool pending;
+    void (*done)(void *arg);
+    void *arg;
+    struct file_system *fs;
+    struct segment **segments;
+    size_t count, capacity;
+    bool names;
+    struct file *spare; /* to be allocated up to spare_size; NULL: none */
+    uint32_t spare_size;
+    enum file_result result, spare_result;
+    struct position target; /* durable when it has succeeded */
+    uint64_t target_index;
+    uint64_t names_version;
+};
+
+struct log {
+    struct log_options options;
+    bool failed;
+    uint64_t last, written, durable; /* indexes */
+    struct position durable_position;
+    struct log_terms terms;
+    struct segment **segments; /* by number; the last one is being written */
+    size_t count, capacity;
+    uint64_t size;        /* bytes of records in all of them */
+    uint8_t *spare_image; /* of options.segment_size */
+    struct window read_window, slice_window;
+
+    uint64_t highest; /* number of any segment file seen or made */
+
+    /* Files for segments to come. A growing one is allocated a piece with every sync, so that no sync takes
+     * long; a recycled one must not be written before its new name is durable, or the old name would show new
+     * bytes. */
+    struct spare spares[SPARES_MAX];
+    size_t spare_count;
+    struct spare growing, recycled; /* file NULL: none */
+    uint32_t growing_size;
+    uint64_t spare_number; /* of the next spare */
+    struct position
+        spare_failed; /* where the log ended when the disk was full for one; segment 0: it was not */
+
+    struct segment **dropping; /* let go, oldest first, their files still there */
+    size_t dropping_count, dropping_capacity;
+    uint64_t names_version, names_synced; /* changes of names made, and known durable */
+    struct sync sync;
+};
+
+static inline struct segment *log_current(const struct log *log) {
+    return log->segments[log->count - 1];
+}
+
+/* The last segment whose first index is at most index. */
+struct segment *log_segment_of(const struct log *log, uint64_t index);
+/* Makes the next segment out of a spare or a new file; nothing has changed on failure. anew: see FORMAT.md.
+ */
+enum log_result log_roll(struct log *log, struct version previous, bool anew);
+/* Room for size bytes of records in the current segment, within an open batch; rolls over where needed. */
+enum log_result log_reserve(struct log *log, uint32_t size, uint8_t **at);
+enum log_result log_fail(struct log *log, enum file_result result);
+void log_segment_add(struct log *log, struct segment *segment);
+void log_evict(struct log *log);
+uint8_t *log_image_new(struct log *log, uint32_t capacity);
+void log_image_free(struct log *log, struct segment *segment);
+/* Moves the first count segments to those that are being let go. */
+void log_let_go(struct log *log, size_t count);
+/* Lets go of the file of the oldest of them, where that is safe now. */
+void log_drop_one(struct log *log);
+bool log_can_drop(const struct log *log);
+enum file_result log_spare_open(struct log *log, struct spare *out); /* a new one, empty */
+void log_spare_remove(struct log *log, struct spare spare);
+/* Gives a spare, made here and now if need be, the name of segment `number`. */
+enum file_result log_spare_take(struct log *log, uint64_t number, struct file **out);
+void log_spare_name(char *out, uint64_t number);
+/* A first segment behind `at`; all others are let go. */
+enum log_result log_begin_anew(struct log *log, struct version at);
+/* Shortens what memory knows to the records before index. */
+void log_cut_index(struct log *log, uint64_t index, uint64_t term_before);
+void *log_grow(void *array, size_t *capacity, size_t count, size_t size);
+
+#endif

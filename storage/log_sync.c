@@ -1,0 +1,136 @@
+/* The sync: content of the segments written, names, and a piece of the next segment's file. */
+#include "storage/log_internal.h"
+
+#include <assert.h>
+
+#define SPARE_STEPS 32u /* pieces in which a spare is allocated; starting at a quarter, they are enough */
+
+/* In the helper thread. Content before names: a name must not become durable as a success that its content is
+ * not. */
+static void sync_run(struct job *job) {
+    struct sync *sync = (struct sync *)job;
+    for (size_t i = 0; i < sync->count && sync->result == FILE_OK; i++)
+        sync->result = file_sync(sync->segments[i]->file);
+    if (sync->spare != NULL && sync->result == FILE_OK) {
+        sync->spare_result = file_allocate(sync->spare, sync->spare_size);
+        if (sync->spare_result == FILE_OK)
+            sync->result = file_sync(sync->spare);
+    }
+    if (sync->names && sync->result == FILE_OK)
+        sync->result = file_system_sync(sync->fs);
+}
+
+static void sync_done(struct job *job) {
+    struct sync *sync = (struct sync *)job;
+    sync->done(sync->arg);
+}
+
+/* Whether the next segment's file should grow now. Where the disk was full, some more has to be written
+ * first. */
+static bool wants_spare(const struct log *log) {
+    const struct segment *current = log_current(log);
+    if (log->spare_count > 0 || log->recycled.file != NULL || current->end < current->capacity / 4)
+        return false;
+    return log->spare_failed.segment != current->number ||
+           current->end - log->spare_failed.offset >= current->capacity / SPARE_STEPS;
+}
+
+static void prepare_spare(struct log *log) {
+    struct sync *sync = &log->sync;
+    sync->spare = NULL;
+    if (!wants_spare(log))
+        return;
+    if (log->growing.file == NULL) {
+        log->growing_size = 0;
+        if (log_spare_open(log, &log->growing) != FILE_OK) {
+            log->growing.file = NULL;
+            return;
+        }
+    }
+    uint32_t step = log->options.segment_size / SPARE_STEPS,
+             left = log->options.segment_size - log->growing_size;
+    sync->spare = log->growing.file;
+    sync->spare_size = log->growing_size + (left < 2 * step ? left : step);
+}
+
+static void gather_segments(struct log *log) {
+    struct sync *sync = &log->sync;
+    size_t from = log->count - 1;
+    while (from > 0 && log->segments[from - 1]->synced < log->segments[from - 1]->end)
+        from--;
+    sync->count = 0;
+    for (; from < log->count; from++) {
+        struct segment *segment = log->segments[from];
+        if (segment->synced == segment->written)
+            continue;
+        sync->segments = log_grow(sync->segments, &sync->capacity, sync->count + 1, sizeof(struct segment *));
+        sync->segments[sync->count++] = segment;
+        segment->syncing = segment->written;
+        sync->target = (struct position){segment->number, segment->written};
+    }
+}
+
+struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) {
+    struct sync *sync = &log->sync;
+    assert(!sync->pending);
+    if (log->failed)
+        return NULL;
+    sync->target = log->durable_position;
+    sync->target_index = log->written;
+    gather_segments(log);
+    log_drop_one(log);
+    prepare_spare(log);
+    sync->names = log->names_version != log->names_synced;
+    if (sync->count == 0 && sync->spare == NULL && !sync->names)
+        return NULL;
+    sync->job = (struct job){.lane = JOB_LOG, .run = sync_run, .done = sync_done};
+    sync->done = done;
+    sync->arg = arg;
+    sync->fs = log->options.fs;
+    sync->names_version = log->names_version;
+    sync->result = sync->spare_result = FILE_OK;
+    sync->pending = true;
+    return &sync->job;
+}
+
+bool log_sync_pending(const struct log *log) {
+    return log->sync.pending;
+}
+
+static void spare_grown(struct log *log) {
+    if (log->sync.spare == NULL)
+        return;
+    if (log->sync.spare_result != FILE_OK) {
+        log->spare_failed = (struct position){log_current(log)->number, log_current(log)->end};
+        log_spare_remove(log, log->growing);
+        log->growing = (struct spare){0};
+        return;
+    }
+    log->growing_size = log->sync.spare_size;
+    if (log->growing_size == log->options.segment_size && log->spare_count < SPARES_MAX) {
+        log->spares[log->spare_count++] = log->growing;
+        log->growing = (struct spare){0};
+    }
+}
+
+enum log_result log_sync_end(struct log *log) {
+    struct sync *sync = &log->sync;
+    assert(sync->pending);
+    sync->pending = false;
+    if (sync->result != FILE_OK)
+        return log_fail(log, sync->result);
+    for (size_t i = 0; i < sync->count; i++)
+        sync->segments[i]->synced = sync->segments[i]->syncing;
+    if (sync->names)
+        log->names_synced = sync->names_version;
+    if (position_after(sync->target, log->durable_position))
+        log->durable_position = sync->target;
+    if (sync->target_index > log->durable)
+        log->durable = sync->target_index;
+    if (log->recycled.file != NULL && log->spare_count < SPARES_MAX) {
+        log->spares[log->spare_count++] = log->recycled;
+        log->recycled = (struct spare){0};
+    }
+    spare_grown(log);
+    return LOG_OK;
+}

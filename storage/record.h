@@ -1,0 +1,66 @@
+/* A live key as memory and snapshots hold it: one piece of bytes, no pointers, as small as its content
+ * allows.
+ *
+ *     flags       1   which of the fields below are wide or there
+ *     key size    1   2 when over 255
+ *     value size  1   2 when over 255, 4 when over 65,535
+ *     index       5   8 when it does not fit; of the version
+ *     term        2   8 when it does not fit; of the version
+ *     expiry      0   8 when set
+ *     clock size  0   2 when set
+ *     key, value, clock
+ *
+ * Numbers are little-endian. A record has exactly one encoding: a field is wide only when it has to be. With
+ * a 16-byte key and a 32-byte value the header is 10 bytes, and the whole fits a cell of 64. */
+#ifndef STORAGE_RECORD_H
+#define STORAGE_RECORD_H
+
+#include "storage/slab.h"
+#include "storage/store.h"
+
+enum record_flag {
+    RECORD_KEY_WIDE = 1,
+    RECORD_VALUE_2 = 2,
+    RECORD_VALUE_4 = 4,
+    RECORD_INDEX_WIDE = 8,
+    RECORD_TERM_WIDE = 16,
+    RECORD_EXPIRY = 32,
+    RECORD_CLOCK = 64,
+};
+
+/* Upper bound of a record's bytes within the limits of entry.h. */
+#define RECORD_SIZE_MAX (33 + KEY_SIZE_MAX + VALUE_SIZE_MAX + CLOCK_SIZE_MAX)
+
+struct record {
+    uint8_t flags;
+    uint8_t rest[];
+};
+
+static inline size_t record_header_size(uint8_t flags) {
+    size_t value = flags & RECORD_VALUE_4 ? 4 : flags & RECORD_VALUE_2 ? 2 : 1;
+    return 9 + (flags & RECORD_KEY_WIDE) + value + (flags & RECORD_INDEX_WIDE ? 3 : 0) +
+           (flags & RECORD_TERM_WIDE ? 6 : 0) + (flags & RECORD_EXPIRY ? 8 : 0) +
+           (flags & RECORD_CLOCK ? 2 : 0);
+}
+
+static inline struct bytes record_key(const struct record *record) {
+    size_t size = record->rest[0];
+    if (record->flags & RECORD_KEY_WIDE)
+        size |= (size_t)record->rest[1] << 8;
+    return (struct bytes){(const uint8_t *)record + record_header_size(record->flags), size};
+}
+
+/* All fields; they borrow from the record. */
+void record_view(const struct record *record, struct store_record *out);
+struct version record_version(const struct record *record);
+size_t record_size(const struct record *record);
+
+struct record *record_new(struct slab *slab, const struct store_record *content);
+/* A copy of bytes that record_check accepted. */
+struct record *record_copy(struct slab *slab, struct bytes encoded);
+void record_free(struct slab *slab, struct record *record);
+
+/* Foreign bytes: the size of the record at their start, or 0 where there is no well-formed one. */
+size_t record_check(struct bytes foreign);
+
+#endif

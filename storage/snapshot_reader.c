@@ -1,0 +1,213 @@
+/* Reading a snapshot: foreign bytes, verified block by block before anything in them is believed. A radix
+ * tree has nothing to size ahead, so the header's count stays a hint for whoever shows progress. */
+#include "storage/snapshot.h"
+
+#include "storage/crc32c.h"
+#include "storage/snapshot_format.h"
+#include "storage/store_parts.h"
+#include "storage/wire.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+struct source {
+    const char *name;
+    struct file *file;
+    uint64_t offset, size;
+    struct buffer block; /* the content of the last block read */
+    uint32_t chain;
+    uint64_t records;
+    struct version at;
+    struct store *store; /* NULL: verify only */
+    char *why;
+    size_t why_size;
+};
+
+static enum snapshot_result corrupt(const struct source *source, const char *what) {
+    snprintf(source->why, source->why_size, "%s: %s, before byte %llu", source->name, what,
+             (unsigned long long)source->offset);
+    return SNAPSHOT_CORRUPT;
+}
+
+static enum snapshot_result failed(const struct source *source, enum file_result result) {
+    snprintf(source->why, source->why_size, "%s: %s", source->name, file_result_text(result));
+    return SNAPSHOT_IO_ERROR;
+}
+
+static enum snapshot_result read_exactly(struct source *source, uint8_t *to, size_t size) {
+    if (source->size - source->offset < size)
+        return corrupt(source, "the file ends early");
+    size_t got = 0;
+    enum file_result result = file_read(source->file, source->offset, to, size, &got);
+    if (result != FILE_OK)
+        return failed(source, result);
+    if (got < size)
+        return corrupt(source, "the file ends early");
+    source->offset += size;
+    return SNAPSHOT_OK;
+}
+
+static enum snapshot_result read_magic(struct source *source) {
+    uint8_t magic[SNAPSHOT_MAGIC_SIZE];
+    enum snapshot_result result = read_exactly(source, magic, sizeof magic);
+    if (result != SNAPSHOT_OK)
+        return result;
+    if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE - 1) != 0)
+        return corrupt(source, "not a snapshot of kvnode");
+    if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE) != 0)
+        return corrupt(source, "a snapshot of another format version");
+    source->chain = crc32c(0, (struct bytes){magic, sizeof magic});
+    return SNAPSHOT_OK;
+}
+
+/* Reads and verifies the next block into source->block. The chain does not hold an end block's own header. */
+static enum snapshot_result read_block(struct source *source, uint8_t *type) {
+    uint8_t header[SNAPSHOT_BLOCK_HEADER_SIZE];
+    enum snapshot_result result = read_exactly(source, header, sizeof header);
+    if (result != SNAPSHOT_OK)
+        return result;
+    uint32_t size = get_u32(header + 1);
+    if (size == 0 || size > SNAPSHOT_BLOCK_MAX || size > source->size - source->offset)
+        return corrupt(source, "a block's size is 0, past its limit or past the file's end");
+    buffer_clear(&source->block);
+    result = read_exactly(source, buffer_reserve(&source->block, size), size);
+    if (result != SNAPSHOT_OK)
+        return result;
+    buffer_grow(&source->block, size);
+    uint32_t checksum = crc32c(crc32c(0, (struct bytes){header, 5}), buffer_bytes(&source->block));
+    if (checksum != get_u32(header + 5))
+        return corrupt(source, "a block's checksum does not match");
+    *type = header[0];
+    if (*type != SNAPSHOT_BLOCK_END)
+        source->chain = crc32c(source->chain, (struct bytes){header, sizeof header});
+    return SNAPSHOT_OK;
+}
+
+static enum snapshot_result read_header(struct source *source, struct snapshot_header *out,
+                                        struct buffer *configuration) {
+    uint8_t type;
+    enum snapshot_result result = read_block(source, &type);
+    if (result != SNAPSHOT_OK)
+        return result;
+    if (type != SNAPSHOT_BLOCK_HEADER)
+        return corrupt(source, "the first block is not a header");
+    struct reader r = reader_of(buffer_bytes(&source->block));
+    *out = (struct snapshot_header){.at.index = read_u64(&r)};
+    out->at.term = read_u64(&r);
+    out->count = read_u64(&r);
+    out->configuration_index = read_u64(&r);
+    struct bytes content = read_bytes32(&r);
+    if (!reader_done(&r) || out->configuration_index > out->at.index)
+        return corrupt(source, "the header is malformed");
+    buffer_append(configuration, content);
+    if (content.size > 0)
+        out->configuration =
+            (struct bytes){configuration->data + configuration->end - content.size, content.size};
+    source->at = out->at;
+    return SNAPSHOT_OK;
+}
+
+/* False for a second record of the same key with another version; the same one again is no error. */
+static bool take_record(struct store *store, struct bytes encoded) {
+    struct record *record = record_copy(&store->slab, encoded);
+    struct record *old = index_put(&store->index, record);
+    if (old == NULL)
+        return true;
+    bool same = version_equal(record_version(old), record_version(record));
+    record_free(&store->slab, old);
+    return same;
+}
+
+static enum snapshot_result read_records(struct source *source) {
+    struct bytes left = buffer_bytes(&source->block);
+    while (left.size > 0) {
+        size_t size = record_check(left);
+        if (size == 0)
+            return corrupt(source, "a record is malformed");
+        struct version version = record_version((const struct record *)left.data);
+        if (version.index > source->at.index || version.term > source->at.term)
+            return corrupt(source, "a record is newer than the snapshot");
+        if (source->store != NULL && !take_record(source->store, (struct bytes){left.data, size}))
+            return corrupt(source, "a key is there with two versions");
+        source->records++;
+        left.data += size;
+        left.size -= size;
+    }
+    return SNAPSHOT_OK;
+}
+
+static enum snapshot_result read_end(struct source *source) {
+    struct reader r = reader_of(buffer_bytes(&source->block));
+    uint64_t records = read_u64(&r);
+    uint32_t chain = read_u32(&r);
+    if (!reader_done(&r))
+        return corrupt(source, "the end block is malformed");
+    if (records != source->records)
+        return corrupt(source, "records are missing");
+    if (chain != source->chain)
+        return corrupt(source, "blocks are missing or out of order");
+    if (source->offset != source->size)
+        return corrupt(source, "something follows the end block");
+    return SNAPSHOT_OK;
+}
+
+static enum snapshot_result read_blocks(struct source *source) {
+    char what[64];
+    for (;;) {
+        uint8_t type;
+        enum snapshot_result result = read_block(source, &type);
+        if (result != SNAPSHOT_OK)
+            return result;
+        if (type == SNAPSHOT_BLOCK_END)
+            return read_end(source);
+        if (type != SNAPSHOT_BLOCK_RECORDS) {
+            snprintf(what, sizeof what, "a block of unknown type %u", type);
+            return corrupt(source, what);
+        }
+        result = read_records(source);
+        if (result != SNAPSHOT_OK)
+            return result;
+    }
+}
+
+static enum snapshot_result read_file(struct file_system *fs, struct source *source,
+                                      struct snapshot_header *out, struct buffer *configuration) {
+    enum file_result opened = file_open(fs, source->name, false, &source->file);
+    if (opened == FILE_NOT_FOUND) {
+        snprintf(source->why, source->why_size, "%s: no such file", source->name);
+        return SNAPSHOT_NONE;
+    }
+    if (opened != FILE_OK)
+        return failed(source, opened);
+    enum file_result sized = file_size(source->file, &source->size);
+    enum snapshot_result result = sized == FILE_OK ? read_magic(source) : failed(source, sized);
+    if (result == SNAPSHOT_OK)
+        result = read_header(source, out, configuration);
+    if (result == SNAPSHOT_OK)
+        result = read_blocks(source);
+    file_close(source->file);
+    buffer_release(&source->block);
+    return result;
+}
+
+enum snapshot_result snapshot_load(struct file_system *fs, const char *name, struct store *store,
+                                   struct snapshot_header *out, struct buffer *configuration, char *why,
+                                   size_t why_size) {
+    assert(store_count(store) == 0);
+    store_clear(store);
+    struct source source = {.name = name, .store = store, .why = why, .why_size = why_size};
+    enum snapshot_result result = read_file(fs, &source, out, configuration);
+    if (result != SNAPSHOT_OK) {
+        store_clear(store);
+        return result;
+    }
+    store->applied = out->at;
+    undo_forget(&store->undo, &store->slab, out->at.index);
+    return SNAPSHOT_OK;
+}
+
+enum snapshot_result snapshot_verify(struct file_system *fs, const char *name, struct snapshot_header *out,
+                                     struct buffer *configuration, char *why, size_t why_size) {
+    struct source source = {.name = name, .why = why, .why_size = why_size};
+    return read_file(fs, &source, out, configuration);
+}

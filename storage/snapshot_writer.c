@@ -1,0 +1,164 @@
+/* Writing a snapshot while the store changes.
+ *
+ * The state at `at` is a set of (key, version) with every version's index <= at.index. Each of its records
+ * leaves the index at most in one way at a time, and is caught there:
+ *
+ *     before the snapshot began, by an entry after `at`   it is in the undo list: put out at once
+ *     while it runs, before the scan came by              the store calls `replaced`: put out then
+ *     never, or after the scan came by                    the scan puts it out
+ *
+ * The scan leaves out every record with a higher index, so nothing beyond `at` is ever written. Undoing
+ * entries brings records back that may have been put out already, and the scan then puts them out again: the
+ * same bytes, which a reader takes once. What `replaced` puts out waits in memory until the next step, so
+ * whoever writes a snapshot steps it at least as fast as entries are applied. */
+#include "storage/snapshot.h"
+
+#include "storage/crc32c.h"
+#include "storage/snapshot_format.h"
+#include "storage/store_parts.h"
+#include "storage/wire.h"
+
+#include <assert.h>
+#include <err.h>
+#include <stdlib.h>
+
+/* A record passed by costs time even if nothing is put out. */
+#define VISIT_COST 32
+
+struct snapshot_writer {
+    struct store *store;
+    struct version at;
+    struct buffer from;    /* keys before it have been scanned: the last one and a NUL */
+    bool scanned;          /* all of them */
+    struct buffer records; /* of the block being filled */
+    struct buffer sealed;  /* blocks that wait to be taken */
+    uint64_t count;        /* of records put out */
+    uint32_t chain;        /* checksum over the magic and the blocks' headers */
+};
+
+static void seal(struct snapshot_writer *writer, enum snapshot_block type, struct bytes content) {
+    uint8_t header[SNAPSHOT_BLOCK_HEADER_SIZE] = {(uint8_t)type};
+    assert(content.size <= SNAPSHOT_BLOCK_MAX);
+    put_u32(header + 1, (uint32_t)content.size);
+    put_u32(header + 5, crc32c(crc32c(0, (struct bytes){header, 5}), content));
+    writer->chain = crc32c(writer->chain, (struct bytes){header, sizeof header});
+    buffer_append(&writer->sealed, (struct bytes){header, sizeof header});
+    buffer_append(&writer->sealed, content);
+}
+
+static void seal_records(struct snapshot_writer *writer) {
+    if (buffer_size(&writer->records) > 0)
+        seal(writer, SNAPSHOT_BLOCK_RECORDS, buffer_bytes(&writer->records));
+    buffer_clear(&writer->records);
+}
+
+static void seal_header(struct snapshot_writer *writer, const struct snapshot_header *header) {
+    struct bytes magic = {(const uint8_t *)SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE};
+    struct buffer content = {0};
+    buffer_append(&writer->sealed, magic);
+    writer->chain = crc32c(0, magic);
+    write_u64(&content, header->at.index);
+    write_u64(&content, header->at.term);
+    write_u64(&content, store_count(writer->store));
+    write_u64(&content, header->configuration_index);
+    write_bytes32(&content, header->configuration);
+    seal(writer, SNAPSHOT_BLOCK_HEADER, buffer_bytes(&content));
+    buffer_release(&content);
+}
+
+static void seal_end(struct snapshot_writer *writer) {
+    struct buffer content = {0};
+    write_u64(&content, writer->count);
+    write_u32(&content, writer->chain);
+    seal(writer, SNAPSHOT_BLOCK_END, buffer_bytes(&content));
+    buffer_release(&content);
+}
+
+/* The bytes put out: none for a record that is not part of the state. */
+static size_t put_out(struct snapshot_writer *writer, const struct record *record) {
+    if (record_version(record).index > writer->at.index)
+        return 0;
+    size_t size = record_size(record);
+    buffer_append(&writer->records, (struct bytes){(const uint8_t *)record, size});
+    writer->count++;
+    if (buffer_size(&writer->records) >= SNAPSHOT_BLOCK_SIZE)
+        seal_records(writer);
+    return size;
+}
+
+static void replaced(void *arg, const struct record *record) {
+    struct snapshot_writer *writer = arg;
+    if (!writer->scanned && bytes_compare(record_key(record), buffer_bytes(&writer->from)) >= 0)
+        put_out(writer, record);
+}
+
+struct snapshot_writer *snapshot_writer_new(struct store *store, const struct snapshot_header *header) {
+    assert(store->replaced == NULL);
+    assert(header->at.index <= store->applied.index);
+    if (header->at.index < store->undo.floor)
+        return NULL;
+    struct snapshot_writer *writer = calloc(1, sizeof *writer);
+    if (writer == NULL)
+        err(1, "out of memory for a snapshot");
+    writer->store = store;
+    writer->at = header->at;
+    seal_header(writer, header);
+    for (size_t i = 0; i < store->undo.count; i++) {
+        const struct undo_item *item = undo_at(&store->undo, i);
+        if (item->index > header->at.index && item->out != NULL)
+            put_out(writer, item->out);
+    }
+    store->replaced = replaced;
+    store->replaced_arg = writer;
+    store->snapshot_index = header->at.index;
+    return writer;
+}
+
+struct slice {
+    struct snapshot_writer *writer;
+    size_t left;
+};
+
+static bool scan_each(void *arg, struct record *record) {
+    struct slice *slice = arg;
+    size_t cost = VISIT_COST + put_out(slice->writer, record);
+    if (cost < slice->left) {
+        slice->left -= cost;
+        return true;
+    }
+    buffer_clear(&slice->writer->from);
+    buffer_append(&slice->writer->from, record_key(record));
+    write_u8(&slice->writer->from, 0);
+    return false;
+}
+
+bool snapshot_writer_step(struct snapshot_writer *writer, size_t budget, struct buffer *out) {
+    assert(budget > 0);
+    size_t waiting = buffer_size(&writer->sealed);
+    if (!writer->scanned && waiting < budget) {
+        struct slice slice = {writer, budget - waiting};
+        writer->scanned = index_walk(&writer->store->index, buffer_bytes(&writer->from), scan_each, &slice);
+        if (writer->scanned) {
+            seal_records(writer);
+            seal_end(writer);
+        }
+    }
+    struct bytes sealed = buffer_bytes(&writer->sealed);
+    if (sealed.size > budget)
+        sealed.size = budget;
+    buffer_append(out, sealed);
+    buffer_consume(&writer->sealed, sealed.size);
+    return writer->scanned && buffer_size(&writer->sealed) == 0;
+}
+
+void snapshot_writer_free(struct snapshot_writer *writer) {
+    if (writer == NULL)
+        return;
+    assert(writer->store->replaced_arg == writer);
+    writer->store->replaced = NULL;
+    writer->store->replaced_arg = NULL;
+    buffer_release(&writer->from);
+    buffer_release(&writer->records);
+    buffer_release(&writer->sealed);
+    free(writer);
+}

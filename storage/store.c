@@ -1,0 +1,161 @@
+/* Records in a slab, an index over them, and the undo list. What a put or a delete takes out of the index
+ * moves to the undo list as it is, without a copy. */
+#include "storage/store.h"
+
+#include "storage/store_parts.h"
+
+#include <assert.h>
+#include <err.h>
+#include <stdlib.h>
+
+struct store *store_new(size_t undo_size_max) {
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        err(1, "out of memory for a store");
+    slab_init(&store->slab);
+    index_init(&store->index, &store->slab);
+    undo_init(&store->undo, undo_size_max == 0 ? STORE_UNDO_SIZE : undo_size_max);
+    return store;
+}
+
+void store_free(struct store *store) {
+    if (store == NULL)
+        return;
+    store_clear(store);
+    free(store);
+}
+
+void store_clear(struct store *store) {
+    assert(store->replaced == NULL);
+    undo_release(&store->undo, &store->slab);
+    slab_clear(&store->slab);
+    index_init(&store->index, &store->slab);
+    store->applied = (struct version){0, 0};
+}
+
+uint64_t store_count(const struct store *store) {
+    return index_count(&store->index);
+}
+
+uint64_t store_memory(const struct store *store) {
+    return sizeof *store + slab_memory(&store->slab) + store->undo.capacity * sizeof(struct undo_item);
+}
+
+struct version store_applied(const struct store *store) {
+    return store->applied;
+}
+
+bool store_get(const struct store *store, struct bytes key, struct store_record *out) {
+    const struct record *record = index_get(&store->index, key);
+    if (record == NULL)
+        return false;
+    record_view(record, out);
+    return true;
+}
+
+static bool condition_holds(const struct entry *entry, struct version current) {
+    switch (entry->condition) {
+    case CONDITION_NONE:
+        return true;
+    case CONDITION_MATCH:
+        return current.index != 0 && version_equal(current, entry->match);
+    case CONDITION_ABSENT:
+        return current.index == 0;
+    case CONDITION_EXISTS:
+        return current.index != 0;
+    }
+    abort();
+}
+
+static struct version current_version(const struct store *store, struct bytes key) {
+    const struct record *record = index_get(&store->index, key);
+    return record == NULL ? (struct version){0, 0} : record_version(record);
+}
+
+/* The entry at index has taken `out` from the index and put `in` there; either may be NULL. */
+static void keep(struct store *store, uint64_t index, struct record *out, struct record *in, bool undo) {
+    if (out != NULL && store->replaced != NULL)
+        store->replaced(store->replaced_arg, out);
+    if (undo) {
+        undo_push(&store->undo, &store->slab, (struct undo_item){index, out, in});
+        return;
+    }
+    /* Earlier items may name what goes away here, and undoing past this entry is over in any case. */
+    undo_forget(&store->undo, &store->slab, index);
+    if (out != NULL)
+        record_free(&store->slab, out);
+}
+
+static struct store_effect apply_put(struct store *store, struct version at, const struct entry *entry,
+                                     bool undo) {
+    struct record *in = record_new(&store->slab, &(struct store_record){.key = entry->key,
+                                                                        .value = entry->value,
+                                                                        .version = at,
+                                                                        .expiry_ms = entry->expiry_ms,
+                                                                        .clock = entry->clock});
+    keep(store, at.index, index_put(&store->index, in), in, undo);
+    return (struct store_effect){STORE_APPLIED, at};
+}
+
+static struct store_effect apply_delete(struct store *store, struct version at, const struct entry *entry,
+                                        bool undo) {
+    struct record *out = index_remove(&store->index, entry->key);
+    if (out == NULL)
+        return (struct store_effect){STORE_ABSENT, {0, 0}};
+    keep(store, at.index, out, NULL, undo);
+    return (struct store_effect){STORE_APPLIED, {0, 0}};
+}
+
+struct store_effect store_apply(struct store *store, struct version at, enum entry_type type,
+                                const struct entry *entry, bool undo) {
+    assert(at.index == store->applied.index + 1);
+    assert(at.term >= store->applied.term);
+    assert(entry != NULL || (type != ENTRY_PUT && type != ENTRY_DELETE));
+    store->applied = at;
+    if (type != ENTRY_PUT && type != ENTRY_DELETE)
+        return (struct store_effect){STORE_APPLIED, {0, 0}};
+    if (entry->condition != CONDITION_NONE) {
+        struct version current = current_version(store, entry->key);
+        if (!condition_holds(entry, current))
+            return (struct store_effect){STORE_CONDITION_FAILED, current};
+    }
+    return type == ENTRY_PUT ? apply_put(store, at, entry, undo) : apply_delete(store, at, entry, undo);
+}
+
+void store_forget(struct store *store, uint64_t index) {
+    undo_forget(&store->undo, &store->slab, index < store->applied.index ? index : store->applied.index);
+}
+
+bool store_undo(struct store *store, struct version at) {
+    assert(at.index <= store->applied.index);
+    assert(store->replaced == NULL || at.index >= store->snapshot_index);
+    if (at.index < store->undo.floor)
+        return false;
+    struct undo_item item;
+    while (undo_pop(&store->undo, at.index, &item)) {
+        struct record *gone = item.out != NULL ? index_put(&store->index, item.out)
+                                               : index_remove(&store->index, record_key(item.in));
+        assert(gone == item.in);
+        if (gone != NULL)
+            record_free(&store->slab, gone);
+    }
+    store->applied = at;
+    return true;
+}
+
+struct scan {
+    bool (*each)(void *arg, const struct store_record *record);
+    void *arg;
+};
+
+static bool scan_each(void *arg, struct record *record) {
+    const struct scan *scan = arg;
+    struct store_record view;
+    record_view(record, &view);
+    return scan->each(scan->arg, &view);
+}
+
+void store_scan(const struct store *store, struct bytes from,
+                bool (*each)(void *arg, const struct store_record *record), void *arg) {
+    index_walk(&store->index, from, scan_each, &(struct scan){each, arg});
+}

@@ -1,0 +1,143 @@
+#include "storage/worker_io.h"
+
+#include <bsd/err.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct queue {
+    struct job *first, **last;
+};
+
+struct lane {
+    struct worker *worker;
+    pthread_t thread;
+    pthread_cond_t wanted;
+    struct queue queue; /* under the worker's mutex */
+};
+
+struct worker {
+    pthread_mutex_t mutex;
+    struct lane lanes[JOB_LANES];
+    struct queue done; /* under the mutex */
+    bool stopping;
+    int notify;
+    struct event *event;
+    void (*finished)(void *arg, struct job *job);
+    void *arg;
+};
+
+static void push(struct queue *queue, struct job *job) {
+    job->next = NULL;
+    *queue->last = job;
+    queue->last = &job->next;
+}
+
+static struct job *pop(struct queue *queue) {
+    struct job *job = queue->first;
+    if (job != NULL && (queue->first = job->next) == NULL)
+        queue->last = &queue->first;
+    return job;
+}
+
+static void *lane_main(void *arg) {
+    struct lane *lane = arg;
+    struct worker *worker = lane->worker;
+    pthread_mutex_lock(&worker->mutex);
+    for (;;) {
+        struct job *job = pop(&lane->queue);
+        if (job == NULL) {
+            if (worker->stopping)
+                break;
+            pthread_cond_wait(&lane->wanted, &worker->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&worker->mutex);
+        job->run(job);
+        pthread_mutex_lock(&worker->mutex);
+        push(&worker->done, job);
+        uint64_t one = 1;
+        if (write(worker->notify, &one, sizeof one) != sizeof one)
+            err(1, "cannot wake the loop");
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return NULL;
+}
+
+static void deliver(struct worker *worker) {
+    for (;;) {
+        pthread_mutex_lock(&worker->mutex);
+        struct job *job = pop(&worker->done);
+        pthread_mutex_unlock(&worker->mutex);
+        if (job == NULL)
+            return;
+        worker->finished(worker->arg, job);
+    }
+}
+
+static void notified(evutil_socket_t notify, short what, void *arg) {
+    uint64_t count;
+    (void)what;
+    if (read(notify, &count, sizeof count) != sizeof count && errno != EAGAIN)
+        err(1, "cannot read from the helper threads");
+    deliver(arg);
+}
+
+struct worker *worker_new(struct event_base *base, void (*finished)(void *arg, struct job *job), void *arg) {
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL)
+        err(1, "out of memory");
+    worker->notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (worker->notify < 0) {
+        free(worker);
+        return NULL;
+    }
+    worker->finished = finished;
+    worker->arg = arg;
+    worker->done.last = &worker->done.first;
+    pthread_mutex_init(&worker->mutex, NULL);
+    worker->event = event_new(base, worker->notify, EV_READ | EV_PERSIST, notified, worker);
+    if (worker->event == NULL || event_add(worker->event, NULL) != 0)
+        errx(1, "out of memory");
+    for (int i = 0; i < JOB_LANES; i++) {
+        struct lane *lane = &worker->lanes[i];
+        lane->worker = worker;
+        lane->queue.last = &lane->queue.first;
+        pthread_cond_init(&lane->wanted, NULL);
+        int error = pthread_create(&lane->thread, NULL, lane_main, lane);
+        if (error != 0)
+            errc(1, error, "cannot start a helper thread");
+    }
+    return worker;
+}
+
+void worker_run(struct worker *worker, struct job *job) {
+    pthread_mutex_lock(&worker->mutex);
+    push(&worker->lanes[job->lane].queue, job);
+    pthread_cond_signal(&worker->lanes[job->lane].wanted);
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+void worker_free(struct worker *worker) {
+    if (worker == NULL)
+        return;
+    pthread_mutex_lock(&worker->mutex);
+    worker->stopping = true;
+    for (int i = 0; i < JOB_LANES; i++)
+        pthread_cond_signal(&worker->lanes[i].wanted);
+    pthread_mutex_unlock(&worker->mutex);
+    for (int i = 0; i < JOB_LANES; i++) {
+        pthread_join(worker->lanes[i].thread, NULL);
+        pthread_cond_destroy(&worker->lanes[i].wanted);
+    }
+    deliver(worker);
+    event_free(worker->event);
+    close(worker->notify);
+    pthread_mutex_destroy(&worker->mutex);
+    free(worker);
+}

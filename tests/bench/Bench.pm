@@ -1,0 +1,169 @@
+# What the benchmarks share: servers started on ports the kernel gave, in temporary directories of their own, and ended
+# by their process ids; their processor time; quantiles; and plain HTTP requests.
+package Bench;
+use strict;
+use warnings;
+use Exporter 'import';
+use File::Temp ();
+use HTTP::Tiny;
+use IO::Socket::INET;
+use POSIX qw(:sys_wait_h);
+use Time::HiRes qw(time sleep);
+
+our @EXPORT = qw(cpu_seconds environment free_port http kvnode kvnode_start median quantile raw_reply request_text
+    server_start server_stop temporary wait_for wait_port which);
+
+my %running;
+
+sub which {
+    my ($name) = @_;
+    return (grep { -x } map { "$_/$name" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/bin')[0];
+}
+
+sub kvnode { my $path = $ENV{KVNODE} // './kvnode'; return -x $path ? $path : undef }
+
+sub temporary { return File::Temp->newdir("kvbench-XXXXXX", TMPDIR => 1) }
+
+# A port that was free a moment ago, never the same twice in one run.
+my %given;
+sub free_port {
+    my ($proto) = @_;
+    for (1 .. 100) {
+        my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Proto => $proto // 'tcp',
+            ($proto // 'tcp') eq 'tcp' ? (Listen => 1) : ()) or die "no free port: $!\n";
+        return $s->sockport unless $given{ $s->sockport }++;
+    }
+    die "no free port\n";
+}
+
+sub wait_for {
+    my ($what, $seconds, $done) = @_;
+    for (my $end = time + $seconds; time < $end; sleep 0.02) {
+        my $result = $done->();
+        return $result if $result;
+    }
+    die "$what: not within $seconds s\n";
+}
+
+sub wait_port {
+    my ($port) = @_;
+    wait_for("port $port", 20, sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
+}
+
+# server_start(name, log file, command...): its standard error goes to the log file.
+sub server_start {
+    my ($name, $log, @command) = @_;
+    my $pid = fork // die "fork: $!\n";
+    if ($pid == 0) {
+        open STDOUT, '>>', $log or POSIX::_exit(127);
+        open STDERR, '>&', \*STDOUT or POSIX::_exit(127);
+        exec @command or POSIX::_exit(127);
+    }
+    return $running{$pid} = { name => $name, pid => $pid, log => $log };
+}
+
+sub server_stop {
+    my ($server, $signal) = @_;
+    my $pid = $server->{pid};
+    return unless delete $running{$pid};
+    kill 'CONT', $pid;
+    kill $signal // 'TERM', $pid;
+    for (my $end = time + 5; waitpid($pid, WNOHANG) == 0; sleep 0.01) {
+        next if time < $end;
+        kill 'KILL', $pid;
+        waitpid $pid, 0;
+        last;
+    }
+}
+
+END {
+    my ($status, @left) = ($?, values %running);
+    $SIG{$_} = 'IGNORE' for qw(INT TERM HUP PIPE);
+    server_stop($_) for @left;
+    $? = $status;
+}
+$SIG{$_} = sub { exit 130 } for qw(INT TERM HUP PIPE);
+
+# User and system seconds of the server's processes, all their threads included, and of its children (nginx has a worker).
+sub cpu_seconds {
+    my ($server) = @_;
+    my (%parent, %ticks);
+    for my $path (glob '/proc/[0-9]*/stat') {
+        open my $f, '<', $path or next;
+        my $line = <$f> // next;
+        my ($pid, $rest) = $line =~ /^(\d+) \(.*\) (.*)$/s or next;
+        my @field = split ' ', $rest;
+        ($parent{$pid}, $ticks{$pid}) = ($field[1], $field[11] + $field[12]);
+    }
+    my $pid = $server->{pid};
+    my $sum = $ticks{$pid} // die "$server->{name} has ended; its last words:\n" . `tail -n 5 '$server->{log}'`;
+    $sum += $ticks{$_} for grep { $parent{$_} == $pid } keys %parent;
+    return $sum / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+sub quantile {
+    my ($q, @values) = @_;
+    my @sorted = sort { $a <=> $b } @values or return;
+    my $at = int($q * @sorted);
+    return $sorted[$at < @sorted ? $at : -1];
+}
+
+sub median {
+    my @sorted = sort { $a <=> $b } @_ or return;
+    return ($sorted[$#sorted / 2] + $sorted[@sorted / 2]) / 2;
+}
+
+sub http {
+    my ($method, $url, $body, $timeout) = @_;
+    return HTTP::Tiny->new(timeout => $timeout // 6)->request($method, $url,
+        defined $body ? { headers => { 'Content-Type' => 'application/json' }, content => $body } : {});
+}
+
+sub request_text {
+    my ($port, $path, $body) = @_;
+    return "GET $path HTTP/1.1\r\nHost: 127.0.0.1:$port\r\n\r\n" unless defined $body;
+    return "POST $path HTTP/1.1\r\nHost: 127.0.0.1:$port\r\nContent-Type: application/json\r\nContent-Length: "
+        . length($body) . "\r\n\r\n$body";
+}
+
+# One reply's bytes as they came.
+sub raw_reply {
+    my ($port, $path, $body) = @_;
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 5) or die "port $port: $!\n";
+    print $s request_text($port, $path, $body);
+    my $reply = '';
+    until ($reply =~ /\r\n\r\n(.*)/s && $reply =~ /^content-length: *(\d+)/mi && length($reply) >= $+[0]
+        && length(($reply =~ /\r\n\r\n(.*)/s)[0]) >= ($reply =~ /^content-length: *(\d+)/mi)[0]) {
+        sysread($s, $reply, 65536, length $reply) or die "no whole reply from port $port\n";
+    }
+    return $reply;
+}
+
+# kvnode_start(dir, before => [words before the program], flags => [...], port =>, api =>): the node, with its pid.
+sub kvnode_start {
+    my ($dir, %o) = @_;
+    my %node = (%o, dir => $dir, port => $o{port} // free_port(), api => $o{api} // free_port());
+    my @flags = ('-port', $node{port}, '-api', $node{api}, '-group', 0, '-data', "$dir/data", @{ $o{flags} // [] });
+    my $server = server_start('kvnode', "$dir/log", @{ $o{before} // [] }, kvnode(), @flags);
+    return { %node, %$server };
+}
+
+sub first_line { my ($command) = @_; my ($line) = split /\n/, `$command 2>&1` // ''; return $line // '' }
+
+# What the figures depend on, as lines of text.
+sub environment {
+    my ($cpu) = map { /^model name\s*: (.*)/ ? $1 : () } split /\n/, `cat /proc/cpuinfo`;
+    my $cores = () = `cat /proc/cpuinfo` =~ /^processor/mg;
+    my ($file_system) = (split /\n/, `df -T \${TMPDIR:-/tmp}`)[1] =~ /^\S+\s+(\S+)/;
+    my @lines = ("machine: $cores cores, " . ($cpu // 'unknown') . ", temporary files on $file_system",
+        'kernel: ' . join(' ', (POSIX::uname())[0, 2, 4]),
+        'congestion control: ' . first_line('cat /proc/sys/net/ipv4/tcp_congestion_control'));
+    my $load = (split ' ', first_line('cat /proc/loadavg'))[0];
+    push @lines, "load before the start: $load" . ($load > 0.5 ? ' (other work shares the cores: requests/s and latency are off)' : '');
+    my %version = (nginx => '-v', 'redis-server' => '--version', etcd => '--version');
+    push @lines, 'versions: ' . join '; ', (kvnode() ? 'kvnode ' . first_line(kvnode() . ' -version') : 'no kvnode'),
+        map { which($_) ? first_line(which($_) . " $version{$_}") : "no $_" } sort keys %version;
+    return @lines;
+}
+
+1;

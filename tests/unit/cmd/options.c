@@ -1,0 +1,133 @@
+/* Flags: what is taken, and that what is not is refused by name with a mend. */
+#include "cmd/options.h"
+#include "tests/tap.h"
+
+#define ARGUMENTS_MAX 16
+
+static bool parse(struct options *o, char *why, size_t size, const char *line) {
+    static const char program[] = "kvnode";
+    char *arguments[ARGUMENTS_MAX + 1] = {(char *)(uintptr_t)program};
+    char *copy = strdup(line); /* options borrow from it for as long as the test runs */
+    int count = 1;
+    for (char *at = copy, *word; count < ARGUMENTS_MAX && (word = strsep(&at, " ")) != NULL;)
+        if (word[0] != '\0')
+            arguments[count++] = word;
+    bool ok = options_parse(o, count, arguments, why, size);
+    if (!ok)
+        free(copy);
+    return ok;
+}
+
+TEST(without_flags_a_node_has_the_documented_defaults) {
+    struct options o;
+    char why[256] = "";
+    REQUIRE(parse(&o, why, sizeof why, ""));
+    EQUAL(o.port, 8000);
+    EQUAL(o.api, 9000);
+    EQUAL(o.discovery_port, 7946);
+    EQUAL(o.group, 0);
+    EQUAL(o.voters, 5);
+    EQUAL(o.ack, ACK_ASYNC);
+    EQUAL(o.sync, SYNC_ALWAYS);
+    TEXT_EQUAL(o.data, "kvdata/8000");
+    TEXT_EQUAL(o.cluster, "kvnode");
+    OK(!o.leader && !o.memory && !o.ack_given && !o.id_given);
+}
+
+TEST(one_dash_two_dashes_and_an_equals_sign_are_all_taken) {
+    static const char *const lines[] = {
+        "-port 8001 -api 9001 -group 3 -leader",
+        "--port 8001 --api 9001 --group 3 --leader",
+        "-port=8001 --api=9001 -group=3 -leader",
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct options o;
+        char why[256] = "";
+        REQUIRE(parse(&o, why, sizeof why, lines[i]));
+        OK(o.port == 8001 && o.api == 9001 && o.group == 3 && o.leader);
+        TEXT_EQUAL(o.data, "kvdata/8001");
+    }
+}
+
+TEST(the_data_directory_of_another_bind_address_bears_its_name) {
+    struct options o;
+    char why[256] = "";
+    REQUIRE(parse(&o, why, sizeof why, "-bind 127.0.0.2"));
+    TEXT_EQUAL(o.data, "kvdata/127.0.0.2_8000");
+}
+
+TEST(times_of_fsync_are_taken_in_milliseconds_and_seconds) {
+    struct options o;
+    char why[256] = "";
+    REQUIRE(parse(&o, why, sizeof why, "-fsync 100ms"));
+    OK(o.sync == SYNC_INTERVAL && o.sync_interval_ms == 100);
+    REQUIRE(parse(&o, why, sizeof why, "-fsync 2s"));
+    OK(o.sync == SYNC_INTERVAL && o.sync_interval_ms == 2000);
+    REQUIRE(parse(&o, why, sizeof why, "-fsync never"));
+    EQUAL(o.sync, SYNC_NEVER);
+}
+
+TEST(lists_are_split_and_hosts_put_in_lower_case) {
+    struct options o;
+    char why[256] = "";
+    REQUIRE(parse(&o, why, sizeof why, "-peers a.example:8000,127.0.0.1:8001 -allow-host KV.Example,b"));
+    TEXT_EQUAL(o.peers[0], "a.example:8000");
+    TEXT_EQUAL(o.peers[1], "127.0.0.1:8001");
+    OK(o.peers[2] == NULL);
+    TEXT_EQUAL(o.allow_hosts[0], "kv.example");
+    TEXT_EQUAL(o.allow_hosts[1], "b");
+    OK(o.allow_hosts[2] == NULL);
+}
+
+TEST(a_bad_flag_is_refused_in_one_line_that_names_it) {
+    static const struct {
+        const char *line, *named;
+    } rows[] = {
+        {"-port 0", "-port"},
+        {"-port 65536", "-port"},
+        {"-port 80x", "-port"},
+        {"-port +80", "-port"},
+        {"-port", "-port wants a value"},
+        {"-port 8000 -port 8001", "-port is given twice"},
+        {"-group -1", "-group"},
+        {"-voters 0", "-voters"},
+        {"-voters 10", "-voters"},
+        {"-ack most", "async, quorum, all"},
+        {"-fsync 0ms", "-fsync"},
+        {"-fsync 61s", "-fsync"},
+        {"-fsync 5", "-fsync"},
+        {"-fsync ms", "-fsync"},
+        {"-id short", "-id"},
+        {"-id 0123456789abcde!", "-id"},
+        {"-bind localhost", "-bind wants an IP address"},
+        {"-bind 0.0.0.0", "-advertise"},
+        {"-bind 127.0.0.1 -advertise ::", "-advertise"},
+        {"-peers localhost", "-peers"},
+        {"-peers :8000", "-peers"},
+        {"-peers a:8000,,b:8000", "-peers has an empty entry"},
+        {"-peers a:0", "-peers"},
+        {"-no-broadcast", "-peers"},
+        {"-memory -data x", "-memory"},
+        {"-leader=yes", "-leader takes no value"},
+        {"-log-level loud", "-log-level"},
+        {"-log-format xml", "text, json"},
+        {"-route redirect", "-route"},
+        {"-nonsense", "no such flag: -nonsense"},
+        {"serve", "'serve' is no flag"},
+        {"-api 8000", "different ports"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct options o;
+        char why[256] = "";
+        if (!OK(!parse(&o, why, sizeof why, rows[i].line)) || !OK(strstr(why, rows[i].named) != NULL))
+            printf("# %s: %s\n", rows[i].line, why);
+        OK(strchr(why, '\n') == NULL);
+    }
+}
+
+TESTS(TAP(without_flags_a_node_has_the_documented_defaults),
+      TAP(one_dash_two_dashes_and_an_equals_sign_are_all_taken),
+      TAP(the_data_directory_of_another_bind_address_bears_its_name),
+      TAP(times_of_fsync_are_taken_in_milliseconds_and_seconds),
+      TAP(lists_are_split_and_hosts_put_in_lower_case),
+      TAP(a_bad_flag_is_refused_in_one_line_that_names_it))

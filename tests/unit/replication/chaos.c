@@ -1,0 +1,202 @@
+/* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut, partitions,
+ * clocks that jump, transfers, snapshots, learners and voters changed; the world checks the invariants after every turn. Then it all
+ * heals and the group must make progress. CHAOS_SEEDS and CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
+#include "tests/tap.h"
+#include "tests/unit/replication/world.h"
+
+struct chaos {
+    struct world *w;
+    unsigned voters;
+    unsigned puts; /* of 1000 */
+    unsigned faults;
+    bool changes, snapshots;
+};
+
+static uint64_t below(struct chaos *c, uint64_t bound) {
+    return random_below(&c->w->random, bound);
+}
+
+static struct node *any_node(struct chaos *c) {
+    return world_node(c->w, 1 + (unsigned)below(c, c->w->count));
+}
+
+static void put_somewhere(struct chaos *c) {
+    struct node *n = any_node(c);
+    static const uint8_t value[1500];
+    if (n->raft != NULL)
+        node_put(n, "key", (struct bytes){value, 1 + below(c, c->snapshots ? 1500 : 20)});
+}
+
+static void read_somewhere(struct chaos *c) {
+    struct node *n = any_node(c);
+    if (n->raft == NULL || n->read.sequence != 0)
+        return;
+    uint64_t sequence = raft_read(n->raft, node_now(n));
+    n->read = (struct world_read){sequence, raft_term(n->raft), c->w->committed_last};
+    n->touched = true;
+}
+
+static void cut_somewhere(struct chaos *c) {
+    if (below(c, 2) == 0) {
+        any_node(c)->cut[1 + below(c, c->w->count)] = true;
+        return;
+    }
+    unsigned parts = (unsigned)below(c, 1u << c->w->count);
+    for (unsigned a = 1; a <= c->w->count; a++)
+        for (unsigned b = 1; b <= c->w->count; b++)
+            c->w->nodes[a].cut[b] = (parts >> a & 1) != (parts >> b & 1);
+}
+
+static void heal(struct chaos *c) {
+    for (unsigned a = 1; a <= c->w->count; a++)
+        memset(c->w->nodes[a].cut, 0, sizeof c->w->nodes[a].cut);
+}
+
+static void change_somewhere(struct chaos *c) {
+    struct node *leader = any_node(c), *about = any_node(c);
+    if (leader->raft == NULL || raft_role(leader->raft) != RAFT_LEADER)
+        return;
+    struct configuration next = *raft_configuration(leader->raft);
+    const struct member *known = configuration_find(&next, &about->id);
+    if (known == NULL) {
+        next.members[next.count++] = (struct member){.id = about->id, .role = MEMBER_LEARNER};
+    } else if (known->role == MEMBER_LEARNER && below(c, 3) > 0) {
+        next.members[known - next.members].role = MEMBER_VOTER;
+    } else {
+        if (configuration_voters(&next) <= 2)
+            return;
+        next.members[known - next.members] = next.members[--next.count];
+    }
+    raft_propose_configuration(leader->raft, &next);
+    leader->touched = true;
+}
+
+static void fault(struct chaos *c) {
+    struct node *n = any_node(c);
+    switch (below(c, 10)) {
+    case 0:
+        node_stop(n, below(c, 2), below(c, 2));
+        break;
+    case 1:
+    case 2:
+        if (n->raft == NULL)
+            node_start(n);
+        break;
+    case 3:
+        cut_somewhere(c);
+        break;
+    case 4:
+        heal(c);
+        break;
+    case 5:
+        if (n->raft != NULL && raft_transfer(n->raft, node_now(n), NULL))
+            n->touched = true;
+        break;
+    case 6:
+        if (c->snapshots && n->raft != NULL)
+            node_snapshot(n);
+        break;
+    case 7:
+        n->skew_ms += below(c, 800);
+        n->tick_ms = c->w->now_ms;
+        break;
+    case 8:
+        node_stop(n, below(c, 2), true);
+        node_start(n);
+        break;
+    case 9:
+        if (c->changes)
+            change_somewhere(c);
+        break;
+    }
+}
+
+static void rage(struct chaos *c, unsigned steps) {
+    for (unsigned i = 0; i < steps && c->w->breach[0] == '\0'; i++) {
+        if (below(c, 1000) < c->puts)
+            put_somewhere(c);
+        if (below(c, 1000) < 50)
+            read_somewhere(c);
+        if (below(c, 1000) < c->faults)
+            fault(c);
+        world_step(c->w);
+        if (i % 64 == 0)
+            world_check_logs(c->w);
+    }
+}
+
+/* Everybody runs and hears everybody: one more record is committed by all of the configuration. */
+static bool recovers(struct chaos *c) {
+    struct world *w = c->w;
+    w->drop = w->duplicate = 0;
+    w->delay_max_ms = w->sync_max_ms = 1;
+    heal(c);
+    for (unsigned i = 1; i <= w->count; i++)
+        if (w->nodes[i].raft == NULL)
+            node_start(&w->nodes[i]);
+    uint64_t target = 0;
+    for (unsigned ms = 0; ms < 20000; ms++) {
+        world_step(w);
+        struct node *leader = world_leader(w);
+        if (ms == 5000)
+            target = leader != NULL && node_put(leader, "last", bytes_of("one")) == RAFT_OK ? log_last(leader->log) : 0;
+        if (ms < 5000 || leader == NULL || target == 0)
+            continue;
+        const struct configuration *members = raft_configuration(leader->raft);
+        bool all = true;
+        for (size_t m = 0; m < members->count; m++)
+            all = all && raft_commit(w->nodes[world_number(&members->members[m].id)].raft) >= target;
+        if (all)
+            return true;
+    }
+    return false;
+}
+
+static struct chaos chaos_new(uint64_t seed) {
+    struct world *w = world_new(0, seed);
+    struct chaos c = {.w = w};
+    static const unsigned sizes[] = {1, 2, 3, 3, 3, 4, 5};
+    c.voters = sizes[below(&c, 7)];
+    w->count = c.voters + (unsigned)below(&c, 3);
+    w->mode = (enum ack_mode)below(&c, 3);
+    w->drop = below(&c, 2) ? (unsigned)below(&c, 200) : 0;
+    w->duplicate = below(&c, 2) ? (unsigned)below(&c, 200) : 0;
+    w->delay_max_ms = 1 + (below(&c, 2) ? below(&c, 60) : 0);
+    w->sync_max_ms = 1 + (below(&c, 2) ? below(&c, 60) : 0);
+    if (below(&c, 2)) {
+        w->heartbeat_ms = 1 + below(&c, 10);
+        w->election_min_ms = 2 * w->heartbeat_ms + 1 + below(&c, 30);
+    }
+    c.puts = (unsigned)below(&c, 300);
+    c.faults = (unsigned)below(&c, below(&c, 2) ? 30 : 150);
+    c.changes = below(&c, 2);
+    c.snapshots = below(&c, 2);
+    world_form(w, c.voters);
+    for (unsigned i = 1; i <= w->count; i++)
+        node_start(&w->nodes[i]);
+    return c;
+}
+
+static uint64_t setting(const char *name, uint64_t otherwise) {
+    const char *text = getenv(name);
+    return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+TEST(whatever_happens_to_messages_and_processes_committed_records_stay_and_progress_returns) {
+    uint64_t first = setting("CHAOS_FIRST", 1), seeds = setting("CHAOS_SEEDS", 1000);
+    uint64_t committed = 0;
+    for (uint64_t seed = first; seed < first + seeds; seed++) {
+        struct chaos c = chaos_new(seed);
+        rage(&c, (unsigned)setting("CHAOS_STEPS", 3000));
+        bool recovered = c.w->breach[0] == '\0' && recovers(&c);
+        world_check_logs(c.w);
+        if (!OK(c.w->breach[0] == '\0') || !OK(recovered))
+            printf("# seed %" PRIu64 ": %s\n", seed, c.w->breach[0] != '\0' ? c.w->breach : "no progress");
+        committed += c.w->committed_last;
+        world_free(c.w);
+    }
+    printf("# %" PRIu64 " records committed\n", committed);
+    OK(committed > seeds * 20);
+}
+
+TESTS(TAP(whatever_happens_to_messages_and_processes_committed_records_stay_and_progress_returns))

@@ -1,0 +1,144 @@
+/* The rejected-write ledger: what was put in stays, through restarts and torn tails, until it is settled. */
+#include "replication/ledger.h"
+#include "tests/tap.h"
+
+static struct ledger_row row_at(uint64_t index, uint64_t term, struct bytes payload) {
+    return (struct ledger_row){
+        .group_id = 7,
+        .at = {term, index},
+        .by_term = term + 1,
+        .recorded_ms = 1000 + index,
+        .answered = index % 2 == 0,
+        .type = ENTRY_PUT,
+        .payload = payload,
+    };
+}
+
+static struct ledger *opened(struct file_system *fs) {
+    struct ledger *l = NULL;
+    char why[160];
+    return ledger_open(fs, &l, why, sizeof why) == FILE_OK ? l : NULL;
+}
+
+/* Rows 3, 4, 5 of term 2. */
+static struct ledger *three_rows(struct file_system *fs) {
+    struct ledger *l = opened(fs);
+    for (uint64_t index = 3; l != NULL && index <= 5; index++) {
+        struct ledger_row row = row_at(index, 2, bytes_of("payload"));
+        if (ledger_add(l, &row) != FILE_OK)
+            return NULL;
+    }
+    return l != NULL && ledger_sync(l) == FILE_OK ? l : NULL;
+}
+
+TEST(rows_survive_a_restart_with_their_payload) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    ledger_close(l);
+    l = opened(fs);
+    REQUIRE(l != NULL && ledger_count(l) == 3);
+    const struct ledger_row *row = ledger_at(l, 1);
+    EQUAL(row->at.index, 4);
+    EQUAL(row->at.term, 2);
+    EQUAL(row->by_term, 3);
+    EQUAL(row->recorded_ms, 1004);
+    OK(row->answered && !ledger_at(l, 0)->answered);
+    EQUAL(row->state, LEDGER_OVERRULED);
+    struct buffer payload = {0};
+    EQUAL(ledger_read(l, 1, &payload), FILE_OK);
+    OK(bytes_equal(buffer_bytes(&payload), bytes_of("payload")));
+    buffer_release(&payload);
+    ledger_close(l);
+    file_system_free(fs);
+}
+
+TEST(a_row_added_twice_is_there_once) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    struct ledger_row again = row_at(4, 2, bytes_of("payload"));
+    EQUAL(ledger_add(l, &again), FILE_OK);
+    EQUAL(ledger_count(l), 3);
+    struct ledger_row other = row_at(4, 3, bytes_of("payload"));
+    EQUAL(ledger_add(l, &other), FILE_OK);
+    EQUAL(ledger_count(l), 4);
+    ledger_close(l);
+    file_system_free(fs);
+}
+
+TEST(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    EQUAL(ledger_unsettled(l, 7), 3);
+    EQUAL(ledger_settle(l, 7, (struct version){3, 3}), FILE_OK);
+    EQUAL(ledger_unsettled(l, 7), 4);
+    EQUAL(ledger_settle(l, 7, (struct version){2, 4}), FILE_OK);
+    EQUAL(ledger_unsettled(l, 7), 5);
+    EQUAL(ledger_unsettled(l, 8), UINT64_MAX);
+    for (int restart = 0; restart < 2; restart++) {
+        REQUIRE(ledger_count(l) == 2);
+        EQUAL(ledger_at(l, 0)->state, LEDGER_REJECTED);
+        EQUAL(ledger_at(l, 0)->at.index, 3);
+        EQUAL(ledger_at(l, 1)->state, LEDGER_OVERRULED);
+        ledger_close(l);
+        l = opened(fs);
+        REQUIRE(l != NULL);
+    }
+    ledger_close(l);
+    file_system_free(fs);
+}
+
+TEST(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    ledger_close(l);
+    struct buffer whole = {0};
+    REQUIRE(file_read_all(fs, "rejected", 4096, &whole) == FILE_OK);
+    size_t rows = 3, size = buffer_size(&whole);
+    for (size_t cut = size; cut-- > 0;) {
+        struct file *file;
+        REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
+        EQUAL(file_truncate(file, cut), FILE_OK);
+        file_close(file);
+        l = opened(fs);
+        REQUIRE(l != NULL);
+        OK(ledger_count(l) == rows || ledger_count(l) == rows - 1);
+        rows = ledger_count(l);
+        EQUAL(rows, cut / (size / 3));
+        ledger_close(l);
+    }
+    EQUAL(rows, 0);
+    buffer_release(&whole);
+    file_system_free(fs);
+}
+
+TEST(a_flipped_byte_never_gives_a_wrong_row) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    ledger_close(l);
+    struct buffer whole = {0};
+    REQUIRE(file_read_all(fs, "rejected", 4096, &whole) == FILE_OK);
+    for (size_t i = 0; i < buffer_size(&whole); i++) {
+        struct file *file;
+        uint8_t flipped = whole.data[whole.start + i] ^ 0x41;
+        REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
+        EQUAL(file_write(file, i, (struct bytes){&flipped, 1}), FILE_OK);
+        l = opened(fs);
+        REQUIRE(l != NULL);
+        EQUAL(ledger_count(l), i / (buffer_size(&whole) / 3));
+        ledger_close(l);
+        EQUAL(file_write(file, i, (struct bytes){whole.data + whole.start + i, 1}), FILE_OK);
+        file_close(file);
+    }
+    buffer_release(&whole);
+    file_system_free(fs);
+}
+
+TESTS(TAP(rows_survive_a_restart_with_their_payload), TAP(a_row_added_twice_is_there_once),
+      TAP(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away),
+      TAP(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole),
+      TAP(a_flipped_byte_never_gives_a_wrong_row))
