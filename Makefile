@@ -24,6 +24,7 @@ ALL_SRC   := $(CORE_SRC) cmd/kvnode_io.c cmd/log_io.c cmd/kvctl_io.c $(UNIT_SRC)
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
 SIM_OBJ   := $(SIM_SRC:%.c=$(BUILD)/%.o)
 LIB       := $(BUILD)/libkvnode.a
+SIM_LIB   := $(BUILD)/libsim.a
 UNIT      := $(UNIT_SRC:%.c=$(BUILD)/%.t)
 BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
 KVSIM     := $(BUILD)/tests/sim/kvsim
@@ -55,6 +56,8 @@ $(BUILD)/%.o: %.c
 	@$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(CORE_OBJ)
+$(SIM_LIB): $(SIM_OBJ)
+$(LIB) $(SIM_LIB):
 	@rm -f $@
 	@ar rcs $@ $^
 
@@ -66,11 +69,11 @@ $(BUILD)/kvctl: $(BUILD)/cmd/kvctl_io.o $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/%.t: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
+$(BUILD)/%.t: $(BUILD)/%.o $(SIM_LIB) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(KVSIM): %: %.o $(SIM_OBJ) $(LIB)
+$(KVSIM): %: %.o $(SIM_LIB) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
