@@ -364,13 +364,24 @@ static bool leader_changed(struct coordinator *c) {
     return changed;
 }
 
+/* A read that asked somebody else for its index can ask anew. */
+static void ask_again(struct coordinator *c) {
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
+        if (c->seen_leading || !member_id_equal(&p->asked, &c->seen_leader))
+            pending_move(c, p, PENDING_WAITING);
+}
+
 void coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
             answer_write(c, p);
     reads_poll(c, now_ms);
-    if (leader_changed(c) || now_ms - c->retried_ms >= RETRY_MS)
+    bool changed = leader_changed(c);
+    if (changed)
+        ask_again(c);
+    if (changed || now_ms - c->retried_ms >= RETRY_MS)
         retry_waiting(c, now_ms);
 }
 

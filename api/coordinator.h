@@ -16,7 +16,8 @@ struct coordinator_host {
     /* Between nodes. request: false where it surely went nowhere. */
     bool (*request)(void *arg, const struct member_id *to, struct bytes payload);
     void (*reply)(void *arg, const struct member_id *to, struct bytes payload);
-    void (*read_index)(void *arg, const struct member_id *to, const struct message *message);
+    /* Likewise false where it went nowhere. */
+    bool (*read_index)(void *arg, const struct member_id *to, const struct message *message);
     /* To a client: the reply to its ticket, borrowed for the call. */
     void (*answer)(void *arg, uint64_t ticket, const struct reply *reply);
 };

@@ -9,12 +9,17 @@
 
 #define STOP_MS 1500 /* a clean stop waits this long for a handover and for answers */
 
-static void send_message(void *arg, const struct member_id *to, const struct message *message) {
+static bool try_message(void *arg, const struct member_id *to, const struct message *message) {
     struct node *n = arg;
-    bool bulk = message->type == MESSAGE_SNAPSHOT;
+    enum peers_lane lane = message->type == MESSAGE_SNAPSHOT ? PEERS_BULK : PEERS_MAIN;
     buffer_clear(&n->message);
     message_encode(&n->message, message);
-    peers_send(n->peers, n->now_ms, to, bulk ? PEERS_BULK : PEERS_MAIN, FRAME_RAFT, buffer_bytes(&n->message));
+    return peers_send(n->peers, n->now_ms, to, lane, FRAME_RAFT, buffer_bytes(&n->message));
+}
+
+/* Losing it is fine: consensus repeats itself. */
+static void send_message(void *arg, const struct member_id *to, const struct message *message) {
+    try_message(arg, to, message);
 }
 
 static void background(void *arg, struct job *job) {
@@ -210,7 +215,7 @@ static void make_cores(struct node *n) {
         .arg = n,
         .request = send_request,
         .reply = send_reply,
-        .read_index = send_message,
+        .read_index = try_message,
         .answer = answer,
     };
     n->peers = peers_new(&peers_host, &n->self, n->options.memory, n->options.seed + 1);
