@@ -338,17 +338,20 @@ bool coordinator_unanswered(const struct coordinator *c, struct version at) {
     return false;
 }
 
-static void retry_waiting(struct coordinator *c, uint64_t now_ms) {
+/* True where this node leads and some of them went on: they have to be sent. */
+static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     struct request request;
     uint64_t id;
+    bool begun = false;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
         if (p->operation == OPERATION_GET)
-            read_begin(c, now_ms, p);
+            begun = read_begin(c, now_ms, p) || begun;
         else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
-            step_write(c, p, &request);
+            begun = !step_write(c, p, &request) || begun;
     }
     c->retried_ms = now_ms;
+    return begun && coordinator_is_leader(c);
 }
 
 static bool leader_changed(struct coordinator *c) {
@@ -372,7 +375,7 @@ static void ask_again(struct coordinator *c) {
             pending_move(c, p, PENDING_WAITING);
 }
 
-void coordinator_poll(struct coordinator *c, uint64_t now_ms) {
+bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
@@ -381,8 +384,7 @@ void coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     bool changed = leader_changed(c);
     if (changed)
         ask_again(c);
-    if (changed || now_ms - c->retried_ms >= RETRY_MS)
-        retry_waiting(c, now_ms);
+    return (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
 }
 
 static void expire(struct coordinator *c, struct pending *p) {

@@ -47,8 +47,8 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                             const struct message *message);
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer);
-/* Commit, leadership or applied moved: answers what can be answered. */
-void coordinator_poll(struct coordinator *c, uint64_t now_ms);
+/* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to flush. */
+bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
 /* Clean shutdown: new writes are refused; what was accepted goes on. */

@@ -321,15 +321,23 @@ static void tick(struct node *n) {
     n->next_ms = next;
 }
 
+/* What the coordinator begins (requests that waited for a leader) belongs to this turn too: it is flushed until
+ * nothing follows any more. */
+static void flush(struct node *n) {
+    bool moved, begun;
+    do {
+        moved = replica_flush(n->replica, n->now_ms);
+        begun = coordinator_poll(n->coordinator, n->now_ms);
+    } while (moved || begun);
+}
+
 uint64_t node_turn(struct node *n, uint64_t now_ms) {
     set_now(n, now_ms);
     /* Timers are looked at once a millisecond; a turn within the same one asks to be called in the next. */
     bool ticks = n->now_ms != n->ticked_ms;
     if (ticks)
         tick(n);
-    while (replica_flush(n->replica, n->now_ms))
-        coordinator_poll(n->coordinator, n->now_ms);
-    coordinator_poll(n->coordinator, n->now_ms);
+    flush(n);
     node_say_changes(n);
     const char *failure = replica_failure(n->replica);
     if (failure != NULL && n->state != NODE_FAILED) {
