@@ -220,8 +220,11 @@ static void begin_founding(struct node *n) {
                  "-leader only founds a group: this node belongs to one already, and elections decide who leads");
 }
 
+/* A node of this founding that is no member was adopted by a leader whose record of it was lost: it is a newcomer as
+ * one that belongs to none. */
 static size_t connected_nodes(const struct node *n, struct roster_node *out) {
     const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
     size_t count = 0;
     for (size_t i = 0; i < peers_count(n->peers) && count < PEERS_MAX; i++) {
         const struct peer *peer = peers_at(n->peers, i);
@@ -233,7 +236,7 @@ static size_t connected_nodes(const struct node *n, struct roster_node *out) {
             .id = peer->id,
             .peer = peer->info.peer,
             .api = peer->info.api,
-            .newcomer = peer->info.group_id == 0,
+            .newcomer = peer->info.group_id == 0 || configuration_find(configuration, &peer->id) == NULL,
             .volatile_ = peer->volatile_,
             .caught_up = raft_caught_up(raft, &peer->id),
         };
