@@ -246,6 +246,7 @@ bool node_open(const struct node_options *options, const struct node_host *host,
         node_close(n);
         return false;
     }
+    node_group_opened(n);
     make_cores(n);
     node_group_update_self(n);
     *out = n;
