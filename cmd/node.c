@@ -167,7 +167,8 @@ static void node_heard(void *arg, const struct node_info *info, enum membership_
 static void node_removed(void *arg, const struct node_info *info) {
     struct node *n = arg;
     node_say_removed(n, info);
-    peers_forget(n->peers, &info->peer);
+    if (!node_group_member_at(n, &info->peer))
+        peers_forget(n->peers, &info->peer);
 }
 
 static bool open_replica(struct node *n, char *why, size_t why_size) {

@@ -276,8 +276,29 @@ static void keep_roster(struct node *n) {
     node_log(n, NODE_INFO, "member", "node %s %s", node_id_text(about.id, id), words[change]);
 }
 
+bool node_group_member_at(const struct node *n, const struct address *peer) {
+    const struct configuration *configuration = raft_configuration(raft_of(n));
+    for (size_t i = 0; i < configuration->count; i++)
+        if (address_equal(&configuration->members[i].peer, peer))
+            return true;
+    return false;
+}
+
+/* The log names the members' addresses: where broadcast does not reach, nobody else does. */
+static void dial_members(struct node *n) {
+    const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
+    if (raft_configuration_index(raft) == n->dialled_configuration)
+        return;
+    n->dialled_configuration = raft_configuration_index(raft);
+    for (size_t i = 0; i < configuration->count; i++)
+        if (!member_id_equal(&configuration->members[i].id, &n->self_id))
+            peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);
+}
+
 void node_group_tick(struct node *n) {
     begin_founding(n);
+    dial_members(n);
     if (n->founding == FOUNDING_LISTENING && n->state == NODE_RUNNING)
         consider_founding(n);
     keep_roster(n);
