@@ -256,6 +256,7 @@ static bool install(struct replica *r) {
     r->snapshot_size = total;
     r->compacted_size = 0;
     r->forgotten = header.at.index;
+    r->log_shrank = true;
     raft_installed(r->raft, header.at, &configuration, header.configuration_index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
     return true;
