@@ -24,6 +24,7 @@ ALL_SRC   := $(CORE_SRC) cmd/kvnode_io.c cmd/log_io.c cmd/kvctl_io.c $(UNIT_SRC)
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
 SIM_OBJ   := $(SIM_SRC:%.c=$(BUILD)/%.o)
 LIB       := $(BUILD)/libkvnode.a
+SIM_LIB   := $(BUILD)/libsim.a
 UNIT      := $(UNIT_SRC:%.c=$(BUILD)/%.t)
 BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
 KVSIM     := $(BUILD)/tests/sim/kvsim
@@ -51,26 +52,34 @@ kvctl: $(BUILD)/kvctl
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
+	@echo '  cc    $<'
+	@$(CC) $(CFLAGS) $(WARN) $(DEFS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(CORE_OBJ)
+$(SIM_LIB): $(SIM_OBJ)
+$(LIB) $(SIM_LIB):
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(BUILD)/kvnode: $(BUILD)/cmd/kvnode_io.o $(BUILD)/cmd/log_io.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/kvctl: $(BUILD)/cmd/kvctl_io.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/%.t: $(BUILD)/%.o $(SIM_OBJ) $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/%.t: $(BUILD)/%.o $(SIM_LIB) $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(KVSIM): %: %.o $(SIM_OBJ) $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+$(KVSIM): %: %.o $(SIM_LIB) $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 $(BENCH): %: %.o $(LIB)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS) -lm
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS) -lm
 
 sanitize-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
@@ -134,8 +143,9 @@ fmt:
 lint: lint-deps
 	clang-format --dry-run -Werror $(FORMATTED)
 	cppcheck --quiet --std=c11 --language=c --inline-suppr --error-exitcode=1 \
-	  --enable=warning,performance,portability --suppress=missingIncludeSystem -D_GNU_SOURCE -I. \
-	  $(FOLDERS:%=%/) cmd 2>&1
+	  --enable=warning,performance,portability --suppress=missingIncludeSystem \
+	  --suppress=uninitvar --suppress=ctuuninitvar -D_GNU_SOURCE -I. \
+	  --include=/usr/include/$(shell gcc -print-multiarch)/sys/queue.h $(wildcard $(FOLDERS)) cmd
 	$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang programs
 
 install: all

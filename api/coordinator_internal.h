@@ -56,7 +56,7 @@ struct coordinator {
     struct pending_list states[PENDING_STATES]; /* APPENDED in order of index */
     struct pending_list free;
     size_t count;
-    uint64_t number;
+    uint64_t number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
     uint64_t retried_ms; /* when the waiting ones were last tried */
     uint64_t seen_term;
     struct member_id seen_leader;

@@ -41,10 +41,9 @@ bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
         return true;
     }
     struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
-    if (!raft_leader(raft, &p->asked))
+    if (!raft_leader(raft, &p->asked) || !c->host.read_index(c->host.arg, &p->asked, &message))
         return false;
     pending_move(c, p, PENDING_ASKING);
-    c->host.read_index(c->host.arg, &p->asked, &message);
     return true;
 }
 
@@ -90,6 +89,13 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
     }
 }
 
+/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
+ * what is committed is applied only at the end of a turn. */
+static bool may_read(const struct coordinator *c) {
+    const struct raft *raft = coordinator_raft(c);
+    return raft_term_committed(raft) && replica_applied(c->options.replica) >= raft_commit(raft);
+}
+
 static void poll_confirming(struct coordinator *c, uint64_t now_ms) {
     struct raft *raft = coordinator_raft(c);
     struct pending *p, *next;
@@ -99,7 +105,7 @@ static void poll_confirming(struct coordinator *c, uint64_t now_ms) {
                 pending_error(c, p, ERROR_NOT_LEADER, "leadership was lost");
             else
                 pending_move(c, p, PENDING_WAITING);
-        } else if (raft_term_committed(raft) && raft_read_confirmed(raft) >= p->read) {
+        } else if (may_read(c) && raft_read_confirmed(raft) >= p->read) {
             confirmed(c, now_ms, p);
         }
     }
@@ -116,13 +122,24 @@ static void poll_holding(struct coordinator *c) {
     }
 }
 
+/* A node that leads now, or did, may have applied more than is committed: as a leader it proves its own state, and
+ * otherwise the tail that is not committed will be, or will go. */
+static void poll_applying(struct coordinator *c, uint64_t now_ms) {
+    uint64_t applied = replica_applied(c->options.replica);
+    bool committed = applied <= raft_commit(coordinator_raft(c));
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_APPLYING], link, next) {
+        if (leads(c))
+            pending_move(c, p, PENDING_WAITING);
+        else if (committed && applied >= p->index)
+            answer_read(c, now_ms, p);
+    }
+}
+
 void reads_poll(struct coordinator *c, uint64_t now_ms) {
     poll_confirming(c, now_ms);
     poll_holding(c);
-    struct pending *p, *next;
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_APPLYING], link, next)
-        if (replica_applied(c->options.replica) >= p->index)
-            answer_read(c, now_ms, p);
+    poll_applying(c, now_ms);
 }
 
 static void asked_by_follower(struct coordinator *c, uint64_t now_ms, const struct member_id *from,

@@ -1,7 +1,7 @@
 /* The table of nodes heard of, by id: what `GET /cluster` lists. Hints only; a group's log decides who votes.
  *
- * A node is alive while it is heard, suspect after suspect_ms of silence, and removed after remove_ms. Another
- * session or incarnation of an id replaces the row. A farewell removes it at once. */
+ * A node is alive while it is heard, suspect after suspect_ms of silence, and removed after remove_ms.
+ * Another session or incarnation of an id replaces the row. A farewell removes it at once. */
 #ifndef CLUSTER_MEMBERSHIP_H
 #define CLUSTER_MEMBERSHIP_H
 

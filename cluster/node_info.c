@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#define FRESH 0x80u /* in the byte of the role */
+
 bool node_id_valid(struct bytes id) {
     if (id.size != NODE_ID_SIZE)
         return false;
@@ -36,8 +38,7 @@ void node_info_write(struct buffer *out, const struct node_info *info) {
     write_u64(out, info->session);
     write_u64(out, info->group_id);
     write_u32(out, info->group);
-    write_u8(out, (uint8_t)info->role);
-    write_u8(out, info->fresh);
+    write_u8(out, (uint8_t)((unsigned)info->role | (info->fresh ? FRESH : 0)));
     write_u64(out, info->term);
     address_write(out, &info->peer);
     address_write(out, &info->api);
@@ -51,17 +52,17 @@ bool node_info_read(struct reader *r, struct node_info *out) {
     info.session = read_u64(r);
     info.group_id = read_u64(r);
     info.group = read_u32(r);
-    uint8_t role = read_u8(r), fresh = read_u8(r);
+    uint8_t flags = read_u8(r), role = flags & (uint8_t)~FRESH;
     info.term = read_u64(r);
     info.peer = address_read(r);
     info.api = address_read(r);
     struct bytes cluster = read_bytes8(r);
-    if (!reader_ok(r) || !node_id_valid(id) || role > NODE_LEADER || fresh > 1 || !cluster_name_valid(cluster))
+    if (!reader_ok(r) || !node_id_valid(id) || role > NODE_LEADER || !cluster_name_valid(cluster))
         return false;
     memcpy(info.id, id.data, NODE_ID_SIZE);
     memcpy(info.cluster, cluster.data, cluster.size);
     info.role = (enum node_role)role;
-    info.fresh = fresh;
+    info.fresh = (flags & FRESH) != 0;
     *out = info;
     return true;
 }

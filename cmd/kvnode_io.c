@@ -178,6 +178,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .ack = o->ack,
         .ack_given = o->ack_given,
         .voters_max = o->voters,
+        .voters_given = o->voters_given,
         .sync = o->sync,
         .sync_interval_ms = o->sync_interval_ms,
         .broadcast = !o->no_broadcast,

@@ -26,6 +26,7 @@ struct node_options {
     enum ack_mode ack;        /* with -leader: the group's, from its founding on */
     bool ack_given;
     uint8_t voters_max;
+    bool voters_given;
     enum replica_sync sync;
     uint32_t sync_interval_ms;
     bool broadcast;

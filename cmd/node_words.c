@@ -49,10 +49,6 @@ void node_say_start(struct node *n) {
              address_text(&n->self.api, api), (unsigned long long)store_count(replica_store(n->replica)));
     node_log(n, NODE_INFO, "promise", "-ack %s: %s", mode_text(mode),
              loss(mode, n->options.sync, n->options.memory));
-    if (configuration->count > 0 && n->options.ack_given && configuration->mode != n->options.ack)
-        node_log(n, NODE_WARNING, "ack_differs",
-                 "-ack %s has no effect: the group was founded with -ack %s, and that holds",
-                 mode_text(n->options.ack), mode_text(configuration->mode));
 }
 
 static void say_waiting(struct node *n) {
@@ -105,12 +101,26 @@ static void say_leader(struct node *n) {
     n->seen_leader = leader;
 }
 
+/* What the founder chose holds; other nodes' flags are compared once. */
+static void say_differences(struct node *n, const struct configuration *configuration) {
+    if (n->options.ack_given && configuration->mode != n->options.ack)
+        node_log(n, NODE_WARNING, "ack_differs",
+                 "-ack %s has no effect: the group was founded with -ack %s, and that holds",
+                 mode_text(n->options.ack), mode_text(configuration->mode));
+    if (n->options.voters_given && configuration->voters_max != n->options.voters_max)
+        node_log(n, NODE_WARNING, "voters_differ",
+                 "-voters %u has no effect: the group was founded with -voters %u, and that holds",
+                 n->options.voters_max, configuration->voters_max);
+}
+
 static void say_configuration(struct node *n) {
     const struct raft *raft = replica_raft_view(n->replica);
     const struct configuration *configuration = raft_configuration(raft);
     uint64_t index = raft_configuration_index(raft);
     if (index == n->seen_configuration || configuration->count == 0)
         return;
+    if (n->seen_configuration == 0)
+        say_differences(n, configuration);
     n->seen_configuration = index;
     size_t voters = configuration_voters(configuration);
     node_log(n, NODE_INFO, "members", "group %u has %zu voters and %zu learners", n->self.group, voters,

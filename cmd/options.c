@@ -80,6 +80,7 @@ static bool set_voters(struct options *o, const char *value, struct problem *p, 
     if (!number(value, 1, VOTERS_MAX, &voters, p, name))
         return false;
     o->voters = (uint8_t)voters;
+    o->voters_given = true;
     return true;
 }
 

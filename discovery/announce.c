@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-#define ANNOUNCE_MAGIC          0x44564b4eu /* "NKVD" on the wire */
+#define ANNOUNCE_MAGIC          0x444e564bu /* "KVND" on the wire */
 #define ANNOUNCE_VERSION_NUMBER 1
 #define CRC_SIZE                4
 

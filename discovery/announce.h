@@ -15,8 +15,15 @@ enum announce_kind {
     ANNOUNCE_LEAVE,  /* farewell */
 };
 
-/* GARBAGE: not ours at all. VERSION: another version of this format. CORRUPT: damaged, or a field out of bounds. */
-enum announce_result { ANNOUNCE_OK, ANNOUNCE_GARBAGE, ANNOUNCE_OVERSIZED, ANNOUNCE_VERSION, ANNOUNCE_CORRUPT };
+/* GARBAGE: not ours at all. VERSION: another version of this format. CORRUPT: damaged, or a field out of
+ * bounds. */
+enum announce_result {
+    ANNOUNCE_OK,
+    ANNOUNCE_GARBAGE,
+    ANNOUNCE_OVERSIZED,
+    ANNOUNCE_VERSION,
+    ANNOUNCE_CORRUPT
+};
 
 struct announce {
     enum announce_kind kind;

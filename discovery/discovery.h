@@ -1,11 +1,11 @@
 /* Discovery's core: when to announce, whom to answer, who is heard.
  *
- * Announces at once at the start (ANNOUNCE_NEW, three times within a second, for lost datagrams), then every 5 s
- * with a little jitter, and at once when the own role changes. Answers a newcomer directly, at most once a source
- * and 100 ms, and never with more bytes than it got. Owns the membership table.
+ * Announces at once at the start (ANNOUNCE_NEW, three times within a second, for lost datagrams), then every
+ * 5 s with a little jitter, and at once when the own role changes. Answers a newcomer directly, at most once
+ * a source and 100 ms, and never with more bytes than it got. Owns the membership table.
  *
- * A datagram of this very process is dropped. One of another process that bears the own id is handed to heard, so
- * that it is dialled and the connection decides between the two, but is not listed. */
+ * A datagram of this very process is dropped. One of another process that bears the own id is handed to
+ * heard, so that it is dialled and the connection decides between the two, but is not listed. */
 #ifndef DISCOVERY_DISCOVERY_H
 #define DISCOVERY_DISCOVERY_H
 
@@ -20,8 +20,8 @@ struct discovery_host {
     void *arg;
     /* One datagram; to is NULL for a broadcast. */
     void (*send)(void *arg, const struct address *to, struct bytes datagram);
-    /* A node was heard over UDP or by discovery_heard (own cluster name only); also for unchanged rows. Neither
-     * heard nor removed may call back into discovery. */
+    /* A node was heard over UDP or by discovery_heard (own cluster name only); also for unchanged rows.
+     * Neither heard nor removed may call back into discovery. */
     void (*heard)(void *arg, const struct node_info *info, enum membership_event event);
     void (*removed)(void *arg, const struct node_info *info);
 };
@@ -32,14 +32,16 @@ struct discovery_counters {
 
 struct discovery;
 
-/* broadcast off: nothing is sent and datagrams are dropped, the table follows hellos alone. self is copied. */
-struct discovery *discovery_new(const struct discovery_host *host, const struct node_info *self, bool broadcast,
-                                uint64_t seed);
+/* broadcast off: nothing is sent and datagrams are dropped, the table follows hellos alone. self is copied.
+ */
+struct discovery *discovery_new(const struct discovery_host *host, const struct node_info *self,
+                                bool broadcast, uint64_t seed);
 void discovery_free(struct discovery *d);
 void discovery_start(struct discovery *d, uint64_t now_ms);
 /* Role, term, group id or address changed: announces at once, at most every 100 ms. */
 void discovery_update(struct discovery *d, uint64_t now_ms, const struct node_info *self);
-void discovery_datagram(struct discovery *d, uint64_t now_ms, const struct address *from, struct bytes datagram);
+void discovery_datagram(struct discovery *d, uint64_t now_ms, const struct address *from,
+                        struct bytes datagram);
 /* From a hello over TCP: as if announced. */
 void discovery_heard(struct discovery *d, uint64_t now_ms, const struct node_info *info);
 /* A farewell of one's own. */

@@ -10,7 +10,8 @@
 #define HEARTBEAT_MS    50
 #define UNCOMMITTED_MAX (256ull * 1024 * 1024)
 #define WINDOW_SIZE     (4u * 1024 * 1024)
-#define IDLE_MS         1000 /* between ticks of a node that has nothing to wait for */
+#define TERM_MAX        (UINT64_MAX / 2) /* no election reaches it; beyond, a message is damage */
+#define IDLE_MS         1000             /* between ticks of a node that has nothing to wait for */
 
 static void defaults(struct raft_options *o) {
     if (o->election_min_ms == 0)
@@ -195,7 +196,7 @@ static void receive_from_member(struct raft *r, struct raft_peer *p, const struc
 }
 
 void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from, const struct message *m) {
-    if (r->failed || member_id_equal(from, &r->options.self))
+    if (r->failed || member_id_equal(from, &r->options.self) || m->term > TERM_MAX)
         return;
     r->now_ms = now_ms;
     struct raft_peer *p = raft_peer(r, from);
@@ -265,7 +266,9 @@ enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct
 
 static enum raft_result append_configuration(struct raft *r, const struct configuration *next) {
     struct buffer payload = {0};
+    struct configuration decoded;
     configuration_encode(&payload, next);
+    assert(configuration_decode(buffer_bytes(&payload), &decoded)); /* every follower must be able to */
     uint64_t size = log_size(r->log);
     enum log_result appended = log_append(r->log, r->state.term, ENTRY_CONFIGURATION, buffer_bytes(&payload));
     buffer_release(&payload);

@@ -154,7 +154,7 @@ void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat) {
         send_pipelined(r, p, heartbeat);
         break;
     case PROGRESS_SNAPSHOT:
-        if (heartbeat || has_news(r, p))
+        if (heartbeat)
             send_append(r, p, log_first(r->log), 0, &last, &size);
         if (!r->failed && !p->down)
             raft_snapshot_send(r, p);

@@ -18,8 +18,24 @@
  * Instead of four node sizes there are two shapes that grow in small steps, because a node just above the
  * records holds two to sixteen children and its unused slots would be most of the index:
  *
- *     list     up to 16 children: their bytes, sorted, then pointers; a byte is found eight at a time in a
- * word bitmap   up to 257 children: a bit for each byte; the rank of the bit is the pointer's position */
+ *     list     up to 16 children: their bytes, sorted, then pointers; eight bytes are compared at a time
+ *     bitmap   up to 257 children: a bit for each byte; the rank of the bit is the pointer's position
+ *
+ * Why this one. tests/bench/index.c compares it with a B+-tree of record pointers (2026-11-21, two cores of
+ * an AMD EPYC, 32 MiB of third-level cache, 24 GiB, Debian 12, shared and noisy; 5 million keys, 32-byte
+ * values; bytes a key beyond key and value, records' headers included; nanoseconds an operation):
+ *
+ *                            radix tree                      B+-tree
+ *                       bytes  insert  get  scan      bytes  insert   get  scan
+ *     dense decimals     28.0     445  505    40       30.2     969  1651    15
+ *     random hex         33.8     665  591    52       28.6    1586  1571    14
+ *     shared prefixes    36.6     630  841    72       26.3    1519  1770    14
+ *
+ * A descent of the B+-tree reads a record for every comparison, and each is a miss of the cache; copies of
+ * key bytes in its nodes would cost the memory it saves. The radix tree reads a node for each byte in which
+ * keys differ, most of them in the cache, and one record. What it pays is the scan, which still passes more
+ * than ten million keys a second. A random get at 1, 5 and 20 million keys takes 395, 505 and 640 ns (dense),
+ * 377, 591 and 708 ns (hex): a larger tree has more nodes that the cache does not hold. */
 #include "storage/index.h"
 
 #include <assert.h>
@@ -253,7 +269,8 @@ static void node_take(struct index *index, child_t *slot, struct bytes key) {
         *slot = children[0];
         node_free(index, node);
     } else if (capacity_for(node->count + 1u) < node->capacity) {
-        /* One slot is left free, so that a child coming and going does not copy the node each time. */
+        /* Only once a whole step is unused, so that a child coming and going does not copy the node each
+         * time. */
         node_resize(index, slot, node->count);
     }
 }

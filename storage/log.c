@@ -241,6 +241,7 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
             return result;
         i = log->count - 1;
     }
+    bool several = i + 1 < log->count;
     for (; i < log->count; i++) {
         enum file_result result = segment_write(log, log->segments[i], commit);
         if (result == FILE_NO_SPACE)
@@ -249,6 +250,8 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
             return log_fail(log, result);
     }
     log->written = log->last;
+    if (several)
+        log_evict(log);
     return LOG_OK;
 }
 

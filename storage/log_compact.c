@@ -14,13 +14,14 @@ void log_let_go(struct log *log, size_t count) {
                                  sizeof(struct segment *));
         log->dropping[log->dropping_count++] = segment;
     }
+    log->drop_barrier = (struct position){log_current(log)->number, log_current(log)->end};
     log->count -= count;
     memmove(log->segments, log->segments + count, log->count * sizeof(struct segment *));
 }
 
 bool log_can_drop(const struct log *log) {
     return log->dropping_count > 0 && log->recycled.file == NULL && log->names_version == log->names_synced &&
-           log->durable_position.segment >= log->segments[0]->number;
+           !position_after(log->drop_barrier, log->durable_position);
 }
 
 /* Under a spare's name where spares are short. */
@@ -53,6 +54,8 @@ void log_drop_one(struct log *log) {
     segment_free(segment);
 }
 
+/* Only segments that are synced go: a batch attests all that stands before its durable position, and until
+ * their files are gone a restart reads them. */
 enum log_result log_compact(struct log *log, struct version at, uint64_t keep_size) {
     if (log->failed)
         return LOG_IO_ERROR;
@@ -61,7 +64,7 @@ enum log_result log_compact(struct log *log, struct version at, uint64_t keep_si
     while (count + 1 < log->count) {
         const struct segment *segment = log->segments[count];
         left -= segment->end;
-        if (segment_next(segment) > at.index + 1 || left < keep_size || segment->written < segment->end)
+        if (segment_next(segment) > at.index + 1 || left < keep_size || segment->synced < segment->end)
             break;
         count++;
     }

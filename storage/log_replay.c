@@ -97,23 +97,17 @@ static enum log_result find_segments(struct replay *r) {
     return result;
 }
 
-/* Files of the right size are kept, others removed. */
-static void adopt_spares(struct replay *r) {
+/* A spare may be a segment whose new name a crash took back, with records that would be valid if the same
+ * number came to the same file again: none outlives the process that made it. */
+static void remove_spares(struct replay *r) {
     struct log *log = r->log;
     for (size_t i = 0; i < r->spare_count; i++) {
-        struct spare spare = {.number = r->spares[i]};
         char name[FILE_NAME_MAX];
-        uint64_t size = 0;
-        if (spare.number >= log->spare_number)
-            log->spare_number = spare.number + 1;
-        log_spare_name(name, spare.number);
-        if (file_open(log->options.fs, name, false, &spare.file) != FILE_OK)
-            continue;
-        bool whole = file_size(spare.file, &size) == FILE_OK && size == log->options.segment_size;
-        if (whole && log->spare_count < SPARES_MAX)
-            log->spares[log->spare_count++] = spare;
-        else
-            log_spare_remove(log, spare);
+        if (r->spares[i] >= log->spare_number)
+            log->spare_number = r->spares[i] + 1;
+        log_spare_name(name, r->spares[i]);
+        file_system_remove(log->options.fs, name);
+        log->names_version++;
     }
 }
 
@@ -315,7 +309,8 @@ static enum log_result was_durable(struct replay *r, bool *yes) {
     return result;
 }
 
-/* Removes the segments behind the damage, the highest first. */
+/* Removes the segments behind the damage, the highest first; where none stands before it, the lowest only
+ * when the others are gone for good, or one of them would seem to be the log's first. */
 static enum log_result remove_rest(struct replay *r) {
     for (size_t i = r->count; i-- > r->next;) {
         char name[FILE_NAME_MAX];
@@ -324,7 +319,11 @@ static enum log_result remove_rest(struct replay *r) {
         file_size(r->found[i].file, &size);
         file_close(r->found[i].file);
         r->found[i].file = NULL;
-        enum file_result result = file_system_remove(r->log->options.fs, name);
+        enum file_result result = FILE_OK;
+        if (i == r->next && r->log->count == 0)
+            result = file_system_sync(r->log->options.fs);
+        if (result == FILE_OK)
+            result = file_system_remove(r->log->options.fs, name);
         if (result != FILE_OK)
             return report_failure(r, result, name);
         r->report->cut_bytes += size;
@@ -371,13 +370,31 @@ static enum log_result judge_damage(struct replay *r) {
     return LOG_CORRUPT;
 }
 
-/* What was read may be only in the kernel's memory yet. */
+/* What was read past the attested point may be only in the kernel's memory: the process that wrote it was
+ * killed, or ended because a sync failed. After a failed sync the kernel may hold such pages as clean, and a
+ * sync alone would pass them over; so they are written again first. */
+static enum file_result write_again(const struct replay *r, const struct segment *segment) {
+    uint32_t from = segment->number == r->attested.segment ? r->attested.offset : 0;
+    uint32_t to = segment->end + SEGMENT_END_SIZE > segment->capacity ? segment->capacity
+                                                                      : segment->end + SEGMENT_END_SIZE;
+    uint8_t *read = segment->image != NULL ? NULL : malloc(segment->capacity);
+    if (segment->image == NULL && read == NULL)
+        err(1, "out of memory for a segment");
+    enum file_result result = read == NULL ? FILE_OK : read_image(segment->file, read, segment->capacity);
+    if (result == FILE_OK && from < to) {
+        const uint8_t *image = read == NULL ? segment->image : read;
+        result = file_write(segment->file, from, (struct bytes){image + from, to - from});
+    }
+    free(read);
+    return result == FILE_OK ? file_sync(segment->file) : result;
+}
+
 static enum log_result make_durable(struct replay *r) {
     struct log *log = r->log;
     enum file_result result = FILE_OK;
     for (size_t i = 0; i < log->count && result == FILE_OK; i++)
         if (log->segments[i]->number >= r->attested.segment)
-            result = file_sync(log->segments[i]->file);
+            result = write_again(r, log->segments[i]);
     if (result == FILE_OK)
         result = file_system_sync(log->options.fs);
     if (result != FILE_OK)
@@ -402,6 +419,23 @@ static enum log_result repair(struct replay *r) {
     return result;
 }
 
+/* The first segment's name is durable before anything else: without it, later ones would seem to follow a
+ * gap. */
+static enum log_result begin(struct replay *r, struct version base) {
+    struct log *log = r->log;
+    enum log_result result = log_begin_anew(log, base);
+    if (result != LOG_OK) {
+        snprintf(r->report->detail, sizeof r->report->detail, "beginning the log: %s",
+                 log_result_text(result));
+        return result;
+    }
+    enum file_result synced = file_system_sync(log->options.fs);
+    if (synced != FILE_OK)
+        return report_failure(r, synced, "syncing the data directory");
+    log->names_synced = log->names_version;
+    return LOG_OK;
+}
+
 /* The snapshot that was loaded and the log have to meet. */
 static enum log_result meet(struct replay *r, struct version base) {
     struct log *log = r->log;
@@ -414,11 +448,7 @@ static enum log_result meet(struct replay *r, struct version base) {
     }
     if (log->count > 0 && log_term_at(log, base.index, &term) && term == base.term)
         return LOG_OK;
-    enum log_result result = log_begin_anew(log, base);
-    if (result != LOG_OK)
-        snprintf(r->report->detail, sizeof r->report->detail, "beginning the log: %s",
-                 log_result_text(result));
-    return result;
+    return begin(r, base);
 }
 
 static void replay_release(struct replay *r) {
@@ -451,7 +481,7 @@ enum log_result log_open(const struct log_options *options, struct version base,
     if (result == LOG_OK)
         result = repair(&r);
     if (result == LOG_OK) {
-        adopt_spares(&r);
+        remove_spares(&r);
         result = meet(&r, base);
     }
     replay_release(&r);

@@ -6,29 +6,57 @@
 #define INDEX_NARROW_MAX ((UINT64_C(1) << 40) - 1)
 #define TERM_NARROW_MAX  UINT16_MAX
 
-/* A little-endian number of size bytes, at most 8. */
-static uint64_t take(const uint8_t **at, size_t size) {
+/* A little-endian number of size bytes, at most 8. Sizes are constants where these are called, so that each
+ * is a load or a store or two. */
+static inline uint64_t take(const uint8_t **at, size_t size) {
     uint64_t value = 0;
     memcpy(&value, *at, size);
     *at += size;
     return le64toh(value);
 }
 
-static void give(uint8_t **at, uint64_t value, size_t size) {
+static inline void give(uint8_t **at, uint64_t value, size_t size) {
     value = htole64(value);
     memcpy(*at, &value, size);
     *at += size;
 }
 
-static size_t value_width(uint8_t flags) {
-    return flags & RECORD_VALUE_4 ? 4 : flags & RECORD_VALUE_2 ? 2 : 1;
+static inline uint64_t take_value_size(const uint8_t **at, uint8_t flags) {
+    if (flags & RECORD_VALUE_4)
+        return take(at, 4);
+    return flags & RECORD_VALUE_2 ? take(at, 2) : take(at, 1);
+}
+
+static inline void give_header(uint8_t **at, uint8_t flags, const struct store_record *content) {
+    if (flags & RECORD_KEY_WIDE)
+        give(at, content->key.size, 2);
+    else
+        give(at, content->key.size, 1);
+    if (flags & RECORD_VALUE_4)
+        give(at, content->value.size, 4);
+    else if (flags & RECORD_VALUE_2)
+        give(at, content->value.size, 2);
+    else
+        give(at, content->value.size, 1);
+    if (flags & RECORD_INDEX_WIDE)
+        give(at, content->version.index, 8);
+    else
+        give(at, content->version.index, 5);
+    if (flags & RECORD_TERM_WIDE)
+        give(at, content->version.term, 8);
+    else
+        give(at, content->version.term, 2);
+    if (flags & RECORD_EXPIRY)
+        give(at, content->expiry_ms, 8);
+    if (flags & RECORD_CLOCK)
+        give(at, content->clock.size, 2);
 }
 
 void record_view(const struct record *record, struct store_record *out) {
     uint8_t flags = record->flags;
     const uint8_t *at = record->rest;
     out->key.size = flags & RECORD_KEY_WIDE ? take(&at, 2) : take(&at, 1);
-    out->value.size = take(&at, value_width(flags));
+    out->value.size = take_value_size(&at, flags);
     out->version.index = flags & RECORD_INDEX_WIDE ? take(&at, 8) : take(&at, 5);
     out->version.term = flags & RECORD_TERM_WIDE ? take(&at, 8) : take(&at, 2);
     out->expiry_ms = flags & RECORD_EXPIRY ? take(&at, 8) : 0;
@@ -82,14 +110,7 @@ struct record *record_new(struct slab *slab, const struct store_record *content)
     struct record *record = slab_alloc(slab, size);
     record->flags = flags;
     uint8_t *at = record->rest;
-    give(&at, content->key.size, flags & RECORD_KEY_WIDE ? 2 : 1);
-    give(&at, content->value.size, value_width(flags));
-    give(&at, content->version.index, flags & RECORD_INDEX_WIDE ? 8 : 5);
-    give(&at, content->version.term, flags & RECORD_TERM_WIDE ? 8 : 2);
-    if (flags & RECORD_EXPIRY)
-        give(&at, content->expiry_ms, 8);
-    if (flags & RECORD_CLOCK)
-        give(&at, content->clock.size, 2);
+    give_header(&at, flags, content);
     give_bytes(&at, content->key);
     give_bytes(&at, content->value);
     give_bytes(&at, content->clock);

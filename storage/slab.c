@@ -8,8 +8,9 @@
 #define REGION_SIZE   (2u * 1024 * 1024)
 #define CHUNK_SIZE    (64u * 1024)
 #define REGION_CHUNKS (REGION_SIZE / CHUNK_SIZE)
-/* A small store must not take whole huge pages; a large one is faster with them, as a random get then misses
- * the address translation cache once less. */
+/* A small store must not take whole huge pages. A large one may be faster with them, as a random get then
+ * misses the address translation cache less often: at 12 million random keys gets took about a third less
+ * time, dense keys the same within the noise. */
 #define SMALL_REGIONS 4
 
 /* Under the address sanitizer every cell is an allocation of its own, so that it can see errors. */

@@ -5,8 +5,8 @@
  * for, rounded up to 8 bytes, and whoever frees it says its size, which records and nodes know of themselves.
  *
  *     region, 2 MiB, mapped     32 chunks of 64 KiB, aligned to their size
- *     chunk                     a header, then cells of one size; the header is found by masking a cell's
- * address larger than SLAB_CELL_MAX an allocation of its own, listed so that slab_clear finds it
+ *     chunk                     a header, then cells of one size; masking a cell's address finds the header
+ *     above SLAB_CELL_MAX       an allocation of its own, listed so that slab_clear finds it
  *
  * An empty chunk goes back to its region for any size to use, and an empty region to the system. What cannot
  * be given back is the free cells of chunks that still hold a live one. Lack of memory ends the process. */

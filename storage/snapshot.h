@@ -3,7 +3,7 @@
  * It is written a slice at a time while the store goes on changing: a record that a later entry is about to
  * overwrite, delete or has overwritten is put out first, from the store or from its undo list, so the file holds
  * the state at `at` exactly, and never anything beyond the commit. Records come in no promised order. The header
- * carries a hint of the number of records, so that loading sizes the index at once. */
+ * carries a hint of the number of records. */
 #ifndef STORAGE_SNAPSHOT_H
 #define STORAGE_SNAPSHOT_H
 
@@ -22,7 +22,8 @@ struct snapshot_writer;
 /* Begins a snapshot of the state at header->at, which is at or before applied and reachable through the undo list.
  * At most one a store (asserted). NULL where the undo list does not reach back to it. */
 struct snapshot_writer *snapshot_writer_new(struct store *store, const struct snapshot_header *header);
-/* Appends about `budget` bytes of the file to out. True when that was the last of it. */
+/* Appends at most `budget` bytes of the file to out, perhaps none. True when that was the last of it. Whoever applies
+ * entries meanwhile steps at the same pace: what they replace waits in memory for the next step. */
 bool snapshot_writer_step(struct snapshot_writer *writer, size_t budget, struct buffer *out);
 /* Also ends one that was not finished. */
 void snapshot_writer_free(struct snapshot_writer *writer);

@@ -50,9 +50,10 @@ struct store_effect store_apply(struct store *store, struct version at, enum ent
 /* Forgets the undo of entries up to and including index: they are committed. */
 void store_forget(struct store *store, uint64_t index);
 /* Undoes entries applied after index, newest first; `at` is the version at index. False where the list does not
- * reach that far back (its bound was passed): the store is then unchanged and must be rebuilt. */
+ * reach that far back (its bound was passed, or an entry that changed something was applied without undo): the store
+ * is then unchanged and must be rebuilt. Not behind a snapshot that is being written (asserted). */
 bool store_undo(struct store *store, struct version at);
-/* Drops everything; applied becomes {0, 0}. */
+/* Drops everything; applied becomes {0, 0}. A snapshot being written is freed first (asserted). */
 void store_clear(struct store *store);
 
 /* Walks keys >= from in byte order; stops when `each` returns false. Must not change the store meanwhile. */

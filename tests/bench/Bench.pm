@@ -78,10 +78,11 @@ sub server_stop {
 
 END {
     my ($status, @left) = ($?, values %running);
-    server_stop($_, 'KILL') for @left;
+    $SIG{$_} = 'IGNORE' for qw(INT TERM HUP PIPE);
+    server_stop($_) for @left;
     $? = $status;
 }
-$SIG{INT} = $SIG{TERM} = sub { exit 130 };
+$SIG{$_} = sub { exit 130 } for qw(INT TERM HUP PIPE);
 
 # User and system seconds of the server's processes, all their threads included, and of its children (nginx has a worker).
 sub cpu_seconds {
@@ -157,6 +158,8 @@ sub environment {
     my @lines = ("machine: $cores cores, " . ($cpu // 'unknown') . ", temporary files on $file_system",
         'kernel: ' . join(' ', (POSIX::uname())[0, 2, 4]),
         'congestion control: ' . first_line('cat /proc/sys/net/ipv4/tcp_congestion_control'));
+    my $load = (split ' ', first_line('cat /proc/loadavg'))[0];
+    push @lines, "load before the start: $load" . ($load > 0.5 ? ' (other work shares the cores: requests/s and latency are off)' : '');
     my %version = (nginx => '-v', 'redis-server' => '--version', etcd => '--version');
     push @lines, 'versions: ' . join '; ', (kvnode() ? 'kvnode ' . first_line(kvnode() . ' -version') : 'no kvnode'),
         map { which($_) ? first_line(which($_) . " $version{$_}") : "no $_" } sort keys %version;

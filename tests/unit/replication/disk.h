@@ -17,6 +17,7 @@ struct disk_content {
 
 struct disk_file {
     struct file file;
+    struct disk *disk;
     char name[FILE_NAME_MAX];
     unsigned references; /* its name, and each open */
     struct disk_content now, synced;
@@ -25,7 +26,7 @@ struct disk_file {
 struct disk {
     struct file_system fs;
     struct disk_file *files[DISK_FILES_MAX];
-    bool full;
+    bool full, broken; /* files cannot grow; every sync fails */
 };
 
 static inline void content_resize(struct disk_content *c, size_t size) {
@@ -77,6 +78,7 @@ static enum file_result disk_open(struct file_system *fs, const char *name, bool
         *slot = calloc(1, sizeof **slot);
         assert(*slot != NULL);
         (*slot)->file.operations = disk_operations();
+        (*slot)->disk = disk;
         (*slot)->references = 1;
         strlcpy((*slot)->name, name, sizeof(*slot)->name);
     }
@@ -91,6 +93,8 @@ static void disk_close(struct file *file) {
 
 static enum file_result disk_write(struct file *file, uint64_t offset, struct bytes data) {
     struct disk_content *c = &((struct disk_file *)file)->now;
+    if (offset + data.size > c->size && ((struct disk_file *)file)->disk->full)
+        return FILE_NO_SPACE;
     if (offset + data.size > c->size)
         content_resize(c, offset + data.size);
     if (data.size > 0)
@@ -113,6 +117,8 @@ static enum file_result disk_size(struct file *file, uint64_t *out) {
 
 static enum file_result disk_allocate(struct file *file, uint64_t size) {
     struct disk_file *f = (struct disk_file *)file;
+    if (f->now.size < size && f->disk->full)
+        return FILE_NO_SPACE;
     if (f->now.size < size)
         content_resize(&f->now, size);
     return FILE_OK;
@@ -125,6 +131,8 @@ static enum file_result disk_truncate(struct file *file, uint64_t size) {
 
 static enum file_result disk_sync(struct file *file) {
     struct disk_file *f = (struct disk_file *)file;
+    if (f->disk->broken)
+        return FILE_IO_ERROR;
     content_copy(&f->synced, &f->now);
     return FILE_OK;
 }

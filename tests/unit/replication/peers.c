@@ -270,10 +270,18 @@ TEST(a_silent_connection_is_asked_then_closed_and_a_pause_of_ones_own_is_no_sile
     world_run(w, 3000);
     EQUAL(w->node[0].seen.down, 0);
     w->node[1].vanished = true;
+    world_run(w, 1500); /* a question is under way */
+    w->now_ms += 20000;
+    w->node[1].vanished = false;
+    world_run(w, 3000);
+    EQUAL(w->node[0].seen.down, 0);
+    w->node[1].vanished = true;
     world_run(w, 2900); /* it may have been silent for 1 s before */
     EQUAL(w->node[0].seen.down, 0);
     world_run(w, 1200);
     EQUAL(w->node[0].seen.down, 1);
+    world_run(w, 10000);
+    EQUAL(w->node[0].seen.kernel_refused, 0); /* unreachable is not refused */
     world_free(w);
 }
 
@@ -315,6 +323,22 @@ TEST(the_bulk_lane_has_its_own_connection_that_goes_with_the_main_one) {
     }
 }
 
+TEST(when_only_the_main_connection_closes_its_bulk_one_goes_too) {
+    struct world *w = world_new(2, 6);
+    two(w);
+    world_send(w, 0, 1, PEERS_BULK, bytes_of("chunk"));
+    world_run(w, 5000);
+    EQUAL(world_open(w, 0), 2);
+    struct link_end *main = &w->link[0].end[0];
+    main->open = false;
+    peers_closed(main->owner, w->now_ms, main->number, PEERS_CLOSED);
+    world_run(w, 500);
+    EQUAL(w->node[0].seen.up, 2);
+    EQUAL(world_open(w, 0), 1);
+    EQUAL(world_open(w, 1), 1);
+    world_free(w);
+}
+
 TEST(a_full_output_takes_no_more_and_the_connection_lives_on) {
     struct world *w = world_new(2, 5);
     two(w);
@@ -338,18 +362,152 @@ TEST(a_full_output_takes_no_more_and_the_connection_lives_on) {
     world_free(w);
 }
 
-/* A stranger that says hello as node 5. */
-static struct link_end *greeted(struct world *w, struct link_end *end) {
-    struct hello hello = {.info = world_info_of(5)};
+static void say(struct world *w, const struct link_end *end, uint8_t type, struct bytes payload) {
     struct buffer out = {0};
-    hello_write(&out, &hello);
     uint8_t head[FRAME_HEAD_SIZE], tail[FRAME_TAIL_SIZE];
-    frame_wrap(3, (struct bytes){NULL, 0}, head, tail); /* WELCOME */
+    frame_wrap(type, payload, head, tail);
     buffer_append(&out, (struct bytes){head, sizeof head});
+    buffer_append(&out, payload);
     buffer_append(&out, (struct bytes){tail, sizeof tail});
     peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
     buffer_release(&out);
+}
+
+static void say_hello(struct world *w, const struct link_end *end, const struct node_info *info) {
+    struct hello hello = {.info = *info};
+    struct buffer out = {0};
+    hello_write(&out, &hello);
+    peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
+    buffer_release(&out);
+}
+
+#define WELCOME 3
+#define REFUSED 4
+
+/* A stranger that says hello and WELCOME as a node whose id begins with `name`. */
+static struct link_end *greeted_as(struct world *w, struct link_end *end, uint8_t name) {
+    struct node_info info = world_info_of(5);
+    info.id[0] = name;
+    say_hello(w, end, &info);
+    say(w, end, WELCOME, (struct bytes){NULL, 0});
     return end;
+}
+
+static struct link_end *greeted(struct world *w, struct link_end *end) {
+    return greeted_as(w, end, 'f');
+}
+
+/* The type of the last frame that was said to the stranger at the other end; *payload borrows. */
+static uint8_t last_said(struct link *link, struct bytes *payload) {
+    struct bytes said = buffer_bytes(&link->end[0].in);
+    struct hello hello;
+    size_t used = 0;
+    uint8_t type = 0;
+    hello_parse(said, &hello, &used);
+    while (used < said.size && frame_parse((struct bytes){said.data + used, said.size - used},
+                                           PEERS_FRAME_MAX, &type, payload) == FRAME_DONE)
+        used += payload->size + FRAME_OVERHEAD;
+    return type;
+}
+
+TEST(what_changed_between_hello_and_welcome_is_told_when_the_connection_stands) {
+    struct world *w = world_new(1, 5);
+    struct link_end *end = world_stranger(w, 0);
+    w->node[0].info.term = 99;
+    peers_update(w->node[0].peers, &w->node[0].info);
+    greeted(w, end);
+    struct bytes payload;
+    struct node_info told = {0};
+    EQUAL(last_said(&w->link[0], &payload), FRAME_INFO);
+    struct reader r = reader_of(payload);
+    OK(node_info_read(&r, &told));
+    EQUAL(told.term, 99);
+    world_free(w);
+}
+
+TEST(a_founding_that_turns_out_to_differ_after_the_hello_is_refused) {
+    struct node_info info = world_info_of(5);
+    info.group_id = 60;
+    for (int late = 0; late < 2; late++) { /* ours comes before the WELCOME; theirs comes in an INFO */
+        struct world *w = world_new(1, 5);
+        struct link_end *end = world_stranger(w, 0);
+        struct node_info *own = &w->node[0].info;
+        own->group_id = late ? 50 : 0;
+        peers_update(w->node[0].peers, own);
+        info.group_id = late ? 0 : 60;
+        say_hello(w, end, &info);
+        own->group_id = 50;
+        peers_update(w->node[0].peers, own);
+        say(w, end, WELCOME, (struct bytes){NULL, 0});
+        EQUAL(w->node[0].seen.up, 1);
+        if (late) {
+            struct buffer out = {0};
+            info.group_id = 60;
+            node_info_write(&out, &info);
+            say(w, end, FRAME_INFO, buffer_bytes(&out));
+            buffer_release(&out);
+        }
+        world_run(w, 0);
+        EQUAL(w->node[0].seen.down, 1);
+        struct bytes payload;
+        EQUAL(last_said(&w->link[0], &payload), REFUSED);
+        EQUAL(payload.data[0], REFUSED_FOUNDING);
+        world_free(w);
+    }
+}
+
+TEST(an_info_of_somebody_else_closes_the_connection) {
+    struct world *w = world_new(1, 5);
+    struct link_end *end = greeted(w, world_stranger(w, 0));
+    struct node_info other = world_info_of(6);
+    struct buffer out = {0};
+    node_info_write(&out, &other);
+    say(w, end, FRAME_INFO, buffer_bytes(&out));
+    buffer_release(&out);
+    OK(!end->open);
+    EQUAL(w->node[0].seen.info, 0);
+    world_free(w);
+}
+
+TEST(one_node_more_than_there_is_room_for_is_refused) {
+    static const char names[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
+    struct world *w = world_new(1, 5);
+    for (int i = 0; i < PEERS_MAX; i++)
+        greeted_as(w, world_stranger(w, 0), (uint8_t)names[i]);
+    EQUAL(peers_count(w->node[0].peers), PEERS_MAX);
+    EQUAL(w->node[0].seen.refused_ours, 0);
+    struct node_info last = world_info_of(1);
+    world_start(w, 1, &last);
+    world_learn(w, 1, 0, true);
+    world_run(w, 500);
+    EQUAL(w->node[0].seen.ours, REFUSED_FULL);
+    EQUAL(w->node[1].seen.theirs, REFUSED_FULL);
+    EQUAL(w->node[1].seen.up, 0);
+    EQUAL(peers_count(w->node[0].peers), PEERS_MAX);
+    world_free(w);
+}
+
+TEST(of_too_many_addresses_one_that_never_answers_makes_room) {
+    struct world *w = world_new(3, 5);
+    struct address at;
+    world_kill(w, 2); /* fails as well, but was named by the flags */
+    world_learn(w, 0, 2, true);
+    for (int i = 0; i < 600; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "10.1.%d.%d:8000", i / 200, i % 200 + 1);
+        address_parse(text, &at);
+        peers_learn(w->node[0].peers, w->now_ms, &at, false);
+        if (i % 50 == 49)
+            world_run(w, 100);
+    }
+    world_learn(w, 0, 1, true);
+    world_run(w, 1000);
+    EQUAL(w->node[0].seen.up, 1);
+    struct node_info again = world_info_of(2);
+    world_start(w, 2, &again);
+    world_run(w, 2600);
+    EQUAL(w->node[0].seen.up, 2);
+    world_free(w);
 }
 
 TEST(a_frame_damaged_in_any_bit_closes_the_connection_and_reaches_nobody) {
@@ -402,17 +560,11 @@ TEST(a_size_beyond_the_limit_closes_at_once) {
 TEST(payloads_before_the_welcome_close_the_connection) {
     struct world *w = world_new(1, 5);
     struct link_end *end = world_stranger(w, 0);
-    struct hello hello = {.info = world_info_of(5)};
-    struct buffer out = {0};
-    hello_write(&out, &hello);
-    uint8_t head[FRAME_HEAD_SIZE], tail[FRAME_TAIL_SIZE];
-    frame_wrap(FRAME_RAFT, (struct bytes){NULL, 0}, head, tail);
-    buffer_append(&out, (struct bytes){head, sizeof head});
-    buffer_append(&out, (struct bytes){tail, sizeof tail});
-    peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
+    struct node_info info = world_info_of(5);
+    say_hello(w, end, &info);
+    say(w, end, FRAME_RAFT, (struct bytes){NULL, 0});
     OK(!end->open);
     EQUAL(w->node[0].seen.frames, 0);
-    buffer_release(&out);
     world_free(w);
 }
 
@@ -552,6 +704,12 @@ TESTS(TAP(two_nodes_connect_and_frames_arrive_whole_however_the_stream_is_split)
       TAP(the_bulk_lane_has_its_own_connection_that_goes_with_the_main_one),
       TAP(a_full_output_takes_no_more_and_the_connection_lives_on),
       TAP(a_frame_damaged_in_any_bit_closes_the_connection_and_reaches_nobody),
+      TAP(when_only_the_main_connection_closes_its_bulk_one_goes_too),
+      TAP(what_changed_between_hello_and_welcome_is_told_when_the_connection_stands),
+      TAP(a_founding_that_turns_out_to_differ_after_the_hello_is_refused),
+      TAP(an_info_of_somebody_else_closes_the_connection),
+      TAP(one_node_more_than_there_is_room_for_is_refused),
+      TAP(of_too_many_addresses_one_that_never_answers_makes_room),
       TAP(a_size_beyond_the_limit_closes_at_once), TAP(payloads_before_the_welcome_close_the_connection),
       TAP(another_protocol_version_is_refused_with_that_reason),
       TAP(strangers_who_say_nothing_are_closed_after_the_deadline_and_cannot_take_every_place),

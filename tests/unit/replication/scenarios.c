@@ -2,7 +2,7 @@
  * it.
  *
  *     nodes N [async|all] [of M]  N voters, and M nodes in all; they start with `start`
- *     prepare N T T ...    before the start: node N's log holds records of these terms
+ *     prepare N T T ...    before the start: node N's log holds records of these terms; @T: its own term
  *     start                starts every node
  *     run TIME             e.g. 500ms
  *     elect N              time passes for N's timers alone until it leads, 3 s at most
@@ -62,7 +62,9 @@ static void command_prepare(struct world *w, char **words) {
     struct hard_state state = {0};
     for (char **word = words + 2; *word != NULL; word++) {
         struct entry entry = {.key = bytes_of("prepared"), .value = bytes_of(*word)};
-        state.term = (uint64_t)atoi(*word);
+        state.term = (uint64_t)atoi(*word + (**word == '@'));
+        if (**word == '@')
+            continue;
         if (log_append_entry(n->log, state.term, ENTRY_PUT, &entry) != LOG_OK)
             errx(1, "prepare");
     }
@@ -129,12 +131,15 @@ static void command_set(struct world *w, char **words) {
 
 static void command_fill(struct world *w, char **words) {
     static uint8_t value[1024];
+    w->quiet = true;
     for (int i = atoi(words[2]); i > 0; i--) {
         struct node *n = named(w, words[1]);
         if (n != NULL)
             node_put(n, "fill", (struct bytes){value, sizeof value});
         world_step(w);
     }
+    world_run(w, 10);
+    w->quiet = false;
 }
 
 static void command_read(struct world *w, char **words) {

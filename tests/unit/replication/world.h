@@ -49,7 +49,7 @@ struct node {
     struct toy_snapshot arriving;
     uint64_t arrived;
     bool touched, frozen, cut[WORLD_NODES + 1]; /* cut[n]: what it sends to n is lost */
-    uint64_t skew_ms; /* its clock is ahead by this */
+    uint64_t skew_ms;                           /* its clock is ahead by this */
     uint64_t tick_ms, sync_ms;
     struct job *sync;
     uint64_t chain;                             /* hash of what it committed */
@@ -57,7 +57,6 @@ struct node {
     enum raft_role role;
     bool alone;
     struct world_read read;
-    unsigned sent_chunks;
 };
 
 struct packet {
@@ -77,12 +76,13 @@ struct world {
     struct packet packets[WORLD_PACKETS];
     size_t packet_count;
     struct random random;
-    uint64_t delay_max_ms, sync_max_ms; /* 0: 1 ms */
+    uint64_t delay_max_ms, sync_max_ms;     /* 0: 1 ms */
     uint64_t election_min_ms, heartbeat_ms; /* 0: the defaults */
-    unsigned drop, duplicate;           /* of 1000 */
+    unsigned drop, duplicate;               /* of 1000 */
     bool sync_never;
     enum ack_mode mode;
     FILE *trace; /* NULL: none */
+    bool quiet;  /* commits are not traced */
     struct member_id leaders[WORLD_TERMS];
     struct committed committed[WORLD_INDEXES];
     uint64_t committed_last;
@@ -158,11 +158,29 @@ static void world_post(struct world *w, unsigned from, unsigned to, const struct
     message_encode(&p->bytes, m);
 }
 
+/* Term and vote are on disk before anything that follows from them leaves. */
+static void check_saved(struct node *n, const struct member_id *to, const struct message *m) {
+    const struct member_id *vote = m->type == MESSAGE_VOTE ? &n->id : to;
+    bool pre = m->type == MESSAGE_VOTE ? m->vote.pre : m->type == MESSAGE_VOTE_REPLY && m->vote_reply.pre;
+    struct hard_state saved = {0};
+    char why[160];
+    if (pre || m->term == 0)
+        return;
+    hard_state_load(&n->disk->fs, &saved, why, sizeof why);
+    if (saved.term != m->term)
+        world_breach(n->world, "%u sends in term %" PRIu64 ", saved is %" PRIu64, n->number, m->term,
+                     saved.term);
+    if (m->type != MESSAGE_VOTE && (m->type != MESSAGE_VOTE_REPLY || !m->vote_reply.granted))
+        return;
+    if (memcmp(saved.vote_id, vote->id, NODE_ID_SIZE) != 0 || saved.vote_incarnation != vote->incarnation)
+        world_breach(n->world, "%u votes in term %" PRIu64 " without having saved it", n->number, m->term);
+}
+
 static void node_send(void *arg, const struct member_id *to, const struct message *m) {
     struct node *n = arg;
     struct world *w = n->world;
     unsigned number = world_number(to);
-    n->sent_chunks += m->type == MESSAGE_SNAPSHOT;
+    check_saved(n, to, m);
     if (n->cut[number] || (w->drop > 0 && random_below(&w->random, 1000) < w->drop))
         return;
     if (!member_id_equal(to, &w->nodes[number].id))
@@ -476,7 +494,7 @@ static void node_observe(struct node *n) {
     trace_configuration(n);
     uint64_t before = n->commit;
     check_commit(n);
-    if (n->commit > before)
+    if (n->commit > before && !n->world->quiet)
         node_trace(n, "commit %" PRIu64, n->commit);
     check_read(n);
 }
@@ -554,7 +572,7 @@ static void world_free(struct world *w) {
 }
 
 /* The leader of the highest term among those that run. */
-static struct node *world_leader(struct world *w) {
+static inline struct node *world_leader(struct world *w) {
     struct node *leader = NULL;
     for (unsigned i = 1; i <= w->count; i++) {
         struct node *n = &w->nodes[i];
@@ -565,7 +583,7 @@ static struct node *world_leader(struct world *w) {
     return leader;
 }
 
-static enum raft_result node_put(struct node *n, const char *key, struct bytes value) {
+static inline enum raft_result node_put(struct node *n, const char *key, struct bytes value) {
     struct entry entry = {.key = bytes_of(key), .value = value};
     struct version at;
     n->touched = true;

@@ -1,0 +1,69 @@
+/* What must hold at every step, and the history that clients saw.
+ *
+ *  - at most one leader a term;
+ *  - what one node has committed at an index, every node has there;
+ *  - the store of a node that has applied exactly what is committed is the one that these entries give;
+ *  - a write that was answered is committed where its answer said: at once in quorum groups or with
+ * ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
+ *  - a write that was refused is never committed, and no write is committed twice;
+ *  - a linearizable read never returns less than what was acknowledged at quorum, or read linearizably,
+ * before it began, and every read returns what somebody wrote. */
+#ifndef TESTS_SIM_CHECK_H
+#define TESTS_SIM_CHECK_H
+
+#include "tests/sim/client.h"
+
+#define KEYS_MAX 64
+
+enum op_kind { OP_SET, OP_DELETE, OP_GET, OP_READ }; /* READ: linearizable */
+
+enum op_state {
+    OP_OPEN,
+    OP_DONE,    /* 200, or a read's 404 */
+    OP_FAILED,  /* 412: its condition did not hold */
+    OP_REFUSED, /* surely without effect */
+    OP_UNKNOWN,
+};
+
+struct op {
+    enum op_kind kind;
+    enum op_state state;
+    unsigned key, machine;
+    bool quorum;          /* answered at quorum: by mode or by ?ack= */
+    struct version match; /* condition; index 0: none */
+    struct version at;    /* of its answer */
+    uint64_t began_us, ended_us;
+    uint64_t floor;     /* reads: index that it must see */
+    uint64_t committed; /* index; 0 none */
+    uint32_t value_size;
+};
+
+struct check_counts {
+    uint64_t done, failed, refused, unknown, reads, linearizable, committed, ledger, elections, snapshots,
+        installed, overruled;
+};
+
+struct check *check_new(struct sim *sim);
+void check_free(struct check *check);
+
+void check_started(struct machine *m);
+void check_turn(struct machine *m);
+void check_ended(struct machine *m);
+void check_said(struct machine *m, const char *event);
+
+/* Of clients. The number names the op, and is in the value that a set writes. */
+size_t check_begin(struct check *check, const struct op *op);
+const struct op *check_op(const struct check *check, size_t number);
+void check_answered(struct check *check, size_t number, const struct response *response);
+/* A set's value: its number, and padding up to value_size. */
+void check_value(const struct check *check, size_t number, struct buffer *out);
+
+/* The highest index that some node has committed. */
+uint64_t check_committed(const struct check *check);
+/* All nodes run, and have applied all that is committed. */
+bool check_agree(const struct check *check);
+/* The end: what was answered is committed, or in a ledger. */
+void check_final(struct check *check);
+struct check_counts check_counts(const struct check *check);
+
+#endif

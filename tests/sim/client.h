@@ -1,0 +1,48 @@
+/* An HTTP client of one machine's node: bytes in, bytes out, one request under way at a time.
+ *
+ * Its connection ends when the node's process does; the answer is then response.status 0. */
+#ifndef TESTS_SIM_CLIENT_H
+#define TESTS_SIM_CLIENT_H
+
+#include "tests/sim/machine.h"
+
+struct response {
+    unsigned status;               /* 0: the connection broke, or none could be had */
+    struct version etag, position; /* index 0: none */
+    bool degraded;
+    struct bytes body; /* borrowed for the call */
+    char error[32];    /* of the body; empty: none */
+};
+
+struct client {
+    TAILQ_ENTRY(client) next;
+    struct sim *sim;
+    struct machine *machine;
+    struct api_client *connection; /* NULL: none */
+    uint64_t generation;           /* of the connection */
+    bool listed, waiting;
+    uint64_t last_us[2];
+    struct buffer received;
+    void (*answered)(void *arg, struct client *client, const struct response *response);
+    void *arg;
+};
+
+void sim_client_init(struct client *client, struct sim *sim,
+                 void (*answered)(void *arg, struct client *client, const struct response *response),
+                 void *arg);
+void sim_client_release(struct client *client);
+/* Connects where it is not connected to this machine yet, and sends. */
+void sim_client_ask(struct client *client, struct machine *machine, const char *request);
+/* Closes, and waits for nothing any more. */
+void sim_client_give_up(struct client *client);
+
+void sim_client_turn(struct client *client);
+void clients_broken(struct machine *m);
+
+/* Requests of one's own making. ack: NULL or a value of ?ack=; match: index 0 for none. */
+void request_set(struct buffer *out, const char *key, const char *value, const char *ack,
+                 struct version match);
+void request_delete(struct buffer *out, const char *key, const char *ack);
+void request_get(struct buffer *out, const char *key, bool linearizable);
+
+#endif

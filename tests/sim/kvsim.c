@@ -1,0 +1,136 @@
+/* kvsim: seeds of the simulator. A failing seed prints itself and what was violated, and gives the same run
+ * again. */
+#include <bsd/stdlib.h>
+#include <err.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/chaos.h"
+
+struct totals {
+    uint64_t seeds, failed, twice, events;
+    unsigned faults[FAULTS];
+    struct check_counts counts;
+};
+
+static void usage(void) {
+    fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--trace] "
+          "[--quiet]\n",
+          stderr);
+    exit(2);
+}
+
+static uint64_t number(const char *text, uint64_t max) {
+    const char *error;
+    long long value = strtonum(text, 0, (long long)max, &error);
+    if (error != NULL)
+        errx(2, "%s: %s", text, error);
+    return (uint64_t)value;
+}
+
+static enum ack_mode ack_mode(const char *text) {
+    static const char *const names[] = {[ACK_ASYNC] = "async", [ACK_QUORUM] = "quorum", [ACK_ALL] = "all"};
+    for (unsigned i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum ack_mode)i;
+    errx(2, "--ack is async, quorum or all");
+}
+
+static void add(struct totals *t, const struct chaos_result *r) {
+    uint64_t *to = (uint64_t *)&t->counts;
+    const uint64_t *from = (const uint64_t *)&r->counts;
+    for (size_t i = 0; i < sizeof t->counts / sizeof *to; i++)
+        to[i] += from[i];
+    for (int i = 0; i < FAULTS; i++)
+        t->faults[i] += r->faults[i];
+    t->events += r->events;
+    t->failed += !r->passed;
+    t->seeds++;
+}
+
+static void print_totals(const struct totals *t) {
+    const struct check_counts *c = &t->counts;
+    printf("%llu seeds, %llu failed, %llu run twice; %llu events\n", (unsigned long long)t->seeds,
+           (unsigned long long)t->failed, (unsigned long long)t->twice, (unsigned long long)t->events);
+    printf("writes: %llu done, %llu conditions failed, %llu refused, %llu unknown, %llu in a ledger; "
+           "reads: %llu, %llu linearizable\n",
+           (unsigned long long)c->done, (unsigned long long)c->failed, (unsigned long long)c->refused,
+           (unsigned long long)c->unknown, (unsigned long long)c->ledger, (unsigned long long)c->reads,
+           (unsigned long long)c->linearizable);
+    printf(
+        "%llu entries committed, %llu leaders, %llu snapshots taken, %llu installed, %llu times overruled\n",
+        (unsigned long long)c->committed, (unsigned long long)c->elections, (unsigned long long)c->snapshots,
+        (unsigned long long)c->installed, (unsigned long long)c->overruled);
+    printf("faults:");
+    for (int i = 0; i < FAULTS; i++)
+        printf(" %s %u", chaos_fault_text((enum fault)i), t->faults[i]);
+    printf("\n");
+}
+
+static void run_seed(struct totals *totals, const struct chaos_options *options) {
+    struct chaos_result result, again;
+    chaos_run(options, &result);
+    if (options->seed % 100 == 0 && result.passed) {
+        struct chaos_options quiet = *options;
+        quiet.trace = NULL;
+        chaos_run(&quiet, &again);
+        totals->twice++;
+        if (again.hash != result.hash) {
+            result.passed = false;
+            snprintf(result.violation, sizeof result.violation,
+                     "two runs of the seed differ: %016llx, %016llx", (unsigned long long)result.hash,
+                     (unsigned long long)again.hash);
+        }
+    }
+    add(totals, &result);
+    if (!result.passed)
+        printf("seed %llu (%u nodes): %s\n", (unsigned long long)options->seed, result.machines,
+               result.violation);
+    fflush(stdout);
+}
+
+int main(int argc, char *argv[]) {
+    static const struct option flags[] = {
+        {"seed", required_argument, NULL, 's'},  {"seeds", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'm'}, {"ack", required_argument, NULL, 'a'},
+        {"ms", required_argument, NULL, 'd'},    {"trace", no_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},       {0},
+    };
+    struct chaos_options options = {.seed = 1, .ack = ACK_ASYNC};
+    struct totals totals = {0};
+    uint64_t seeds = 1;
+    bool quiet = false;
+    for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
+        switch (flag) {
+        case 's':
+            options.seed = number(optarg, INT64_MAX);
+            break;
+        case 'n':
+            seeds = number(optarg, INT64_MAX);
+            break;
+        case 'm':
+            options.machines = (unsigned)number(optarg, MACHINES_MAX);
+            break;
+        case 'a':
+            options.ack = ack_mode(optarg);
+            break;
+        case 'd':
+            options.duration_ms = number(optarg, 1000000);
+            break;
+        case 't':
+            options.trace = stdout;
+            break;
+        case 'q':
+            quiet = true;
+            break;
+        default:
+            usage();
+        }
+    }
+    for (uint64_t end = options.seed + seeds; options.seed < end; options.seed++)
+        run_seed(&totals, &options);
+    if (!quiet)
+        print_totals(&totals);
+    return totals.failed > 0;
+}

@@ -1,0 +1,390 @@
+#include "tests/sim/machine.h"
+
+#include <assert.h>
+#include <err.h>
+#include <stdlib.h>
+
+#include "tests/sim/check.h"
+#include "tests/sim/client.h"
+
+#define WALL_MS 1700000000000ull
+
+struct machine *machine_new(struct sim *sim, unsigned index) {
+    struct machine *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        err(1, "out of memory");
+    m->sim = sim;
+    m->index = index;
+    m->disk = sim_disk_new();
+    m->power = m->broadcast = true;
+    m->rate_ppm = 1000000;
+    m->disk_factor = 1;
+    m->segment_size = 64 * 1024;
+    m->turn_us = UINT64_MAX;
+    TAILQ_INIT(&m->clients);
+    return m;
+}
+
+static void drop_deferred(struct machine *m) {
+    for (size_t i = 0; i < m->deferred_count; i++)
+        sim_event_free(m->deferred[i]);
+    m->deferred_count = 0;
+}
+
+void machine_free(struct machine *m) {
+    clients_broken(m);
+    node_close(m->node);
+    drop_deferred(m);
+    free(m->deferred);
+    sim_disk_free(m->disk);
+    free(m);
+}
+
+uint64_t machine_ms(const struct machine *m) {
+    return m->clock_base_ms + (m->sim->now_us - m->clock_from_us) * m->rate_ppm / 1000000 / 1000;
+}
+
+/* When the machine's clock will show it. */
+static uint64_t clock_us(const struct machine *m, uint64_t ms) {
+    uint64_t wait = ms > m->clock_base_ms ? ms - m->clock_base_ms : 0;
+    return m->clock_from_us + (wait * 1000 * 1000000 + m->rate_ppm - 1) / m->rate_ppm;
+}
+
+struct event *machine_at(struct machine *m, uint64_t at_us,
+                         void (*fire)(struct sim *sim, struct event *event)) {
+    struct event *event = sim_at(m->sim, at_us, fire, m);
+    event->epoch = m->epoch;
+    return event;
+}
+
+void machine_defer(struct machine *m, struct event *event) {
+    if (m->deferred_count == m->deferred_capacity) {
+        m->deferred_capacity = m->deferred_capacity * 2 + 16;
+        m->deferred = reallocarray(m->deferred, m->deferred_capacity, sizeof(struct event *));
+        if (m->deferred == NULL)
+            err(1, "out of memory");
+    }
+    m->deferred[m->deferred_count++] = event;
+}
+
+/* The node's host. */
+
+static void datagram(void *arg, const struct address *to, struct bytes bytes) {
+    network_datagram(arg, to, bytes);
+}
+
+static void dial(void *arg, uint32_t connection, const struct address *to) {
+    network_dial(arg, connection, to);
+}
+
+static void write_stream(void *arg, uint32_t connection, struct bytes bytes) {
+    network_write(arg, connection, bytes);
+}
+
+static void close_stream(void *arg, uint32_t connection) {
+    network_close(arg, connection);
+}
+
+static void log_line(void *arg, enum node_level level, const char *event, const char *text) {
+    struct machine *m = arg;
+    if (level > NODE_DEBUG)
+        sim_note(m->sim, "%u %s: %s", m->index + 1, event, text);
+    if (level == NODE_ERROR)
+        snprintf(m->last_failure, sizeof m->last_failure, "%s: %s", event, text);
+    check_said(m, event);
+}
+
+static uint64_t wall_ms(void *arg) {
+    return WALL_MS + machine_ms(arg);
+}
+
+/* Jobs: each lane one after the other; `run` somewhere within the delay, then `done`. */
+
+static void begin_job(struct machine *m, enum job_lane lane);
+
+static void job_done(struct sim *sim, struct event *event) {
+    struct machine *m = event->machine;
+    enum job_lane lane = event->number;
+    struct job *job = m->jobs[lane];
+    m->jobs[lane] = job->next;
+    if (job->next == NULL)
+        m->jobs_end[lane] = &m->jobs[lane];
+    sim_event_free(event);
+    (void)sim;
+    node_job_done(m->node, machine_ms(m), job);
+    machine_touch(m);
+    if (m->jobs[lane] != NULL)
+        begin_job(m, lane);
+}
+
+static void job_run(struct sim *sim, struct event *event) {
+    struct machine *m = event->machine;
+    struct job *job = m->jobs[event->number];
+    job->run(job);
+    event->fire = job_done;
+    uint64_t rest = sim_between(sim, STREAM_DISK, sim->weather.disk_min_us, sim->weather.disk_max_us) / 2;
+    sim_again(sim, event, sim->now_us + rest);
+}
+
+static void begin_job(struct machine *m, enum job_lane lane) {
+    struct sim *sim = m->sim;
+    uint64_t delay = sim_between(sim, STREAM_DISK, sim->weather.disk_min_us, sim->weather.disk_max_us) / 2;
+    machine_at(m, sim->now_us + delay * m->disk_factor, job_run)->number = lane;
+}
+
+static void background(void *arg, struct job *job) {
+    struct machine *m = arg;
+    bool idle = m->jobs[job->lane] == NULL;
+    job->next = NULL;
+    *m->jobs_end[job->lane] = job;
+    m->jobs_end[job->lane] = &job->next;
+    if (idle)
+        begin_job(m, job->lane);
+}
+
+/* As worker_free does it: what is queued runs to its end and is delivered. */
+static void finish_jobs(struct machine *m) {
+    for (int lane = 0; lane < JOB_LANES; lane++) {
+        while (m->jobs[lane] != NULL) {
+            struct job *job = m->jobs[lane];
+            m->jobs[lane] = job->next;
+            if (job->next == NULL)
+                m->jobs_end[lane] = &m->jobs[lane];
+            job->run(job);
+            node_job_done(m->node, machine_ms(m), job);
+        }
+    }
+}
+
+/* The process. */
+
+static void drop_jobs(struct machine *m) {
+    for (int lane = 0; lane < JOB_LANES; lane++) {
+        m->jobs[lane] = NULL;
+        m->jobs_end[lane] = &m->jobs[lane];
+    }
+}
+
+/* Ends with the process: whatever it held in memory. */
+static void end_process(struct machine *m, bool told) {
+    m->epoch++;
+    m->turn_us = UINT64_MAX;
+    m->paused = false;
+    drop_jobs(m);
+    drop_deferred(m);
+    network_gone(m, told);
+    clients_broken(m);
+    check_ended(m);
+    node_close(m->node);
+    m->node = NULL;
+}
+
+static bool open_node(struct machine *m) {
+    struct sim *sim = m->sim;
+    struct node_options options = {
+        .fs = sim_disk_file_system(m->disk),
+        .leader = m->leader_flag,
+        .memory = m->memory,
+        .id_given = true,
+        .cluster = "kvnode",
+        .peer = network_peer_address(m->index),
+        .api = network_api_address(m->index),
+        .ack = sim->options.ack,
+        .ack_given = true,
+        .voters_max = sim->options.voters_max,
+        .sync = SYNC_ALWAYS,
+        .broadcast = m->broadcast,
+        .segment_size = m->segment_size,
+        .snapshot_log_size = m->snapshot_log_size,
+        .seed = random_next(&sim->random[STREAM_NODES]),
+    };
+    struct node_host host = {
+        .arg = m,
+        .datagram = datagram,
+        .dial = dial,
+        .write = write_stream,
+        .close = close_stream,
+        .background = background,
+        .log = log_line,
+        .wall_ms = wall_ms,
+    };
+    char id[NODE_ID_SIZE + 16];
+    snprintf(id, sizeof id, "node-%u-----------", m->index + 1);
+    memcpy(options.id, id, NODE_ID_SIZE);
+    for (unsigned i = 0; i < sim->options.machines; i++)
+        options.named_peers = options.named_peers || m->named[i];
+    m->epoch++;
+    drop_jobs(m);
+    return node_open(&options, &host, machine_ms(m), &m->node, m->last_failure, sizeof m->last_failure);
+}
+
+static void start_node(struct machine *m) {
+    node_start(m->node, machine_ms(m));
+    for (unsigned i = 0; i < m->sim->options.machines; i++) {
+        struct address address = network_peer_address(i);
+        if (m->named[i])
+            node_learn(m->node, machine_ms(m), &address);
+    }
+    check_started(m);
+    machine_touch(m);
+}
+
+bool machine_start(struct machine *m) {
+    assert(m->node == NULL && m->power);
+    m->starts++;
+    m->clock_base_ms = sim_between(m->sim, STREAM_CLOCK, 1000, 1000000);
+    m->clock_from_us = m->sim->now_us;
+    m->last_failure[0] = '\0';
+    if (!open_node(m)) {
+        m->node = NULL;
+        sim_note(m->sim, "%u does not start: %s", m->index + 1, m->last_failure);
+        return false;
+    }
+    start_node(m);
+    return true;
+}
+
+/* What a failed sync dropped stays visible until the power goes: a disk that may have failed loses it at once, since
+ * nobody can tell a restarted process about it. */
+static void disk_after_process(struct machine *m) {
+    if (m->may_fail)
+        sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);
+    else
+        sim_disk_restart(m->disk);
+    m->may_fail = false;
+}
+
+void machine_kill(struct machine *m) {
+    if (m->node == NULL)
+        return;
+    sim_note(m->sim, "%u is killed", m->index + 1);
+    end_process(m, true);
+    disk_after_process(m);
+}
+
+void machine_power_cut(struct machine *m) {
+    sim_note(m->sim, "%u loses power", m->index + 1);
+    if (m->node != NULL)
+        end_process(m, false);
+    sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);
+    m->power = m->may_fail = false;
+}
+
+void machine_power_on(struct machine *m) {
+    m->power = true;
+}
+
+void machine_stop(struct machine *m) {
+    if (m->node == NULL)
+        return;
+    sim_note(m->sim, "%u is asked to stop", m->index + 1);
+    node_stop(m->node, machine_ms(m));
+    machine_touch(m);
+}
+
+void machine_pause(struct machine *m) {
+    if (m->node == NULL || m->paused)
+        return;
+    sim_note(m->sim, "%u is paused", m->index + 1);
+    m->paused = true;
+}
+
+void machine_resume(struct machine *m) {
+    if (!m->paused)
+        return;
+    sim_note(m->sim, "%u goes on", m->index + 1);
+    m->paused = false;
+    for (size_t i = 0; i < m->deferred_count; i++)
+        sim_again(m->sim, m->deferred[i], m->sim->now_us);
+    m->deferred_count = 0;
+}
+
+void machine_wipe(struct machine *m) {
+    assert(m->node == NULL);
+    sim_note(m->sim, "%u is wiped", m->index + 1);
+    sim_disk_free(m->disk);
+    m->disk = sim_disk_new();
+}
+
+static void failed(struct machine *m) {
+    m->failures++;
+    if (!m->may_fail)
+        sim_violated(m->sim, "node %u failed without a fault of its disk: %s", m->index + 1, m->last_failure);
+    end_process(m, true);
+    disk_after_process(m);
+}
+
+static void stopped(struct machine *m) {
+    finish_jobs(m);
+    if (!node_shutdown(m->node) && !m->may_fail)
+        sim_violated(m->sim, "node %u could not shut down", m->index + 1);
+    check_turn(m);
+    end_process(m, true);
+    disk_after_process(m);
+    sim_note(m->sim, "%u has stopped", m->index + 1);
+}
+
+static void starting_over(struct machine *m) {
+    finish_jobs(m);
+    if (!node_start_over(m->node))
+        sim_violated(m->sim, "node %u could not start over", m->index + 1);
+    end_process(m, true);
+    bool leader = m->leader_flag;
+    m->leader_flag = false;
+    if (!machine_start(m))
+        sim_violated(m->sim, "node %u did not open after starting over: %s", m->index + 1, m->last_failure);
+    m->leader_flag = leader;
+}
+
+/* True where the process is gone. */
+static bool ended(struct machine *m) {
+    switch (node_state(m->node)) {
+    case NODE_RUNNING:
+    case NODE_STOPPING:
+        return false;
+    case NODE_STOPPED:
+        stopped(m);
+        return true;
+    case NODE_STARTING_OVER:
+        starting_over(m);
+        return true;
+    case NODE_FAILED:
+        failed(m);
+        return true;
+    }
+    return true;
+}
+
+static void plan_turn(struct machine *m, uint64_t at_us);
+
+static void turn(struct sim *sim, struct event *event) {
+    struct machine *m = event->machine;
+    bool stale = event->number != m->turn_number;
+    sim_event_free(event);
+    if (stale)
+        return;
+    m->turn_us = UINT64_MAX;
+    uint64_t next_ms = node_turn(m->node, machine_ms(m));
+    struct api_client *client;
+    while ((client = api_next_ready(node_api(m->node))) != NULL)
+        sim_client_turn(api_shell(client));
+    check_turn(m);
+    if (ended(m))
+        return;
+    uint64_t latest_us = sim->now_us + SECOND; /* as the program does */
+    uint64_t next_us = next_ms == UINT64_MAX ? latest_us : clock_us(m, next_ms);
+    if (next_us <= sim->now_us && machine_ms(m) >= next_ms)
+        next_us = sim->now_us + 1;
+    plan_turn(m, next_us < latest_us ? next_us : latest_us);
+}
+
+static void plan_turn(struct machine *m, uint64_t at_us) {
+    if (m->turn_us <= at_us)
+        return;
+    m->turn_us = at_us;
+    machine_at(m, at_us, turn)->number = ++m->turn_number;
+}
+
+void machine_touch(struct machine *m) {
+    plan_turn(m, m->sim->now_us + sim_between(m->sim, STREAM_CLOCK, 1, 60));
+}

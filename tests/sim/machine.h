@@ -1,0 +1,66 @@
+/* A machine: a disk that outlives processes, a clock of its own rate, and at most one process, the node.
+ *
+ * The process is driven as cmd/kvnode_io.c drives it: events, then node_turn, then clients' answers. Jobs run
+ * one after the other in each lane after a delay. It can end in five ways: killed (the kernel closes its
+ * connections and the disk keeps what was written), by a power cut (nobody is told, and the disk forgets what
+ * was not synced), by a clean stop, by starting over, and by itself because the disk failed. */
+#ifndef TESTS_SIM_MACHINE_H
+#define TESTS_SIM_MACHINE_H
+
+#include "tests/sim/sim.h"
+
+struct client;
+TAILQ_HEAD(client_list, client);
+
+struct machine {
+    struct sim *sim;
+    unsigned index;
+    struct sim_disk *disk;
+    struct node *node; /* NULL: no process */
+    uint64_t epoch;    /* of the process; new at every start and end */
+    bool power;        /* its kernel runs */
+    bool paused;
+    bool leader_flag, memory, broadcast;
+    bool named[MACHINES_MAX]; /* -peers */
+    uint32_t segment_size;
+    uint64_t snapshot_log_size;
+    uint64_t rate_ppm; /* of its clock: 1,000,000 is true time */
+    uint64_t clock_base_ms, clock_from_us;
+    uint64_t disk_factor; /* its jobs take so many times longer */
+    uint64_t turn_us;     /* when the next turn is due; UINT64_MAX: none */
+    uint64_t turn_number;
+    struct job *jobs[JOB_LANES], **jobs_end[JOB_LANES];
+    struct event **deferred;
+    size_t deferred_count, deferred_capacity;
+    struct client_list clients;
+    unsigned starts, failures;
+    bool may_fail; /* a fault of its disk is on: the process may end by itself */
+    char last_failure[256];
+
+    /* check.c's */
+    uint64_t checked_commit, checked_applied, checked_term;
+};
+
+struct machine *machine_new(struct sim *sim, unsigned index);
+void machine_free(struct machine *m);
+
+/* False where the node refuses the directory; then last_failure says why. */
+bool machine_start(struct machine *m);
+void machine_kill(struct machine *m);
+void machine_power_cut(struct machine *m);
+void machine_power_on(struct machine *m);
+void machine_stop(struct machine *m); /* clean; ends some turns later */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+/* An empty disk; no process runs. */
+void machine_wipe(struct machine *m);
+
+uint64_t machine_ms(const struct machine *m);
+/* The process has something to do: a turn comes soon. */
+void machine_touch(struct machine *m);
+void machine_defer(struct machine *m, struct event *event);
+/* An event of this process. */
+struct event *machine_at(struct machine *m, uint64_t at_us,
+                         void (*fire)(struct sim *sim, struct event *event));
+
+#endif

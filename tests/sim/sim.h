@@ -1,0 +1,123 @@
+/* The simulator: N whole nodes (cmd/node.h) in one process, under a simulated clock, network and disk.
+ *
+ * A heap of events ordered by (time, sequence) is all that happens. Each source of chance has its own stream
+ * of numbers, so that more of one leaves the others as they were. The same seed gives the same run, which the
+ * trace's hash shows.
+ *
+ *   sim.c      events, streams of chance, the trace
+ *   network.c  datagrams and byte streams between machines
+ *   machine.c  a machine: its disk, its clock, and the node's process on it, driven as kvnode_io.c drives it
+ *   client.c   HTTP clients of a machine's node
+ *   check.c    what must hold at every step
+ *   chaos.c    one seed: a workload under faults, then healing, progress and agreement
+ *   script.c   scenarios with an expected trace */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+#include <bsd/sys/queue.h>
+#include <stdio.h>
+
+#include "cmd/node.h"
+#include "tests/sim/disk.h"
+
+#define MACHINES_MAX 9
+
+#define MS     1000ull    /* microseconds */
+#define SECOND 1000000ull /* microseconds */
+
+struct sim;
+struct machine;
+struct check;
+
+struct event {
+    uint64_t at_us, sequence;
+    void (*fire)(struct sim *sim, struct event *event);
+    struct machine *machine; /* NULL: nobody's. While the machine's process is paused its events wait */
+    uint64_t epoch;          /* of the process: of another one the event is dropped; 0: any */
+    uint64_t number;
+    void *object;
+    uint8_t *data; /* owned */
+    size_t size;
+};
+
+enum sim_stream {
+    STREAM_NETWORK,
+    STREAM_DISK,
+    STREAM_CLOCK,
+    STREAM_WORKLOAD,
+    STREAM_FAULTS,
+    STREAM_NODES,
+    STREAMS
+};
+
+struct sim_options {
+    uint64_t seed;
+    unsigned machines;
+    enum ack_mode ack;
+    uint8_t voters_max;
+    FILE *trace; /* NULL: none */
+};
+
+/* What the network does; microseconds and chances in 1,000. */
+struct weather {
+    uint64_t latency_min_us, latency_max_us;
+    uint64_t disk_min_us, disk_max_us;
+    unsigned datagram_lost, datagram_twice; /* of 1,000 */
+    bool split;                             /* byte streams arrive in pieces */
+};
+
+struct sim {
+    struct sim_options options;
+    struct weather weather;
+    uint64_t now_us, sequence;
+    struct event **heap;
+    size_t count, capacity;
+    struct random random[STREAMS];
+    uint64_t hash; /* of the trace */
+    uint64_t fired;
+    struct machine *machines[MACHINES_MAX];
+    bool blocked[MACHINES_MAX][MACHINES_MAX]; /* [from][to] */
+    struct link_list *links;
+    struct check *check;
+    char violation[512]; /* empty: none */
+};
+
+struct sim *sim_new(const struct sim_options *options);
+void sim_free(struct sim *sim);
+
+/* An event that the caller fills in further. data is copied. */
+struct event *sim_at(struct sim *sim, uint64_t at_us, void (*fire)(struct sim *sim, struct event *event),
+                     struct machine *machine);
+void event_data(struct event *event, struct bytes data);
+void sim_event_free(struct event *event);
+/* Puts an event back for a later time. */
+void sim_again(struct sim *sim, struct event *event, uint64_t at_us);
+/* Fires the next event; false where there is none, or something was violated. */
+bool sim_step(struct sim *sim);
+void sim_run(struct sim *sim, uint64_t duration_us);
+
+uint64_t sim_below(struct sim *sim, enum sim_stream stream, uint64_t bound);
+uint64_t sim_between(struct sim *sim, enum sim_stream stream, uint64_t from, uint64_t to);
+bool sim_chance(struct sim *sim, enum sim_stream stream, unsigned of_1000);
+
+/* Both go into the hash; note's line also into the trace. */
+void sim_mix(struct sim *sim, uint64_t number);
+void sim_note(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The first one is kept, and ends the run. */
+void sim_violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* network.c */
+struct link_list *network_new(void);
+void network_free(struct link_list *links);
+void network_datagram(struct machine *from, const struct address *to, struct bytes datagram);
+void network_dial(struct machine *from, uint32_t connection, const struct address *to);
+void network_write(struct machine *from, uint32_t connection, struct bytes data);
+void network_close(struct machine *from, uint32_t connection);
+/* The process of m is gone; with `told` its kernel closes what it had open. */
+void network_gone(struct machine *m, bool told);
+/* Both ends of one connection of the machine are closed; false where it has none. */
+bool network_reset(struct machine *m);
+struct address network_peer_address(unsigned index);
+struct address network_api_address(unsigned index);
+
+#endif

@@ -1,0 +1,304 @@
+/* Founding, elections, check-quorum, handover and the end of a removed leader. */
+#include "tests/tap.h"
+#include "tests/unit/replication/one.h"
+
+TEST(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durable) {
+    struct configuration none = {0}, first = group_of(1, 0, ACK_ASYNC);
+    struct one *o = one_new(&none);
+    EQUAL(raft_found(o->raft, o->now_ms, &first), RAFT_OK);
+    EQUAL(raft_role(o->raft), RAFT_LEADER);
+    EQUAL(raft_term(o->raft), 1);
+    EQUAL(raft_cause(o->raft), RAFT_CAUSE_FOUNDED);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(raft_commit(o->raft), 0);
+    sync_log(o);
+    EQUAL(raft_commit(o->raft), 1);
+    EQUAL(log_last(o->log), 1);
+    OK(raft_term_committed(o->raft));
+    EQUAL(raft_configuration(o->raft)->group_id, 7);
+    one_free(o);
+}
+
+TEST(a_sole_voter_leads_in_its_first_tick_and_its_reads_need_nobody) {
+    struct configuration c = group_of(1, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(raft_role(o->raft), RAFT_LEADER);
+    EQUAL(raft_cause(o->raft), RAFT_CAUSE_ALONE);
+    uint64_t read = raft_read(o->raft, o->now_ms);
+    EQUAL(raft_read_confirmed(o->raft), 0); /* its term's first record is not durable */
+    turn(o);
+    OK(raft_read_confirmed(o->raft) >= read);
+    one_free(o);
+}
+
+TEST(a_learner_and_a_newcomer_never_stand_for_election) {
+    struct configuration c = group_of(1, 1, ACK_QUORUM), none = {0};
+    c.members[0].id = id_of(2);
+    c.members[1].id = id_of(1);
+    for (int i = 0; i < 2; i++) {
+        struct one *o = one_new(i == 0 ? &c : &none);
+        for (int ms = 0; ms < 10000; ms += 50)
+            raft_tick(o->raft, o->now_ms += 50);
+        EQUAL(o->count, 0);
+        EQUAL(raft_term(o->raft), 0);
+        one_free(o);
+    }
+}
+
+TEST(a_vote_is_on_disk_before_its_reply_leaves_and_is_not_given_twice_after_a_restart) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive(o, 2, vote(5, (struct version){0}));
+    OK(last_sent(o, 2, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    raft_free(o->raft);
+    log_close(o->log);
+    disk_crash(o->disk);
+    open_log(o);
+    start(o, &c, (struct raft_options){.sync_always = true});
+    EQUAL(raft_term(o->raft), 5);
+    receive(o, 3, vote(5, (struct version){0}));
+    OK(!last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    forget(o);
+    receive(o, 2, vote(5, (struct version){0})); /* the same candidate may ask again */
+    OK(last_sent(o, 2, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    struct member_id wiped = id_of(2);
+    wiped.incarnation = 2;
+    forget(o);
+    struct message again = vote(5, (struct version){0});
+    raft_receive(o->raft, o->now_ms, &wiped, &again);
+    OK(!o->sent[0].m.vote_reply.granted);
+    one_free(o);
+}
+
+TEST(a_candidate_with_a_worse_log_gets_no_vote) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 3, (struct version){0}, 3, 2, 0);
+    turn(o);
+    struct version worse[] = {{3, 1}, {2, 9}, {0, 0}}, good[] = {{3, 2}, {4, 1}};
+    uint64_t term = 10;
+    o->now_ms += 400; /* its leader is silent */
+    for (size_t i = 0; i < 3; i++) {
+        receive(o, 3, pre_vote(term, worse[i]));
+        OK(!last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+        receive(o, 3, vote(term++, worse[i]));
+        OK(!last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        receive(o, 3, vote(term++, good[i]));
+        OK(last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    }
+    one_free(o);
+}
+
+TEST(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing) {
+    struct configuration c = group_of(5, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    o->now_ms += 600;
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(raft_role(o->raft), RAFT_CANDIDATE);
+    EQUAL(raft_term(o->raft), 0);
+    const unsigned senders[] = {2, 2, 2, 6, 9};
+    for (size_t i = 0; i < 5; i++)
+        receive(o, senders[i], vote_reply(1, true));
+    EQUAL(raft_term(o->raft), 0);
+    receive(o, 3, vote_reply(1, true));
+    EQUAL(raft_term(o->raft), 1);
+    for (size_t i = 0; i < 5; i++)
+        receive(o, senders[i], vote_reply(1, false));
+    EQUAL(raft_role(o->raft), RAFT_CANDIDATE);
+    receive(o, 3, vote_reply(1, false));
+    EQUAL(raft_role(o->raft), RAFT_LEADER);
+    one_free(o);
+}
+
+TEST(a_pre_vote_changes_nothing_and_is_refused_while_the_leader_is_alive) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive(o, 2, heartbeat(4, (struct version){0}, 0));
+    o->now_ms += 249;
+    receive(o, 3, pre_vote(5, (struct version){0}));
+    OK(!last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    receive(o, 3, vote(5, (struct version){0}));
+    EQUAL(raft_term(o->raft), 4); /* dropped */
+    o->now_ms += 1;
+    receive(o, 3, pre_vote(5, (struct version){0}));
+    OK(last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    EQUAL(last_sent(o, 3, MESSAGE_VOTE_REPLY)->term, 5);
+    EQUAL(raft_term(o->raft), 4);
+    one_free(o);
+}
+
+TEST(a_refused_connection_to_the_leader_an_alone_leader_and_a_transfer_let_a_candidate_pass) {
+    struct configuration c = group_of(3, 0, ACK_ASYNC);
+    struct member_id two = id_of(2);
+    struct one *o = one_new(&c);
+    receive(o, 2, heartbeat(4, (struct version){0}, 0));
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_REFUSED);
+    receive(o, 3, pre_vote(5, (struct version){0}));
+    OK(last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    receive(o, 2, heartbeat(4, (struct version){0}, 0)); /* it is there after all */
+    receive(o, 3, pre_vote(5, (struct version){0}));
+    OK(!last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    struct message wanted = vote(5, (struct version){0});
+    wanted.vote.transfer = true;
+    receive(o, 3, wanted);
+    OK(last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+
+    struct message alone = heartbeat(5, (struct version){0}, 0);
+    alone.append.alone = true;
+    for (int i = 0; i < 6; i++) {
+        receive(o, 3, alone);
+        o->now_ms += 50;
+    }
+    receive(o, 2, pre_vote(6, (struct version){0}));
+    OK(last_sent(o, 2, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    o->now_ms += 300;
+    receive(o, 3, alone);
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_VOTE), 2); /* its own round, in spite of the marked appends */
+    one_free(o);
+}
+
+TEST(the_leaders_process_gone_begins_an_election_within_50_ms) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct member_id two = id_of(2);
+    struct one *o = one_new(&c);
+    receive(o, 2, heartbeat(4, (struct version){0}, 0));
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_REFUSED);
+    uint64_t next = raft_tick(o->raft, o->now_ms);
+    OK(next <= o->now_ms + 50);
+    o->now_ms = next;
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_VOTE), 2);
+    EQUAL(raft_cause(o->raft), RAFT_CAUSE_LINK);
+    one_free(o);
+}
+
+TEST(of_two_crossing_candidates_with_equal_logs_the_higher_id_goes_on) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    c.members[0].id = id_of(0);
+    c.members[1].id = id_of(1);
+    struct one *o = one_new(&c);
+    o->now_ms += 600;
+    raft_tick(o->raft, o->now_ms);
+    receive(o, 0, pre_vote(1, (struct version){0}));
+    OK(!last_sent(o, 0, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    receive(o, 3, pre_vote(1, (struct version){0}));
+    OK(last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    receive(o, 0, vote_reply(1, true)); /* it has given way */
+    EQUAL(raft_term(o->raft), 0);
+    one_free(o);
+}
+
+TEST(a_quorum_groups_leader_that_hears_no_majority_steps_down_and_an_async_one_marks_itself) {
+    for (int async = 0; async < 2; async++) {
+        struct configuration c = group_of(3, 0, async ? ACK_ASYNC : ACK_QUORUM);
+        struct one *o = one_new(&c);
+        win(o);
+        turn(o);
+        o->now_ms += 499;
+        raft_tick(o->raft, o->now_ms);
+        EQUAL(raft_role(o->raft), RAFT_LEADER);
+        OK(!raft_alone(o->raft));
+        o->now_ms += 1;
+        raft_tick(o->raft, o->now_ms);
+        EQUAL(raft_role(o->raft), async ? RAFT_LEADER : RAFT_FOLLOWER);
+        EQUAL(raft_alone(o->raft), async);
+        if (async) {
+            o->now_ms += 50;
+            raft_tick(o->raft, o->now_ms);
+            OK(last_sent(o, 2, MESSAGE_APPEND)->append.alone);
+            receive(o, 2, ack(raft_term(o->raft), 1, 1, 0));
+            o->now_ms += 50;
+            raft_tick(o->raft, o->now_ms);
+            OK(!raft_alone(o->raft));
+            OK(!last_sent(o, 2, MESSAGE_APPEND)->append.alone);
+        } else {
+            EQUAL(raft_cause(o->raft), RAFT_CAUSE_NO_MAJORITY);
+        }
+        one_free(o);
+    }
+}
+
+TEST(a_handover_stops_proposals_brings_the_target_up_and_ends_by_itself) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct member_id two = id_of(2);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    put(o, 10);
+    turn(o);
+    receive(o, 2, ack(term, 1, 1, 0));
+    OK(raft_transfer(o->raft, o->now_ms, &two));
+    struct entry entry = {.key = bytes_of("k")};
+    struct version at;
+    EQUAL(raft_propose(o->raft, ENTRY_DELETE, &entry, &at), RAFT_TRANSFERRING);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_TIMEOUT_NOW), 0);
+    receive(o, 2, ack(term, 2, 2, 0));
+    raft_flush(o->raft, o->now_ms);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_TIMEOUT_NOW), 1);
+    for (int i = 0; i < 10; i++) {
+        receive(o, 2, ack(term, 2, 2, 0));
+        raft_tick(o->raft, o->now_ms += 50);
+    }
+    EQUAL(raft_propose(o->raft, ENTRY_DELETE, &entry, &at), RAFT_OK);
+    one_free(o);
+}
+
+TEST(timeout_now_is_obeyed_from_the_leader_of_the_term_only) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive(o, 2, heartbeat(4, (struct version){0}, 0));
+    receive(o, 3, (struct message){.type = MESSAGE_TIMEOUT_NOW, .term = 4});
+    receive(o, 2, (struct message){.type = MESSAGE_TIMEOUT_NOW, .term = 3});
+    EQUAL(raft_term(o->raft), 4);
+    receive(o, 2, (struct message){.type = MESSAGE_TIMEOUT_NOW, .term = 4});
+    EQUAL(raft_term(o->raft), 5);
+    OK(last_sent(o, 2, MESSAGE_VOTE)->vote.transfer && !last_sent(o, 2, MESSAGE_VOTE)->vote.pre);
+    EQUAL(raft_cause(o->raft), RAFT_CAUSE_TRANSFER);
+    one_free(o);
+}
+
+TEST(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over) {
+    struct configuration c = group_of(4, 0, ACK_QUORUM), next = group_of(4, 0, ACK_QUORUM);
+    next.members[0] = next.members[3];
+    next.count = 3;
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    turn(o);
+    for (unsigned from = 2; from <= 4; from++)
+        receive(o, from, ack(term, 1, 1, 0));
+    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_OK);
+    turn(o);
+    receive(o, 2, ack(term, 2, 2, 0));
+    turn(o);
+    EQUAL(raft_role(o->raft), RAFT_LEADER); /* its own copy does not count: one of three */
+    forget(o);
+    receive(o, 3, ack(term, 2, 2, 0));
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(raft_role(o->raft), RAFT_FOLLOWER);
+    EQUAL(raft_cause(o->raft), RAFT_CAUSE_REMOVED);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.commit, 2);
+    EQUAL(sent(o, MESSAGE_TIMEOUT_NOW), 1);
+    one_free(o);
+}
+
+TESTS(TAP(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durable),
+      TAP(a_sole_voter_leads_in_its_first_tick_and_its_reads_need_nobody),
+      TAP(a_learner_and_a_newcomer_never_stand_for_election),
+      TAP(a_vote_is_on_disk_before_its_reply_leaves_and_is_not_given_twice_after_a_restart),
+      TAP(a_candidate_with_a_worse_log_gets_no_vote),
+      TAP(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing),
+      TAP(a_pre_vote_changes_nothing_and_is_refused_while_the_leader_is_alive),
+      TAP(a_refused_connection_to_the_leader_an_alone_leader_and_a_transfer_let_a_candidate_pass),
+      TAP(the_leaders_process_gone_begins_an_election_within_50_ms),
+      TAP(of_two_crossing_candidates_with_equal_logs_the_higher_id_goes_on),
+      TAP(a_quorum_groups_leader_that_hears_no_majority_steps_down_and_an_async_one_marks_itself),
+      TAP(a_handover_stops_proposals_brings_the_target_up_and_ends_by_itself),
+      TAP(timeout_now_is_obeyed_from_the_leader_of_the_term_only),
+      TAP(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over))

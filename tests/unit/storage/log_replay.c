@@ -1,0 +1,232 @@
+/* Opening a log that was cut or damaged. */
+#include "tests/unit/storage/log_helper.h"
+
+#define RECORDS 12
+#define FIRST   "log-0000000000000001"
+
+/* Batches of three records, each synced; the last batch attests those before it. */
+static struct sim_disk *disk_with_records(struct tap *tap, unsigned records) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log;
+    struct log_report report;
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    for (unsigned i = 0; i < records; i += 3) {
+        EQUAL(append_many(log, 1, 3), LOG_OK);
+        EQUAL(flush(log, i), LOG_OK);
+    }
+    log_close(log);
+    return disk;
+}
+
+static void cut_file(struct sim_disk *disk, const char *name, uint64_t size) {
+    struct file *file;
+    file_open(sim_disk_file_system(disk), name, false, &file);
+    file_truncate(file, size);
+    file_sync(file);
+    file_close(file);
+}
+
+/* The bytes of a segment that are in use: where its last byte that is not zero stands, and the zeros behind
+ * it. */
+static uint32_t used_bytes(struct sim_disk *disk, const char *name) {
+    static uint8_t content[SMALL_SEGMENT];
+    struct file *file;
+    size_t got;
+    file_open(sim_disk_file_system(disk), name, false, &file);
+    file_read(file, 0, content, sizeof content, &got);
+    file_close(file);
+    while (got > 0 && content[got - 1] == 0)
+        got--;
+    return (uint32_t)got;
+}
+
+/* Opens, checks that the log holds a beginning of the records, appends, and opens again. Returns how many it
+ * held. */
+static uint64_t goes_on(struct tap *tap, struct sim_disk *disk, uint64_t most) {
+    struct log *log;
+    struct log_report report;
+    if (!EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK))
+        return 0;
+    uint64_t held = log_last(log);
+    OK(held <= most);
+    OK(holds(log, 1, 1, held));
+    EQUAL(append_many(log, 2, 2), LOG_OK);
+    EQUAL(flush(log, 0), LOG_OK);
+    log_close(log);
+    if (!EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK))
+        return 0;
+    EQUAL(report.cut_bytes, 0);
+    EQUAL(log_last(log), held + 2);
+    OK(holds(log, 1, 1, held));
+    OK(holds(log, 2, held + 1, held + 2));
+    log_close(log);
+    return held;
+}
+
+TEST(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and_goes_on) {
+    struct sim_disk *disk = disk_with_records(tap, RECORDS);
+    uint32_t used = used_bytes(disk, FIRST);
+    uint64_t held = 0;
+    for (uint32_t size = 0; size <= used + 20; size++) {
+        struct sim_disk *copy = sim_disk_copy(disk);
+        cut_file(copy, FIRST, size);
+        uint64_t now = goes_on(tap, copy, RECORDS);
+        OK(now >= held);
+        held = now;
+        sim_disk_free(copy);
+    }
+    EQUAL(held, RECORDS);
+    sim_disk_free(disk);
+}
+
+TEST(a_flipped_byte_is_refused_before_the_attested_point_and_cut_behind_it_and_never_read) {
+    struct sim_disk *disk = disk_with_records(tap, RECORDS);
+    uint32_t used = used_bytes(disk, FIRST);
+    unsigned refused = 0, cut = 0, whole = 0;
+    bool past_attested = false;
+    for (uint32_t at = 0; at < used; at++) {
+        struct sim_disk *copy = sim_disk_copy(disk);
+        struct log *log;
+        struct log_report report;
+        OK(sim_disk_flip(copy, FIRST, at, (uint8_t)(1u << at % 8)));
+        enum log_result result = open_on(copy, (struct version){0}, &log, &report);
+        if (result == LOG_CORRUPT) {
+            OK(!past_attested);
+            TEXT_EQUAL(report.file, FIRST);
+            OK(report.offset <= at);
+            OK(strstr(report.detail, FIRST) != NULL);
+            refused++;
+        } else if (OK(result == LOG_OK)) {
+            OK(holds(log, 1, 1, log_last(log)));
+            OK(log_last(log) >= RECORDS - 3);
+            if (log_last(log) < RECORDS) {
+                OK(report.cut_bytes > 0 && report.detail[0] != '\0');
+                past_attested = true;
+                cut++;
+            } else {
+                whole++;
+            }
+            log_close(log);
+        }
+        sim_disk_free(copy);
+    }
+    OK(refused > 200 && cut > 100);
+    OK(whole < 1024 + 8 * (RECORDS + 1));
+    sim_disk_free(disk);
+}
+
+TEST(damage_in_an_old_segment_is_refused_with_file_and_offset) {
+    struct sim_disk *disk = disk_with_records(tap, 600);
+    unsigned segments = segments_on(disk);
+    OK(segments > 4);
+    for (unsigned number = 1; number < segments; number++)
+        for (uint32_t at = 1024 + 4; at < SMALL_SEGMENT - 1000; at += 997) {
+            char name[FILE_NAME_MAX];
+            struct sim_disk *copy = sim_disk_copy(disk);
+            struct log *log;
+            struct log_report report;
+            snprintf(name, sizeof name, "log-%016x", number);
+            OK(sim_disk_flip(copy, name, at, 1));
+            enum log_result result = open_on(copy, (struct version){0}, &log, &report);
+            if (result == LOG_OK) { /* padding */
+                OK(log_last(log) == 600 && holds(log, 1, 1, 600));
+                log_close(log);
+            } else {
+                EQUAL(result, LOG_CORRUPT);
+                TEXT_EQUAL(report.file, name);
+                OK(report.offset <= at && at - report.offset < 400);
+            }
+            sim_disk_free(copy);
+        }
+    sim_disk_free(disk);
+}
+
+TEST(a_missing_segment_that_was_durable_is_refused) {
+    struct sim_disk *disk = disk_with_records(tap, 600);
+    struct log *log;
+    struct log_report report;
+    EQUAL(file_system_remove(sim_disk_file_system(disk), "log-0000000000000003"), FILE_OK);
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_CORRUPT);
+    TEXT_EQUAL(report.file, "log-0000000000000003");
+    sim_disk_free(disk);
+}
+
+TEST(one_damaged_head_of_a_segment_does_no_harm) {
+    for (int copy = 0; copy < 2; copy++) {
+        struct sim_disk *disk = disk_with_records(tap, 600);
+        struct log *log;
+        struct log_report report;
+        for (unsigned number = 1; number <= 3; number++) {
+            char name[FILE_NAME_MAX];
+            snprintf(name, sizeof name, "log-%016x", number);
+            OK(sim_disk_flip(disk, name, (uint64_t)copy * 512 + 17, 1));
+        }
+        EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+        OK(log_last(log) == 600 && holds(log, 1, 1, 600));
+        log_close(log);
+        sim_disk_free(disk);
+    }
+}
+
+TEST(bytes_behind_a_cut_never_come_back) {
+    /* Two unsynced batches; the first is lost, the second survives; the same records are then written again
+     * so that they would end exactly where the survivor begins. */
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log;
+    struct log_report report;
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    EQUAL(append_many(log, 1, 3), LOG_OK);
+    EQUAL(flush(log, 0), LOG_OK);
+    uint32_t lost = used_bytes(disk, FIRST) / 8 * 8;
+    EQUAL(append_many(log, 1, 3), LOG_OK);
+    EQUAL(log_write(log, 0, false), LOG_OK);
+    EQUAL(append_many(log, 1, 3), LOG_OK);
+    EQUAL(log_write(log, 0, false), LOG_OK);
+    EQUAL(file_system_sync(sim_disk_file_system(disk)), FILE_OK);
+    log_close(log);
+    struct file *file;
+    uint8_t zeros[100] = {0};
+    EQUAL(file_open(sim_disk_file_system(disk), FIRST, false, &file), FILE_OK);
+    EQUAL(file_write(file, lost + 8, (struct bytes){zeros, sizeof zeros}), FILE_OK);
+    file_close(file);
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    EQUAL(log_last(log), 3);
+    OK(report.cut_bytes > 0);
+    EQUAL(append_many(log, 1, 3), LOG_OK);
+    EQUAL(flush(log, 0), LOG_OK);
+    log_close(log);
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    EQUAL(log_last(log), 6);
+    EQUAL(report.cut_bytes, 0);
+    log_close(log);
+    sim_disk_free(disk);
+}
+
+TEST(an_error_while_opening_is_reported_and_leaves_the_log_openable) {
+    for (uint64_t nth = 0;; nth++) {
+        struct sim_disk *disk = disk_with_records(tap, 60);
+        struct log *log;
+        struct log_report report;
+        cut_file(disk, FIRST, SMALL_SEGMENT / 2);
+        sim_disk_inject(disk, (struct sim_disk_fault){nth, SIM_DISK_ALL, FILE_IO_ERROR, false});
+        enum log_result result = open_on(disk, (struct version){0}, &log, &report);
+        if (result == LOG_OK)
+            log_close(log);
+        else
+            OK(result == LOG_IO_ERROR && report.detail[0] != '\0');
+        sim_disk_restart(disk);
+        goes_on(tap, disk, 60);
+        sim_disk_free(disk);
+        if (result == LOG_OK) {
+            OK(nth > 5);
+            break;
+        }
+    }
+}
+
+TESTS(TAP(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and_goes_on),
+      TAP(a_flipped_byte_is_refused_before_the_attested_point_and_cut_behind_it_and_never_read),
+      TAP(damage_in_an_old_segment_is_refused_with_file_and_offset),
+      TAP(a_missing_segment_that_was_durable_is_refused), TAP(one_damaged_head_of_a_segment_does_no_harm),
+      TAP(bytes_behind_a_cut_never_come_back),
+      TAP(an_error_while_opening_is_reported_and_leaves_the_log_openable))
