@@ -349,7 +349,7 @@ static void add_nodes(cJSON *answer, const struct coordinator_node *nodes, size_
 static bool run_cluster(struct call *call) {
     struct coordinator *c = call->client->api->options.coordinator;
     const struct node_info *self = coordinator_self(c);
-    const size_t max = MEMBERSHIP_NODES_MAX + 1;
+    const size_t max = COORDINATOR_NODES_MAX;
     char id[NODE_ID_SIZE + 1] = {0};
     struct coordinator_node *nodes = calloc(max, sizeof *nodes);
     cJSON *answer = made(cJSON_CreateObject());
