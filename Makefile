@@ -10,7 +10,7 @@ LIBS    := -levent_core -lcjson -lbsd -lpthread
 PROVE   ?= prove --timer
 
 # Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
-PACKAGES      := libevent-dev libcjson-dev libbsd-dev
+PACKAGES      := libc6-dev libevent-dev libcjson-dev libbsd-dev
 TEST_PACKAGES := perl curl iproute2 nftables
 LINT_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
