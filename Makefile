@@ -143,8 +143,9 @@ fmt:
 lint: lint-deps
 	clang-format --dry-run -Werror $(FORMATTED)
 	cppcheck --quiet --std=c11 --language=c --inline-suppr --error-exitcode=1 \
-	  --enable=warning,performance,portability --suppress=missingIncludeSystem -D_GNU_SOURCE -I. \
-	  $(FOLDERS:%=%/) cmd 2>&1
+	  --enable=warning,performance,portability --suppress=missingIncludeSystem \
+	  --suppress=uninitvar --suppress=ctuuninitvar -D_GNU_SOURCE -I. \
+	  --include=/usr/include/$(shell gcc -print-multiarch)/sys/queue.h $(wildcard $(FOLDERS)) cmd
 	$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang programs
 
 install: all

@@ -16,7 +16,8 @@ struct coordinator_host {
     /* Between nodes. request: false where it surely went nowhere. */
     bool (*request)(void *arg, const struct member_id *to, struct bytes payload);
     void (*reply)(void *arg, const struct member_id *to, struct bytes payload);
-    void (*read_index)(void *arg, const struct member_id *to, const struct message *message);
+    /* Likewise false where it went nowhere. */
+    bool (*read_index)(void *arg, const struct member_id *to, const struct message *message);
     /* To a client: the reply to its ticket, borrowed for the call. */
     void (*answer)(void *arg, uint64_t ticket, const struct reply *reply);
     /* Nodes of other cluster names that were heard of, by position; NULL past the last. May be NULL: none. */
@@ -48,8 +49,8 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                             const struct message *message);
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer);
-/* Commit, leadership or applied moved: answers what can be answered. */
-void coordinator_poll(struct coordinator *c, uint64_t now_ms);
+/* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to flush. */
+bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
 /* Clean shutdown: new writes are refused; what was accepted goes on. */

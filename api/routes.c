@@ -212,13 +212,21 @@ static bool refuse_match(struct call *call) {
                   "If-Match is a condition of writes: /set and /delete take it.");
 }
 
+/* A read may bring a large answer. */
+static bool check_memory(struct call *call) {
+    const struct api *api = call->client->api;
+    return api->memory <= api->memory_max ||
+           refuse(&call->why, ERROR_OVERLOAD, "Clients leave too many large answers unread.");
+}
+
 static bool run_get(struct call *call) {
     struct request request = {.operation = OPERATION_GET};
     if (http_has(&call->client->head, HTTP_IF_MATCH))
         return refuse_match(call);
     if (parameter_has(&call->parameters, PARAMETER_KEY))
         request.key = call->parameters.value[PARAMETER_KEY];
-    return check_key(request.key, &call->why) && read_consistency(call, &request) && submit(call, &request);
+    return check_memory(call) && check_key(request.key, &call->why) && read_consistency(call, &request) &&
+           submit(call, &request);
 }
 
 static bool run_delete(struct call *call) {

@@ -116,6 +116,16 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
     return true;
 }
 
+/* A group id beside an empty log: the founding, or the adoption, ended before its first record was durable. The node
+ * is a newcomer for any founding, but takes that one back from whoever of it speaks, since it may have voted there. */
+void node_group_opened(struct node *n) {
+    if (raft_configuration(replica_raft_view(n->replica))->count > 0)
+        return;
+    n->unbound = n->identity.group_id;
+    n->identity.group_id = n->self.group_id = 0;
+    replica_set_group(n->replica, 0);
+}
+
 static const struct raft *raft_of(const struct node *n) {
     return replica_raft_view(n->replica);
 }
@@ -220,8 +230,11 @@ static void begin_founding(struct node *n) {
                  "-leader only founds a group: this node belongs to one already, and elections decide who leads");
 }
 
+/* A node of this founding that is no member was adopted by a leader whose record of it was lost: it is a newcomer as
+ * one that belongs to none. */
 static size_t connected_nodes(const struct node *n, struct roster_node *out) {
     const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
     size_t count = 0;
     for (size_t i = 0; i < peers_count(n->peers) && count < PEERS_MAX; i++) {
         const struct peer *peer = peers_at(n->peers, i);
@@ -233,7 +246,7 @@ static size_t connected_nodes(const struct node *n, struct roster_node *out) {
             .id = peer->id,
             .peer = peer->info.peer,
             .api = peer->info.api,
-            .newcomer = peer->info.group_id == 0,
+            .newcomer = peer->info.group_id == 0 || configuration_find(configuration, &peer->id) == NULL,
             .volatile_ = peer->volatile_,
             .caught_up = raft_caught_up(raft, &peer->id),
         };
@@ -286,7 +299,7 @@ static void dial_members(struct node *n) {
 void node_group_tick(struct node *n) {
     begin_founding(n);
     dial_members(n);
-    if (n->founding == FOUNDING_LISTENING)
+    if (n->founding == FOUNDING_LISTENING && n->state == NODE_RUNNING)
         consider_founding(n);
     keep_roster(n);
     node_group_update_self(n);
@@ -313,8 +326,9 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
         return false;
     if (n->identity.group_id != 0)
         return peer->info.group_id == n->identity.group_id;
-    bool leads = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT;
-    return leads && peer->info.group_id != 0 && adopt(n, peer);
+    bool speaks = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT ||
+                  peer->info.group_id == n->unbound;
+    return speaks && peer->info.group_id != 0 && adopt(n, peer);
 }
 
 /* Two foundings of one group number met. */

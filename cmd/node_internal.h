@@ -13,7 +13,8 @@ enum founding {
 struct node {
     struct node_options options;
     struct node_host host;
-    struct identity identity;
+    struct identity identity; /* group_id also 0 while the one on disk binds to nothing */
+    uint64_t unbound;         /* that one */
     struct node_info self;
     struct member_id self_id;
     struct replica *replica;
@@ -42,6 +43,8 @@ void node_log(struct node *n, enum node_level level, const char *event, const ch
 
 /* node_group.c: founding, adoption, members. */
 bool node_group_open(struct node *n, char *why, size_t why_size);
+/* The replica is open too. */
+void node_group_opened(struct node *n);
 void node_group_tick(struct node *n);
 /* A message from a member of a group while this node belongs to none: takes its group id. False where it must not
  * be handled. */
