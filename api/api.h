@@ -17,7 +17,6 @@
 
 struct api_options {
     struct coordinator *coordinator; /* borrowed */
-    struct address advertised;       /* a Host that names it is ours */
     const char *const *allow_hosts;  /* further names, lower case, NULL-terminated; may be NULL; borrowed */
     uint32_t clients_max;            /* 0: 10,000 */
 };
