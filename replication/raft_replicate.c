@@ -170,21 +170,23 @@ static uint64_t fits_at_most(struct raft *r, struct version hint) {
     return index;
 }
 
+/* A follower that crashed may have lost records that it had acknowledged before they were durable, and may have got
+ * back what it had truncated for them: what fits now is all that it is known to have. */
 static void refused(struct raft *r, struct raft_peer *p, const struct message *m) {
-    uint64_t previous = m->append_reply.match, last = m->append_reply.last;
-    bool lost = last < p->match; /* it came back without records that it had */
+    uint64_t previous = m->append_reply.match;
+    bool lost = m->append_reply.last < p->match;
     if (p->progress == PROGRESS_SNAPSHOT)
         return;
     if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous <= p->match && !lost)
         return; /* an old one */
-    if (lost) {
-        p->match = last;
-        p->durable = p->durable < last ? p->durable : last;
-    }
     uint64_t fits = fits_at_most(r, m->append_reply.hint);
     if (fits >= previous)
         fits = previous - (previous > 0);
-    raft_peer_probe(p, (fits > p->match ? fits : p->match) + 1);
+    if (fits < p->match)
+        p->match = fits;
+    if (fits < p->durable)
+        p->durable = fits;
+    raft_peer_probe(p, fits + 1);
 }
 
 static void accepted(struct raft_peer *p, uint64_t first) {
