@@ -170,23 +170,23 @@ static uint64_t fits_at_most(struct raft *r, struct version hint) {
     return index;
 }
 
-/* A follower that crashed may have lost records that it had acknowledged before they were durable, and may have got
- * back what it had truncated for them: what fits now is all that it is known to have. */
+/* A follower that lost its power may have lost records that it had acknowledged as appended, or have back a
+ * tail that it had truncated: then what it acknowledged is forgotten, and found out again. */
 static void refused(struct raft *r, struct raft_peer *p, const struct message *m) {
-    uint64_t previous = m->append_reply.match;
-    bool lost = m->append_reply.last < p->match;
-    if (p->progress == PROGRESS_SNAPSHOT)
+    uint64_t previous = m->append_reply.match, last = m->append_reply.last;
+    bool lost = last < p->match;
+    if (p->progress == PROGRESS_SNAPSHOT || previous == 0)
         return;
-    if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous <= p->match && !lost)
+    if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous < p->match && !lost)
         return; /* an old one */
     uint64_t fits = fits_at_most(r, m->append_reply.hint);
     if (fits >= previous)
-        fits = previous - (previous > 0);
-    if (fits < p->match)
+        fits = previous - 1;
+    if ((lost || previous <= p->match) && p->match > fits)
         p->match = fits;
-    if (fits < p->durable)
-        p->durable = fits;
-    raft_peer_probe(p, fits + 1);
+    if (p->durable > p->match)
+        p->durable = p->match;
+    raft_peer_probe(p, (fits > p->match ? fits : p->match) + 1);
 }
 
 static void accepted(struct raft_peer *p, uint64_t first) {
