@@ -339,17 +339,20 @@ bool coordinator_unanswered(const struct coordinator *c, struct version at) {
     return false;
 }
 
-static void retry_waiting(struct coordinator *c, uint64_t now_ms) {
+/* True where this node leads and some of them went on: they have to be sent. */
+static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     struct request request;
     uint64_t id;
+    bool begun = false;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
         if (p->operation == OPERATION_GET)
-            read_begin(c, now_ms, p);
+            begun = read_begin(c, now_ms, p) || begun;
         else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
-            step_write(c, p, &request);
+            begun = !step_write(c, p, &request) || begun;
     }
     c->retried_ms = now_ms;
+    return begun && coordinator_is_leader(c);
 }
 
 static bool leader_changed(struct coordinator *c) {
@@ -365,14 +368,24 @@ static bool leader_changed(struct coordinator *c) {
     return changed;
 }
 
-void coordinator_poll(struct coordinator *c, uint64_t now_ms) {
+/* A read that asked somebody else for its index can ask anew. */
+static void ask_again(struct coordinator *c) {
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
+        if (c->seen_leading || !member_id_equal(&p->asked, &c->seen_leader))
+            pending_move(c, p, PENDING_WAITING);
+}
+
+bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
             answer_write(c, p);
     reads_poll(c, now_ms);
-    if (leader_changed(c) || now_ms - c->retried_ms >= RETRY_MS)
-        retry_waiting(c, now_ms);
+    bool changed = leader_changed(c);
+    if (changed)
+        ask_again(c);
+    return (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
 }
 
 static void expire(struct coordinator *c, struct pending *p) {

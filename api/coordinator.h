@@ -16,9 +16,12 @@ struct coordinator_host {
     /* Between nodes. request: false where it surely went nowhere. */
     bool (*request)(void *arg, const struct member_id *to, struct bytes payload);
     void (*reply)(void *arg, const struct member_id *to, struct bytes payload);
-    void (*read_index)(void *arg, const struct member_id *to, const struct message *message);
+    /* Likewise false where it went nowhere. */
+    bool (*read_index)(void *arg, const struct member_id *to, const struct message *message);
     /* To a client: the reply to its ticket, borrowed for the call. */
     void (*answer)(void *arg, uint64_t ticket, const struct reply *reply);
+    /* Nodes of other cluster names that were heard of, by position; NULL past the last. May be NULL: none. */
+    const struct node_info *(*foreign)(void *arg, size_t position);
 };
 
 struct coordinator_options {
@@ -46,8 +49,8 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                             const struct message *message);
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer);
-/* Commit, leadership or applied moved: answers what can be answered. */
-void coordinator_poll(struct coordinator *c, uint64_t now_ms);
+/* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to flush. */
+bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
 /* Clean shutdown: new writes are refused; what was accepted goes on. */
@@ -77,7 +80,9 @@ struct coordinator_health {
 
 struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms);
 
-/* Nodes for GET /cluster, self included, in order of id. */
+#define COORDINATOR_NODES_MAX (MEMBERSHIP_NODES_MAX + 1 + 64) /* own and foreign ones */
+
+/* Nodes for GET /cluster: those of this cluster, self included, in order of id; then those of other cluster names. */
 struct coordinator_node {
     struct node_info info;
     bool is_leader; /* own group: from its log; others: hinted */

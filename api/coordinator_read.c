@@ -41,10 +41,9 @@ bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
         return true;
     }
     struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
-    if (!raft_leader(raft, &p->asked))
+    if (!raft_leader(raft, &p->asked) || !c->host.read_index(c->host.arg, &p->asked, &message))
         return false;
     pending_move(c, p, PENDING_ASKING);
-    c->host.read_index(c->host.arg, &p->asked, &message);
     return true;
 }
 

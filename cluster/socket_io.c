@@ -31,9 +31,10 @@ struct address address_of_socket(const struct sockaddr_storage *from) {
     } else if (from->ss_family == AF_INET6) {
         struct sockaddr_in6 in6;
         memcpy(&in6, from, sizeof in6);
-        address.family = 6;
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
+        address.family = mapped ? 4 : 6;
         address.port = ntohs(in6.sin6_port);
-        memcpy(address.ip, &in6.sin6_addr, sizeof in6.sin6_addr);
+        memcpy(address.ip, in6.sin6_addr.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
     }
     return address;
 }

@@ -10,12 +10,17 @@
 #define STOP_MS     1500 /* a clean stop waits this long for answers */
 #define HANDOVER_MS 600  /* and this long for a handover: others may be stopping too */
 
-static void send_message(void *arg, const struct member_id *to, const struct message *message) {
+static bool try_message(void *arg, const struct member_id *to, const struct message *message) {
     struct node *n = arg;
-    bool bulk = message->type == MESSAGE_SNAPSHOT;
+    enum peers_lane lane = message->type == MESSAGE_SNAPSHOT ? PEERS_BULK : PEERS_MAIN;
     buffer_clear(&n->message);
     message_encode(&n->message, message);
-    peers_send(n->peers, n->now_ms, to, bulk ? PEERS_BULK : PEERS_MAIN, FRAME_RAFT, buffer_bytes(&n->message));
+    return peers_send(n->peers, n->now_ms, to, lane, FRAME_RAFT, buffer_bytes(&n->message));
+}
+
+/* Losing it is fine: consensus repeats itself. */
+static void send_message(void *arg, const struct member_id *to, const struct message *message) {
+    try_message(arg, to, message);
 }
 
 static void background(void *arg, struct job *job) {
@@ -66,6 +71,11 @@ static void send_reply(void *arg, const struct member_id *to, struct bytes paylo
 static void answer(void *arg, uint64_t ticket, const struct reply *reply) {
     struct node *n = arg;
     api_reply(n->api, ticket, reply);
+}
+
+static const struct node_info *foreign(void *arg, size_t position) {
+    struct node *n = arg;
+    return position < discovery_foreign_count(n->discovery) ? discovery_foreign_at(n->discovery, position) : NULL;
 }
 
 static void dial(void *arg, uint32_t connection, const struct address *to) {
@@ -162,7 +172,8 @@ static void node_heard(void *arg, const struct node_info *info, enum membership_
 static void node_removed(void *arg, const struct node_info *info) {
     struct node *n = arg;
     node_say_removed(n, info);
-    peers_forget(n->peers, &info->peer);
+    if (!node_group_member_at(n, &info->peer))
+        peers_forget(n->peers, &info->peer);
 }
 
 static bool open_replica(struct node *n, char *why, size_t why_size) {
@@ -211,8 +222,9 @@ static void make_cores(struct node *n) {
         .arg = n,
         .request = send_request,
         .reply = send_reply,
-        .read_index = send_message,
+        .read_index = try_message,
         .answer = answer,
+        .foreign = foreign,
     };
     n->peers = peers_new(&peers_host, &n->self, n->options.memory, n->options.seed + 1);
     n->discovery = discovery_new(&discovery_host, &n->self, n->options.broadcast, n->options.seed + 2);
@@ -242,6 +254,7 @@ bool node_open(const struct node_options *options, const struct node_host *host,
         node_close(n);
         return false;
     }
+    node_group_opened(n);
     make_cores(n);
     node_group_update_self(n);
     *out = n;
@@ -318,15 +331,23 @@ static void tick(struct node *n) {
     n->next_ms = next;
 }
 
+/* What the coordinator begins (requests that waited for a leader) belongs to this turn too: it is flushed until
+ * nothing follows any more. */
+static void flush(struct node *n) {
+    bool moved, begun;
+    do {
+        moved = replica_flush(n->replica, n->now_ms);
+        begun = coordinator_poll(n->coordinator, n->now_ms);
+    } while (moved || begun);
+}
+
 uint64_t node_turn(struct node *n, uint64_t now_ms) {
     set_now(n, now_ms);
     /* Timers are looked at once a millisecond; a turn within the same one asks to be called in the next. */
     bool ticks = n->now_ms != n->ticked_ms;
     if (ticks)
         tick(n);
-    while (replica_flush(n->replica, n->now_ms))
-        coordinator_poll(n->coordinator, n->now_ms);
-    coordinator_poll(n->coordinator, n->now_ms);
+    flush(n);
     node_say_changes(n);
     const char *failure = replica_failure(n->replica);
     if (failure != NULL && n->state != NODE_FAILED) {

@@ -116,6 +116,16 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
     return true;
 }
 
+/* A group id beside an empty log: the founding, or the adoption, ended before its first record was durable. The node
+ * is a newcomer for any founding, but takes that one back from whoever of it speaks, since it may have voted there. */
+void node_group_opened(struct node *n) {
+    if (raft_configuration(replica_raft_view(n->replica))->count > 0)
+        return;
+    n->unbound = n->identity.group_id;
+    n->identity.group_id = n->self.group_id = 0;
+    replica_set_group(n->replica, 0);
+}
+
 static const struct raft *raft_of(const struct node *n) {
     return replica_raft_view(n->replica);
 }
@@ -220,8 +230,11 @@ static void begin_founding(struct node *n) {
                  "-leader only founds a group: this node belongs to one already, and elections decide who leads");
 }
 
+/* A node of this founding that is no member was adopted by a leader whose record of it was lost: it is a newcomer as
+ * one that belongs to none. */
 static size_t connected_nodes(const struct node *n, struct roster_node *out) {
     const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
     size_t count = 0;
     for (size_t i = 0; i < peers_count(n->peers) && count < PEERS_MAX; i++) {
         const struct peer *peer = peers_at(n->peers, i);
@@ -233,7 +246,7 @@ static size_t connected_nodes(const struct node *n, struct roster_node *out) {
             .id = peer->id,
             .peer = peer->info.peer,
             .api = peer->info.api,
-            .newcomer = peer->info.group_id == 0,
+            .newcomer = peer->info.group_id == 0 || configuration_find(configuration, &peer->id) == NULL,
             .volatile_ = peer->volatile_,
             .caught_up = raft_caught_up(raft, &peer->id),
         };
@@ -263,9 +276,30 @@ static void keep_roster(struct node *n) {
     node_log(n, NODE_INFO, "member", "node %s %s", node_id_text(about.id, id), words[change]);
 }
 
+bool node_group_member_at(const struct node *n, const struct address *peer) {
+    const struct configuration *configuration = raft_configuration(raft_of(n));
+    for (size_t i = 0; i < configuration->count; i++)
+        if (address_equal(&configuration->members[i].peer, peer))
+            return true;
+    return false;
+}
+
+/* The log names the members' addresses: where broadcast does not reach, nobody else does. */
+static void dial_members(struct node *n) {
+    const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
+    if (raft_configuration_index(raft) == n->dialled_configuration)
+        return;
+    n->dialled_configuration = raft_configuration_index(raft);
+    for (size_t i = 0; i < configuration->count; i++)
+        if (!member_id_equal(&configuration->members[i].id, &n->self_id))
+            peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);
+}
+
 void node_group_tick(struct node *n) {
     begin_founding(n);
-    if (n->founding == FOUNDING_LISTENING)
+    dial_members(n);
+    if (n->founding == FOUNDING_LISTENING && n->state == NODE_RUNNING)
         consider_founding(n);
     keep_roster(n);
     node_group_update_self(n);
@@ -292,8 +326,9 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
         return false;
     if (n->identity.group_id != 0)
         return peer->info.group_id == n->identity.group_id;
-    bool leads = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT;
-    return leads && peer->info.group_id != 0 && adopt(n, peer);
+    bool speaks = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT ||
+                  peer->info.group_id == n->unbound;
+    return speaks && peer->info.group_id != 0 && adopt(n, peer);
 }
 
 /* Two foundings of one group number met. */

@@ -13,7 +13,8 @@ enum founding {
 struct node {
     struct node_options options;
     struct node_host host;
-    struct identity identity;
+    struct identity identity; /* group_id also 0 while the one on disk binds to nothing */
+    uint64_t unbound;         /* that one */
     struct node_info self;
     struct member_id self_id;
     struct replica *replica;
@@ -25,6 +26,7 @@ struct node {
     enum founding founding;
     uint64_t now_ms, started_ms, ticked_ms, next_ms;
     uint64_t roster_ms, stop_ms;
+    uint64_t dialled_configuration; /* index of the one whose members are held connections to */
     size_t learned; /* -peers resolved so far */
     bool handed_over;
     /* What was last said in the log, so that changes are. */
@@ -41,6 +43,8 @@ void node_log(struct node *n, enum node_level level, const char *event, const ch
 
 /* node_group.c: founding, adoption, members. */
 bool node_group_open(struct node *n, char *why, size_t why_size);
+/* The replica is open too. */
+void node_group_opened(struct node *n);
 void node_group_tick(struct node *n);
 /* A message from a member of a group while this node belongs to none: takes its group id. False where it must not
  * be handled. */
@@ -48,6 +52,8 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
 void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
                         enum peers_refusal reason, bool ours);
 void node_group_update_self(struct node *n);
+/* A member of the own group is said to be there: held a connection to for as long as it is a member. */
+bool node_group_member_at(const struct node *n, const struct address *peer);
 
 /* node_words.c: what the log says. */
 void node_say_start(struct node *n);

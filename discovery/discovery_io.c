@@ -1,5 +1,6 @@
 #include "discovery/discovery_io.h"
 
+#include "cluster/socket_io.h"
 #include "discovery/announce.h"
 
 #include <arpa/inet.h>
@@ -26,18 +27,6 @@ struct discovery_io {
     uint64_t unsent;
     uint8_t slots[BATCH][SLOT_SIZE];
 };
-
-static struct sockaddr_in to_socket(const struct address *address, uint16_t port) {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
-    memcpy(&in.sin_addr, address->ip, 4);
-    return in;
-}
-
-static struct address from_socket(const struct sockaddr_in *in) {
-    struct address address = {.family = 4, .port = ntohs(in->sin_port)};
-    memcpy(address.ip, &in->sin_addr, 4);
-    return address;
-}
 
 /* Interfaces. */
 
@@ -99,11 +88,14 @@ static const char *mend_for(int error) {
 }
 
 static int open_socket(int option, const struct address *address, uint16_t port, char *why, size_t why_size) {
-    struct sockaddr_in name = to_socket(address, port);
+    struct address at = *address;
+    at.port = port;
+    struct sockaddr_storage name;
+    socklen_t size = socket_of_address(&at, &name);
     int on = 1;
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, option, &on, sizeof on) == 0 &&
-        bind(fd, (struct sockaddr *)&name, sizeof name) == 0)
+        bind(fd, (struct sockaddr *)&name, size) == 0)
         return fd;
     int error = errno;
     char text[ADDRESS_TEXT_MAX];
@@ -118,7 +110,7 @@ static int open_socket(int option, const struct address *address, uint16_t port,
 static int receive_batch(struct discovery_io *io, int fd) {
     struct mmsghdr messages[BATCH];
     struct iovec parts[BATCH];
-    struct sockaddr_in from[BATCH];
+    struct sockaddr_storage from[BATCH];
     memset(messages, 0, sizeof messages);
     for (int i = 0; i < BATCH; i++) {
         parts[i] = (struct iovec){.iov_base = io->slots[i], .iov_len = SLOT_SIZE};
@@ -129,7 +121,7 @@ static int receive_batch(struct discovery_io *io, int fd) {
     }
     int count = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < count; i++) {
-        struct address source = from_socket(&from[i]);
+        struct address source = address_of_socket(&from[i]);
         io->received(io->arg, &source, (struct bytes){io->slots[i], messages[i].msg_len});
     }
     return count < 0 ? 0 : count;
@@ -210,9 +202,10 @@ void discovery_io_free(struct discovery_io *io) {
 
 void discovery_io_send(struct discovery_io *io, const struct address *to, struct bytes datagram) {
     const struct address *address = to != NULL ? to : &io->broadcast;
-    struct sockaddr_in name = to_socket(address, address->port);
-    if (address->family != 4 || sendto(io->sender, datagram.data, datagram.size, MSG_DONTWAIT,
-                                       (struct sockaddr *)&name, sizeof name) < 0)
+    struct sockaddr_storage name;
+    socklen_t size = socket_of_address(address, &name);
+    if (address->family != 4 ||
+        sendto(io->sender, datagram.data, datagram.size, MSG_DONTWAIT, (struct sockaddr *)&name, size) < 0)
         io->unsent++;
 }
 

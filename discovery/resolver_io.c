@@ -1,5 +1,7 @@
 #include "discovery/resolver_io.h"
 
+#include "cluster/socket_io.h"
+
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
@@ -87,18 +89,6 @@ bool resolver_name_valid(const char *name) {
 
 /* The helper threads. */
 
-static struct address from_info(const struct addrinfo *info, uint16_t port) {
-    struct address address = {.port = port};
-    if (info->ai_family == AF_INET) {
-        address.family = 4;
-        memcpy(address.ip, &((const struct sockaddr_in *)(const void *)info->ai_addr)->sin_addr, 4);
-    } else if (info->ai_family == AF_INET6) {
-        address.family = 6;
-        memcpy(address.ip, &((const struct sockaddr_in6 *)(const void *)info->ai_addr)->sin6_addr, 16);
-    }
-    return address;
-}
-
 static void look_up(const struct question *question, struct answer *answer) {
     char host[RESOLVER_NAME_MAX + 1];
     uint16_t port;
@@ -107,7 +97,10 @@ static void look_up(const struct question *question, struct answer *answer) {
     if (!split(question->name, host, &port) || getaddrinfo(host, NULL, &hints, &found) != 0)
         return;
     for (const struct addrinfo *i = found; i != NULL && answer->count < RESOLVER_FOUND_MAX; i = i->ai_next) {
-        struct address address = from_info(i, port);
+        struct sockaddr_storage name = {0};
+        memcpy(&name, i->ai_addr, i->ai_addrlen < sizeof name ? i->ai_addrlen : sizeof name);
+        struct address address = address_of_socket(&name);
+        address.port = port;
         if (address.family != 0)
             answer->found[answer->count++] = address;
     }

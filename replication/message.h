@@ -41,7 +41,7 @@ struct message {
         } append;
         struct {
             bool success;
-            uint64_t match;    /* success: appended up to here */
+            uint64_t match;    /* success: appended up to here; refusal: the index of the previous that did not fit */
             uint64_t durable;  /* of that, durable under the follower's own -fsync */
             uint64_t read;     /* echoed */
             struct version hint; /* refusal: where to try next (Raft, section 5.3, the fast way back) */

@@ -1,11 +1,13 @@
 #include "replication/peer_io.h"
 
-#include <arpa/inet.h>
+#include "cluster/socket_io.h"
+
 #include <assert.h>
 #include <err.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,47 +55,12 @@ static uint64_t clock_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Addresses. */
-
-static socklen_t to_socket(const struct address *address, struct sockaddr_storage *out) {
-    memset(out, 0, sizeof *out);
-    if (address->family == 4) {
-        struct sockaddr_in *in = (struct sockaddr_in *)out;
-        in->sin_family = AF_INET;
-        in->sin_port = htons(address->port);
-        memcpy(&in->sin_addr, address->ip, 4);
-        return sizeof *in;
-    }
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
-    in6->sin6_family = AF_INET6;
-    in6->sin6_port = htons(address->port);
-    memcpy(&in6->sin6_addr, address->ip, 16);
-    return sizeof *in6;
-}
-
-static struct address from_socket(const struct sockaddr_storage *from) {
-    struct address address = {0};
-    if (from->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)from;
-        address.family = 4;
-        address.port = ntohs(in->sin_port);
-        memcpy(address.ip, &in->sin_addr, 4);
-    } else if (from->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
-        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-        address.family = mapped ? 4 : 6;
-        address.port = ntohs(in6->sin6_port);
-        memcpy(address.ip, in6->sin6_addr.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
-    }
-    return address;
-}
-
 static struct address local_address(int fd) {
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
     if (getsockname(fd, (struct sockaddr *)&name, &size) != 0)
         return (struct address){0};
-    return from_socket(&name);
+    return address_of_socket(&name);
 }
 
 /* Connections. */
@@ -211,7 +178,7 @@ static void connected(struct socket_connection *c) {
     if (error == 0) {
         /* Where nobody listens, a source port that happens to be the one dialled makes a socket connect to
          * itself. */
-        struct address here = local_address(c->fd), peer = from_socket(&there);
+        struct address here = local_address(c->fd), peer = address_of_socket(&there);
         if (address_equal(&here, &peer))
             error = ECONNREFUSED;
     }
@@ -245,7 +212,7 @@ static int begin_to_connect(struct peer_io *io, const struct address *to) {
         errno = ENETUNREACH;
         return -1;
     }
-    int fd = socket(to->family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(socket_family(to), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     prepare(fd);
@@ -256,11 +223,11 @@ static int begin_to_connect(struct peer_io *io, const struct address *to) {
         struct address source = io->bind;
         source.port = 0;
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-        size = to_socket(&source, &name);
+        size = socket_of_address(&source, &name);
         if (bind(fd, (struct sockaddr *)&name, size) != 0)
             goto failed;
     }
-    size = to_socket(to, &name);
+    size = socket_of_address(to, &name);
     if (connect(fd, (struct sockaddr *)&name, size) == 0 || errno == EINPROGRESS)
         return fd;
 failed:;
@@ -329,7 +296,7 @@ static void resume(evutil_socket_t fd, short what, void *arg) {
 }
 
 static void accepted(struct peer_io *io, int fd, const struct sockaddr_storage *from) {
-    struct address at = from_socket(from);
+    struct address at = address_of_socket(from);
     prepare(fd);
     uint32_t number = peers_next_number(io->peers);
     struct socket_connection *c = add(io, number, fd);
@@ -371,7 +338,7 @@ static const char *mend_for(int error) {
 
 static int listen_on(const struct address *address, char *why, size_t why_size) {
     struct sockaddr_storage name;
-    socklen_t size = to_socket(address, &name);
+    socklen_t size = socket_of_address(address, &name);
     int on = 1;
     int fd = socket(name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&

@@ -11,7 +11,7 @@
 #define UNCOMMITTED_MAX (256ull * 1024 * 1024)
 #define WINDOW_SIZE     (4u * 1024 * 1024)
 #define TERM_MAX        (UINT64_MAX / 2) /* no election reaches it; beyond, a message is damage */
-#define IDLE_MS         1000 /* between ticks of a node that has nothing to wait for */
+#define IDLE_MS         1000             /* between ticks of a node that has nothing to wait for */
 
 static void defaults(struct raft_options *o) {
     if (o->election_min_ms == 0)
@@ -266,7 +266,9 @@ enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct
 
 static enum raft_result append_configuration(struct raft *r, const struct configuration *next) {
     struct buffer payload = {0};
+    struct configuration decoded;
     configuration_encode(&payload, next);
+    assert(configuration_decode(buffer_bytes(&payload), &decoded)); /* every follower must be able to */
     uint64_t size = log_size(r->log);
     enum log_result appended = log_append(r->log, r->state.term, ENTRY_CONFIGURATION, buffer_bytes(&payload));
     buffer_release(&payload);

@@ -12,7 +12,7 @@
  *  - reads are confirmed by a round of acknowledgements begun after they arrived, never by a lease (bugs 19 to 21);
  *  - pipelined appends within a window of bytes for each follower (bug 32).
  *
- * Errors: a disk that failed is final: raft_failed is then not NULL, every call does nothing, and the host ends the
+ * Errors: a disk that failed is final: raft_failed is then true, every call does nothing, and the host ends the
  * process. All times are milliseconds of one monotonic clock. */
 #ifndef REPLICATION_RAFT_H
 #define REPLICATION_RAFT_H
@@ -56,8 +56,8 @@ struct raft_host {
     bool (*snapshot_offer)(void *arg, struct version *at, uint64_t *total);
     bool (*snapshot_read)(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);
     /* Follower: a chunk. Gives the offset wanted next. On the last one the host verifies and installs the snapshot
-     * (store, log_reset) and calls raft_installed before it returns. False: refused or damaged, start again at
-     * *next = 0. */
+     * (its ledger of what log_reset drops, store, log_reset) and calls raft_installed before it returns. False:
+     * refused or damaged, start again at *next = 0. */
     bool (*snapshot_chunk)(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
                            uint64_t *next);
 };
@@ -88,7 +88,8 @@ void raft_free(struct raft *r);
 enum raft_result raft_found(struct raft *r, uint64_t now_ms, const struct configuration *first);
 
 /* Foreign input: never asserted on. Messages from ids outside the configuration are handled as Raft needs: a
- * leader unknown to a newcomer appends to it; a removed member's votes count for nothing. */
+ * leader unknown to a newcomer appends to it; a removed member's votes count for nothing. MESSAGE_READ_INDEX and its
+ * reply are the host's and do nothing here. */
 void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from, const struct message *message);
 
 /* The leader appends; nothing leaves before raft_flush. *at is where it stands. */
@@ -103,7 +104,8 @@ void raft_flush(struct raft *r, uint64_t now_ms);
 /* log_sync_end has advanced log_durable: acknowledges to the leader, or advances the commit. Followed by a flush. */
 void raft_synced(struct raft *r, uint64_t now_ms);
 
-/* Heartbeats, elections, check-quorum, resends. Returns when it wants to be called next, absolute. */
+/* Heartbeats, elections, check-quorum, resends. Returns when it wants to be called next, absolute; anything else that
+ * happens may bring that forward, so the host ticks at the end of each turn. */
 uint64_t raft_tick(struct raft *r, uint64_t now_ms);
 
 enum raft_link { RAFT_LINK_UP, RAFT_LINK_DOWN, RAFT_LINK_REFUSED };

@@ -194,7 +194,11 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
 
 static bool open_log(struct replica *r, struct version base, struct log_report *report, char *why,
                      size_t why_size) {
-    struct log_options options = {.fs = r->options.fs, .segment_size = r->options.segment_size};
+    struct log_options options = {
+        .fs = r->options.fs,
+        .segment_size = r->options.segment_size,
+        .salt = r->options.seed,
+    };
     enum log_result result = log_open(&options, base, &r->log, report);
     if (result != LOG_OK) {
         snprintf(why, why_size, "%s%s", report->detail,
@@ -352,7 +356,11 @@ static void sync_done(void *arg) {
 }
 
 static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
-    if (log_sync_pending(r->log) || r->options.sync == SYNC_NEVER)
+    if (log_sync_pending(r->log))
+        return false;
+    if (r->log_shrank)
+        return true;
+    if (r->options.sync == SYNC_NEVER)
         return false;
     return r->options.sync == SYNC_ALWAYS || now_ms - r->synced_ms >= r->options.sync_interval_ms;
 }
@@ -370,6 +378,8 @@ bool replica_flush(struct replica *r, uint64_t now_ms) {
         if (job != NULL) {
             r->synced_ms = now_ms;
             r->host.background(r->host.arg, job);
+        } else {
+            r->log_shrank = false;
         }
     }
     return advance(r);

@@ -22,7 +22,8 @@ struct replica_options {
     enum replica_sync sync;
     uint32_t sync_interval_ms;
     uint32_t segment_size;       /* 0: the log's default */
-    uint64_t snapshot_log_size;  /* bytes of log that call for a snapshot; 0: 64 MiB, or twice the last snapshot */
+    uint64_t snapshot_log_size;  /* bytes of log that call for a snapshot; 0: 64 MiB. Never less than twice the last
+                                  * snapshot. Below REPLICA_LOG_KEEP that much is also kept behind one */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: raft.h's */
     uint64_t seed;
 };

@@ -50,6 +50,8 @@ struct replica {
     struct version answered; /* highest entry of that term that was applied, and so answered, before its commit */
     struct version snapshot; /* the newest one on disk; index 0: none */
     uint64_t snapshot_size;
+    bool log_shrank; /* syncs are wanted in every mode: each lets go one file the log no longer needs */
+    uint64_t compacted_size; /* of the log after the last compaction, which leaves whole segments */
     struct taking taking;
     struct offered offered;
     struct received received;

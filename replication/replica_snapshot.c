@@ -66,6 +66,12 @@ static bool take_slice(struct replica *r, bool *last) {
     return result == FILE_OK;
 }
 
+/* Bytes of log that stay behind a snapshot. */
+static uint64_t log_keep(const struct replica *r) {
+    uint64_t given = r->options.snapshot_log_size;
+    return given > 0 && given < REPLICA_LOG_KEEP ? given : REPLICA_LOG_KEEP;
+}
+
 /* The file is synced: makes it the snapshot, and the log before it can go (bug 10: never the other way round). */
 static bool take_finish(struct replica *r) {
     struct taking *t = &r->taking;
@@ -82,9 +88,10 @@ static bool take_finish(struct replica *r) {
     r->snapshot = t->at;
     r->snapshot_size = t->offset;
     take_end(r);
-    enum log_result compacted = log_compact(r->log, r->snapshot, REPLICA_LOG_KEEP);
+    enum log_result compacted = log_compact(r->log, r->snapshot, log_keep(r));
     if (compacted != LOG_OK)
         replica_fail(r, "cannot compact the log", log_result_text(compacted));
+    r->compacted_size = log_size(r->log);
     char text[128];
     snprintf(text, sizeof text, "snapshot at index %llu: %llu bytes", (unsigned long long)r->snapshot.index,
              (unsigned long long)r->snapshot_size);
@@ -116,7 +123,8 @@ static bool take_is_due(const struct replica *r) {
     uint64_t limit = r->options.snapshot_log_size > 0 ? r->options.snapshot_log_size : LOG_SIZE_DEFAULT;
     if (limit < 2 * r->snapshot_size)
         limit = 2 * r->snapshot_size;
-    return log_size(r->log) > limit + REPLICA_LOG_KEEP && raft_commit(r->raft) > r->snapshot.index &&
+    uint64_t kept = log_keep(r) > r->compacted_size ? log_keep(r) : r->compacted_size;
+    return log_size(r->log) > limit + kept && raft_commit(r->raft) > r->snapshot.index &&
            r->now_ms >= r->taking.retry_ms;
 }
 
@@ -246,7 +254,9 @@ static bool install(struct replica *r) {
         return false;
     r->snapshot = header.at;
     r->snapshot_size = total;
+    r->compacted_size = 0;
     r->forgotten = header.at.index;
+    r->log_shrank = true;
     raft_installed(r->raft, header.at, &configuration, header.configuration_index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
     return true;

@@ -14,7 +14,7 @@
 struct roster_node {
     struct member_id id;
     struct address peer, api;
-    bool newcomer;  /* its hello bore no group id: it may be added */
+    bool newcomer;  /* belongs to no founding, or to this one without being its member: it may be added */
     bool volatile_; /* keeps nothing on disk (-memory) */
     bool caught_up; /* its acknowledged position is within a second of the leader's log; members only */
 };

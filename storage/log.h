@@ -60,7 +60,7 @@ struct log;
  * at or before base.index + 1, else LOG_CORRUPT ("gap"); a log that ends before base is reset to it. */
 enum log_result log_open(const struct log_options *options, struct version base, struct log **out,
                          struct log_report *report);
-/* Writes nothing. */
+/* Writes nothing. The job of a sync under way must not run any more. */
 void log_close(struct log *log);
 
 uint64_t log_first(const struct log *log);   /* first index held; log_last + 1 when none is */
@@ -110,9 +110,11 @@ bool log_sync_pending(const struct log *log);
 enum log_result log_sync_end(struct log *log);
 
 /* After a snapshot that ends at `at` is durable: forgets records up to and including it, as whole segments allow,
- * but keeps about keep_size bytes of them for followers that lag. */
+ * but keeps about keep_size bytes of them for followers that lag. Segments not synced yet stay. The files go one with
+ * each sync from then on, so begin one afterwards also where nothing was written. */
 enum log_result log_compact(struct log *log, struct version at, uint64_t keep_size);
-/* After a snapshot from a leader is durable: forgets every record; the next index is at.index + 1. */
+/* After a snapshot from a leader is durable: forgets every record; the next index is at.index + 1. Those files
+ * too go one with each sync. LOG_NO_SPACE: nothing changed. */
 enum log_result log_reset(struct log *log, struct version at);
 
 const char *log_result_text(enum log_result result);

@@ -177,6 +177,9 @@ struct log {
 
     struct segment **dropping; /* let go, oldest first, their files still there */
     size_t dropping_count, dropping_capacity;
+    /* Where the log ended when the last of them was let go. Their files stay until that is durable: the log that is
+     * left may begin with records which only a truncation further on moves to where the snapshot ends. */
+    struct position drop_barrier;
     uint64_t names_version, names_synced; /* changes of names made, and known durable */
     struct sync sync;
 };

@@ -309,7 +309,8 @@ static enum log_result was_durable(struct replay *r, bool *yes) {
     return result;
 }
 
-/* Removes the segments behind the damage, the highest first. */
+/* Removes the segments behind the damage, the highest first; where none stands before it, the lowest only
+ * when the others are gone for good, or one of them would seem to be the log's first. */
 static enum log_result remove_rest(struct replay *r) {
     for (size_t i = r->count; i-- > r->next;) {
         char name[FILE_NAME_MAX];
@@ -318,7 +319,11 @@ static enum log_result remove_rest(struct replay *r) {
         file_size(r->found[i].file, &size);
         file_close(r->found[i].file);
         r->found[i].file = NULL;
-        enum file_result result = file_system_remove(r->log->options.fs, name);
+        enum file_result result = FILE_OK;
+        if (i == r->next && r->log->count == 0)
+            result = file_system_sync(r->log->options.fs);
+        if (result == FILE_OK)
+            result = file_system_remove(r->log->options.fs, name);
         if (result != FILE_OK)
             return report_failure(r, result, name);
         r->report->cut_bytes += size;
@@ -414,6 +419,23 @@ static enum log_result repair(struct replay *r) {
     return result;
 }
 
+/* The first segment's name is durable before anything else: without it, later ones would seem to follow a
+ * gap. */
+static enum log_result begin(struct replay *r, struct version base) {
+    struct log *log = r->log;
+    enum log_result result = log_begin_anew(log, base);
+    if (result != LOG_OK) {
+        snprintf(r->report->detail, sizeof r->report->detail, "beginning the log: %s",
+                 log_result_text(result));
+        return result;
+    }
+    enum file_result synced = file_system_sync(log->options.fs);
+    if (synced != FILE_OK)
+        return report_failure(r, synced, "syncing the data directory");
+    log->names_synced = log->names_version;
+    return LOG_OK;
+}
+
 /* The snapshot that was loaded and the log have to meet. */
 static enum log_result meet(struct replay *r, struct version base) {
     struct log *log = r->log;
@@ -426,11 +448,7 @@ static enum log_result meet(struct replay *r, struct version base) {
     }
     if (log->count > 0 && log_term_at(log, base.index, &term) && term == base.term)
         return LOG_OK;
-    enum log_result result = log_begin_anew(log, base);
-    if (result != LOG_OK)
-        snprintf(r->report->detail, sizeof r->report->detail, "beginning the log: %s",
-                 log_result_text(result));
-    return result;
+    return begin(r, base);
 }
 
 static void replay_release(struct replay *r) {

@@ -70,7 +70,7 @@ static void restart(struct sim *sim, struct event *event) {
     struct chaos *c = event->object;
     struct machine *m = sim->machines[event->number];
     bool healed = c->healed;
-    event_free(event);
+    sim_event_free(event);
     if (!healed && m->node == NULL)
         bring_up(m);
 }
@@ -84,13 +84,13 @@ static void resume(struct sim *sim, struct event *event) {
     struct machine *m = sim->machines[event->number];
     c->paused_us[m->index] = sim->now_us;
     machine_resume(m);
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void unblock(struct sim *sim, struct event *event) {
     memset(sim->blocked, 0, sizeof sim->blocked);
     sim_note(sim, "the network is whole");
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void partition(struct chaos *c) {
@@ -116,7 +116,7 @@ static void one_way(struct chaos *c) {
 
 static void calm(struct sim *sim, struct event *event) {
     sim->weather.latency_max_us = 400;
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void storm(struct chaos *c) {
@@ -129,7 +129,7 @@ static void disk_fast(struct sim *sim, struct event *event) {
     struct machine *m = sim->machines[event->number];
     m->disk_factor = 1;
     sim_disk_set_capacity(m->disk, 0);
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void disk_fails(struct chaos *c, struct machine *m) {
@@ -205,7 +205,7 @@ static void revive(struct chaos *c) {
 static void next_fault(struct sim *sim, struct event *event) {
     struct chaos *c = event->object;
     bool healed = c->healed;
-    event_free(event);
+    sim_event_free(event);
     if (healed)
         return;
     enum fault fault = (enum fault)below(c, FAULTS);
@@ -260,10 +260,10 @@ static void impatient(struct sim *sim, struct event *event) {
         bool ran = m->epoch == w->epoch && !m->paused && w->chaos->paused_us[m->index] < op->began_us;
         if (ran)
             sim_violated(sim, "request %zu to node %u was not answered within 12 s", w->op, op->machine + 1);
-        client_give_up(&w->client);
+        sim_client_give_up(&w->client);
         answered(w, &w->client, &none);
     }
-    event_free(event);
+    sim_event_free(event);
 }
 
 static struct op choose(struct worker *w) {
@@ -301,14 +301,14 @@ static void ask(struct worker *w, const struct op *op) {
         request_get(&request, key, op->kind == OP_READ);
     }
     w->epoch = m->epoch;
-    client_ask(&w->client, m, (const char *)request.data);
+    sim_client_ask(&w->client, m, (const char *)request.data);
     buffer_release(&request);
     buffer_release(&value);
 }
 
 static void work(struct sim *sim, struct event *event) {
     struct worker *w = event->object;
-    event_free(event);
+    sim_event_free(event);
     if (!w->chaos->working)
         return;
     struct op op = choose(w);
@@ -333,7 +333,7 @@ static void final_write(struct chaos *c, unsigned index) {
     check_value(sim->check, c->final_ops[index], &value);
     buffer_append(&value, (struct bytes){(const uint8_t *)"", 1});
     request_set(&request, key, (const char *)value.data, "quorum", (struct version){0, 0});
-    client_ask(&c->finals[index], sim->machines[index], (const char *)request.data);
+    sim_client_ask(&c->finals[index], sim->machines[index], (const char *)request.data);
     buffer_release(&request);
     buffer_release(&value);
 }
@@ -341,7 +341,7 @@ static void final_write(struct chaos *c, unsigned index) {
 static void final_again(struct sim *sim, struct event *event) {
     (void)sim;
     final_write(event->object, (unsigned)event->number);
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void final_answered(void *arg, struct client *client, const struct response *response) {
@@ -391,7 +391,7 @@ static void run_until(struct chaos *c, uint64_t limit_us, bool (*reached)(const 
 
 static void demand_progress(struct chaos *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
-        client_init(&c->finals[i], c->sim, final_answered, c);
+        sim_client_init(&c->finals[i], c->sim, final_answered, c);
         final_write(c, i);
     }
     run_until(c, PROGRESS_US, all_done, "not every node took a write");
@@ -423,7 +423,7 @@ static void set_up(struct chaos *c) {
     for (unsigned i = 0; i < WORKERS; i++) {
         struct worker *w = &c->workers[i];
         w->chaos = c;
-        client_init(&w->client, sim, answered, w);
+        sim_client_init(&w->client, sim, answered, w);
         work_later(w, SECOND + i * MS);
     }
     c->working = true;
@@ -462,8 +462,8 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
     result->events = c.sim->fired;
     result->counts = check_counts(c.sim->check);
     for (unsigned i = 0; i < WORKERS; i++)
-        client_release(&c.workers[i].client);
+        sim_client_release(&c.workers[i].client);
     for (unsigned i = 0; i < machines; i++)
-        client_release(&c.finals[i]);
+        sim_client_release(&c.finals[i]);
     sim_free(c.sim);
 }

@@ -4,7 +4,7 @@
 
 #define HEAD_END "\r\n\r\n"
 
-void client_init(struct client *client, struct sim *sim,
+void sim_client_init(struct client *client, struct sim *sim,
                  void (*answered)(void *arg, struct client *client, const struct response *response),
                  void *arg) {
     *client = (struct client){.sim = sim, .answered = answered, .arg = arg};
@@ -25,7 +25,7 @@ static void disconnect(struct client *client) {
     unlist(client);
 }
 
-void client_release(struct client *client) {
+void sim_client_release(struct client *client) {
     disconnect(client);
     buffer_release(&client->received);
 }
@@ -42,7 +42,7 @@ static void broken(struct sim *sim, struct event *event) {
     struct client *client = event->object;
     bool stale = event->number != client->generation;
     (void)sim;
-    event_free(event);
+    sim_event_free(event);
     if (!stale)
         answer(client, &none);
 }
@@ -63,7 +63,7 @@ void clients_broken(struct machine *m) {
     }
 }
 
-void client_give_up(struct client *client) {
+void sim_client_give_up(struct client *client) {
     client->waiting = false;
     disconnect(client);
 }
@@ -130,7 +130,7 @@ static void answer_arrives(struct sim *sim, struct event *event) {
                 buffer_consume(&client->received, size);
         }
     }
-    event_free(event);
+    sim_event_free(event);
 }
 
 /* Later than what was sent in this direction before. */
@@ -147,14 +147,14 @@ static void end_arrives(struct sim *sim, struct event *event) {
     static const struct response none;
     bool stale = event->number != client->generation;
     (void)sim;
-    event_free(event);
+    sim_event_free(event);
     if (stale)
         return;
     disconnect(client);
     answer(client, &none);
 }
 
-void client_turn(struct client *client) {
+void sim_client_turn(struct client *client) {
     struct api_client *connection = client->connection;
     struct sim *sim = client->sim;
     api_process(connection, machine_ms(client->machine));
@@ -184,10 +184,10 @@ static void request_arrives(struct sim *sim, struct event *event) {
     (void)sim;
     if (event->number == client->generation && client->connection != NULL) {
         buffer_append(api_input(client->connection), (struct bytes){event->data, event->size});
-        client_turn(client);
+        sim_client_turn(client);
         machine_touch(m);
     }
-    event_free(event);
+    sim_event_free(event);
 }
 
 static bool connect_to(struct client *client, struct machine *machine) {
@@ -210,7 +210,7 @@ static void send_piece(struct client *client, struct bytes piece) {
     event_data(event, piece);
 }
 
-void client_ask(struct client *client, struct machine *machine, const char *request) {
+void sim_client_ask(struct client *client, struct machine *machine, const char *request) {
     struct bytes bytes = bytes_of(request);
     client->waiting = true;
     if ((client->connection == NULL || client->machine != machine) && !connect_to(client, machine)) {

@@ -27,16 +27,16 @@ struct client {
     void *arg;
 };
 
-void client_init(struct client *client, struct sim *sim,
+void sim_client_init(struct client *client, struct sim *sim,
                  void (*answered)(void *arg, struct client *client, const struct response *response),
                  void *arg);
-void client_release(struct client *client);
+void sim_client_release(struct client *client);
 /* Connects where it is not connected to this machine yet, and sends. */
-void client_ask(struct client *client, struct machine *machine, const char *request);
+void sim_client_ask(struct client *client, struct machine *machine, const char *request);
 /* Closes, and waits for nothing any more. */
-void client_give_up(struct client *client);
+void sim_client_give_up(struct client *client);
 
-void client_turn(struct client *client);
+void sim_client_turn(struct client *client);
 void clients_broken(struct machine *m);
 
 /* Requests of one's own making. ack: NULL or a value of ?ack=; match: index 0 for none. */

@@ -27,7 +27,7 @@ struct machine *machine_new(struct sim *sim, unsigned index) {
 
 static void drop_deferred(struct machine *m) {
     for (size_t i = 0; i < m->deferred_count; i++)
-        event_free(m->deferred[i]);
+        sim_event_free(m->deferred[i]);
     m->deferred_count = 0;
 }
 
@@ -109,7 +109,7 @@ static void job_done(struct sim *sim, struct event *event) {
     m->jobs[lane] = job->next;
     if (job->next == NULL)
         m->jobs_end[lane] = &m->jobs[lane];
-    event_free(event);
+    sim_event_free(event);
     (void)sim;
     node_job_done(m->node, machine_ms(m), job);
     machine_touch(m);
@@ -360,14 +360,14 @@ static void plan_turn(struct machine *m, uint64_t at_us);
 static void turn(struct sim *sim, struct event *event) {
     struct machine *m = event->machine;
     bool stale = event->number != m->turn_number;
-    event_free(event);
+    sim_event_free(event);
     if (stale)
         return;
     m->turn_us = UINT64_MAX;
     uint64_t next_ms = node_turn(m->node, machine_ms(m));
     struct api_client *client;
     while ((client = api_next_ready(node_api(m->node))) != NULL)
-        client_turn(api_shell(client));
+        sim_client_turn(api_shell(client));
     check_turn(m);
     if (ended(m))
         return;

@@ -78,7 +78,7 @@ static void datagram_arrives(struct sim *sim, struct event *event) {
     (void)sim;
     node_datagram(to->node, machine_ms(to), &from, (struct bytes){event->data, event->size});
     machine_touch(to);
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void send_datagram(struct machine *from, struct machine *to, struct bytes datagram) {
@@ -148,7 +148,7 @@ static struct event *link_event(struct link *link, uint64_t at_us,
 
 static void link_event_free(struct event *event) {
     ((struct link *)event->object)->events--;
-    event_free(event);
+    sim_event_free(event);
 }
 
 static void free_dead(struct link_list *links) {

@@ -75,7 +75,7 @@ void event_data(struct event *event, struct bytes data) {
     event->size = data.size;
 }
 
-void event_free(struct event *event) {
+void sim_event_free(struct event *event) {
     free(event->data);
     free(event);
 }
@@ -145,7 +145,7 @@ void sim_free(struct sim *sim) {
     for (unsigned i = 0; i < sim->options.machines; i++)
         machine_free(sim->machines[i]);
     for (size_t i = 0; i < sim->count; i++)
-        event_free(sim->heap[i]);
+        sim_event_free(sim->heap[i]);
     network_free(sim->links);
     check_free(sim->check);
     free(sim->heap);
@@ -160,7 +160,7 @@ bool sim_step(struct sim *sim) {
     assert(event->at_us >= sim->now_us);
     sim->now_us = event->at_us;
     if (m != NULL && event->epoch != 0 && event->epoch != m->epoch) {
-        event_free(event);
+        sim_event_free(event);
         return true;
     }
     if (m != NULL && m->paused && event->epoch != 0) {

@@ -89,7 +89,7 @@ void sim_free(struct sim *sim);
 struct event *sim_at(struct sim *sim, uint64_t at_us, void (*fire)(struct sim *sim, struct event *event),
                      struct machine *machine);
 void event_data(struct event *event, struct bytes data);
-void event_free(struct event *event);
+void sim_event_free(struct event *event);
 /* Puts an event back for a later time. */
 void sim_again(struct sim *sim, struct event *event, uint64_t at_us);
 /* Fires the next event; false where there is none, or something was violated. */

@@ -141,7 +141,7 @@ sub delete { $_[0]->request(DELETE => '/delete?key=' . escape($_[1]) . ($_[2] //
 sub set {
     my ($self, $key, $value, %options) = @_;
     my $query = delete $options{query} // '';
-    return $self->request(POST => "/set$query", body => Cluster::text_of({ key => $key, value => $value }), %options);
+    return $self->request(POST => "/set$query", body => Cluster::text_of({ key => "$key", value => "$value" }), %options);
 }
 
 sub value {

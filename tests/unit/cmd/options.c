@@ -4,34 +4,38 @@
 
 #define ARGUMENTS_MAX 16
 
-static bool parse(struct options *o, char *why, size_t size, const char *line) {
+/* A command line and what it was parsed to, which borrows from it. */
+struct line {
+    char text[512];
+    struct options o;
+    char why[256];
+};
+
+static bool parse(struct line *l, const char *text) {
     static const char program[] = "kvnode";
     char *arguments[ARGUMENTS_MAX + 1] = {(char *)(uintptr_t)program};
-    char *copy = strdup(line); /* options borrow from it for as long as the test runs */
     int count = 1;
-    for (char *at = copy, *word; count < ARGUMENTS_MAX && (word = strsep(&at, " ")) != NULL;)
+    snprintf(l->text, sizeof l->text, "%s", text);
+    l->why[0] = '\0';
+    for (char *at = l->text, *word; count < ARGUMENTS_MAX && (word = strsep(&at, " ")) != NULL;)
         if (word[0] != '\0')
             arguments[count++] = word;
-    bool ok = options_parse(o, count, arguments, why, size);
-    if (!ok)
-        free(copy);
-    return ok;
+    return options_parse(&l->o, count, arguments, l->why, sizeof l->why);
 }
 
 TEST(without_flags_a_node_has_the_documented_defaults) {
-    struct options o;
-    char why[256] = "";
-    REQUIRE(parse(&o, why, sizeof why, ""));
-    EQUAL(o.port, 8000);
-    EQUAL(o.api, 9000);
-    EQUAL(o.discovery_port, 7946);
-    EQUAL(o.group, 0);
-    EQUAL(o.voters, 5);
-    EQUAL(o.ack, ACK_ASYNC);
-    EQUAL(o.sync, SYNC_ALWAYS);
-    TEXT_EQUAL(o.data, "kvdata/8000");
-    TEXT_EQUAL(o.cluster, "kvnode");
-    OK(!o.leader && !o.memory && !o.ack_given && !o.id_given);
+    struct line l;
+    REQUIRE(parse(&l, ""));
+    EQUAL(l.o.port, 8000);
+    EQUAL(l.o.api, 9000);
+    EQUAL(l.o.discovery_port, 7946);
+    EQUAL(l.o.group, 0);
+    EQUAL(l.o.voters, 5);
+    EQUAL(l.o.ack, ACK_ASYNC);
+    EQUAL(l.o.sync, SYNC_ALWAYS);
+    TEXT_EQUAL(l.o.data, "kvdata/8000");
+    TEXT_EQUAL(l.o.cluster, "kvnode");
+    OK(!l.o.leader && !l.o.memory && !l.o.ack_given && !l.o.id_given);
 }
 
 TEST(one_dash_two_dashes_and_an_equals_sign_are_all_taken) {
@@ -41,42 +45,38 @@ TEST(one_dash_two_dashes_and_an_equals_sign_are_all_taken) {
         "-port=8001 --api=9001 -group=3 -leader",
     };
     for (size_t i = 0; i < 3; i++) {
-        struct options o;
-        char why[256] = "";
-        REQUIRE(parse(&o, why, sizeof why, lines[i]));
-        OK(o.port == 8001 && o.api == 9001 && o.group == 3 && o.leader);
-        TEXT_EQUAL(o.data, "kvdata/8001");
+        struct line l;
+        REQUIRE(parse(&l, lines[i]));
+        OK(l.o.port == 8001 && l.o.api == 9001 && l.o.group == 3 && l.o.leader);
+        TEXT_EQUAL(l.o.data, "kvdata/8001");
     }
 }
 
 TEST(the_data_directory_of_another_bind_address_bears_its_name) {
-    struct options o;
-    char why[256] = "";
-    REQUIRE(parse(&o, why, sizeof why, "-bind 127.0.0.2"));
-    TEXT_EQUAL(o.data, "kvdata/127.0.0.2_8000");
+    struct line l;
+    REQUIRE(parse(&l, "-bind 127.0.0.2"));
+    TEXT_EQUAL(l.o.data, "kvdata/127.0.0.2_8000");
 }
 
 TEST(times_of_fsync_are_taken_in_milliseconds_and_seconds) {
-    struct options o;
-    char why[256] = "";
-    REQUIRE(parse(&o, why, sizeof why, "-fsync 100ms"));
-    OK(o.sync == SYNC_INTERVAL && o.sync_interval_ms == 100);
-    REQUIRE(parse(&o, why, sizeof why, "-fsync 2s"));
-    OK(o.sync == SYNC_INTERVAL && o.sync_interval_ms == 2000);
-    REQUIRE(parse(&o, why, sizeof why, "-fsync never"));
-    EQUAL(o.sync, SYNC_NEVER);
+    struct line l;
+    REQUIRE(parse(&l, "-fsync 100ms"));
+    OK(l.o.sync == SYNC_INTERVAL && l.o.sync_interval_ms == 100);
+    REQUIRE(parse(&l, "-fsync 2s"));
+    OK(l.o.sync == SYNC_INTERVAL && l.o.sync_interval_ms == 2000);
+    REQUIRE(parse(&l, "-fsync never"));
+    EQUAL(l.o.sync, SYNC_NEVER);
 }
 
 TEST(lists_are_split_and_hosts_put_in_lower_case) {
-    struct options o;
-    char why[256] = "";
-    REQUIRE(parse(&o, why, sizeof why, "-peers a.example:8000,127.0.0.1:8001 -allow-host KV.Example,b"));
-    TEXT_EQUAL(o.peers[0], "a.example:8000");
-    TEXT_EQUAL(o.peers[1], "127.0.0.1:8001");
-    OK(o.peers[2] == NULL);
-    TEXT_EQUAL(o.allow_hosts[0], "kv.example");
-    TEXT_EQUAL(o.allow_hosts[1], "b");
-    OK(o.allow_hosts[2] == NULL);
+    struct line l;
+    REQUIRE(parse(&l, "-peers a.example:8000,127.0.0.1:8001 -allow-host KV.Example,b"));
+    TEXT_EQUAL(l.o.peers[0], "a.example:8000");
+    TEXT_EQUAL(l.o.peers[1], "127.0.0.1:8001");
+    OK(l.o.peers[2] == NULL);
+    TEXT_EQUAL(l.o.allow_hosts[0], "kv.example");
+    TEXT_EQUAL(l.o.allow_hosts[1], "b");
+    OK(l.o.allow_hosts[2] == NULL);
 }
 
 TEST(a_bad_flag_is_refused_in_one_line_that_names_it) {
@@ -117,11 +117,10 @@ TEST(a_bad_flag_is_refused_in_one_line_that_names_it) {
         {"-api 8000", "different ports"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct options o;
-        char why[256] = "";
-        if (!OK(!parse(&o, why, sizeof why, rows[i].line)) || !OK(strstr(why, rows[i].named) != NULL))
-            printf("# %s: %s\n", rows[i].line, why);
-        OK(strchr(why, '\n') == NULL);
+        struct line l;
+        if (!OK(!parse(&l, rows[i].line)) || !OK(strstr(l.why, rows[i].named) != NULL))
+            printf("# %s: %s\n", rows[i].line, l.why);
+        OK(strchr(l.why, '\n') == NULL);
     }
 }
 

@@ -1,6 +1,7 @@
-/* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut, partitions,
- * clocks that jump, transfers, snapshots, learners and voters changed; the world checks the invariants after every turn. Then it all
- * heals and the group must make progress. CHAOS_SEEDS and CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
+/* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut,
+ * partitions, clocks that jump, transfers, snapshots, learners and voters changed; the world checks the
+ * invariants after every turn. Then it all heals and the group must make progress. CHAOS_SEEDS and
+ * CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
 #include "tests/tap.h"
 #include "tests/unit/replication/world.h"
 
@@ -75,7 +76,7 @@ static void fault(struct chaos *c) {
     struct node *n = any_node(c);
     switch (below(c, 10)) {
     case 0:
-        node_stop(n, below(c, 2), below(c, 2));
+        node_stop(n, below(c, 2), below(c, 2) && !c->w->sync_never);
         break;
     case 1:
     case 2:
@@ -101,7 +102,7 @@ static void fault(struct chaos *c) {
         n->tick_ms = c->w->now_ms;
         break;
     case 8:
-        node_stop(n, below(c, 2), true);
+        node_stop(n, below(c, 2), !c->w->sync_never);
         node_start(n);
         break;
     case 9:
@@ -139,7 +140,9 @@ static bool recovers(struct chaos *c) {
         world_step(w);
         struct node *leader = world_leader(w);
         if (ms == 5000)
-            target = leader != NULL && node_put(leader, "last", bytes_of("one")) == RAFT_OK ? log_last(leader->log) : 0;
+            target = leader != NULL && node_put(leader, "last", bytes_of("one")) == RAFT_OK
+                         ? log_last(leader->log)
+                         : 0;
         if (ms < 5000 || leader == NULL || target == 0)
             continue;
         const struct configuration *members = raft_configuration(leader->raft);
@@ -170,6 +173,7 @@ static struct chaos chaos_new(uint64_t seed) {
     c.puts = (unsigned)below(&c, 300);
     c.faults = (unsigned)below(&c, below(&c, 2) ? 30 : 150);
     c.changes = below(&c, 2);
+    w->sync_never = below(&c, 4) == 0; /* then no power cuts: they may lose what was answered */
     c.snapshots = below(&c, 2);
     world_form(w, c.voters);
     for (unsigned i = 1; i <= w->count; i++)

@@ -135,7 +135,8 @@ TEST(too_many_records_and_a_chunk_past_the_end_are_refused) {
     buffer_release(&b);
 }
 
-TESTS(TAP(every_message_comes_back_as_it_was), TAP(the_fields_of_an_append_and_its_reply_are_where_they_belong),
+TESTS(TAP(every_message_comes_back_as_it_was),
+      TAP(the_fields_of_an_append_and_its_reply_are_where_they_belong),
       TAP(a_prefix_is_no_message_unless_only_carried_bytes_are_missing),
       TAP(a_flipped_bit_gives_no_message_or_another_one_that_means_what_it_says),
       TAP(too_many_records_and_a_chunk_past_the_end_are_refused))

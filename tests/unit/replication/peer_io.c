@@ -190,7 +190,7 @@ TEST(what_the_kernel_does_not_take_counts_towards_the_bound) {
         taken++;
     EQUAL(taken, 21); /* times 3 MiB: what fits in 64 MiB */
     OK(wait_for(&nodes[1].frames, taken));
-    OK(send_to(0, 1, bytes_of("\1\2\3")));
+    OK(send_to(0, 1, (struct bytes){pattern, sizeof pattern}));
     OK(wait_for(&nodes[1].frames, taken + 1));
     EQUAL(nodes[0].down, 0);
     close_all();

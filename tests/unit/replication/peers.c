@@ -280,6 +280,8 @@ TEST(a_silent_connection_is_asked_then_closed_and_a_pause_of_ones_own_is_no_sile
     EQUAL(w->node[0].seen.down, 0);
     world_run(w, 1200);
     EQUAL(w->node[0].seen.down, 1);
+    world_run(w, 10000);
+    EQUAL(w->node[0].seen.kernel_refused, 0); /* unreachable is not refused */
     world_free(w);
 }
 

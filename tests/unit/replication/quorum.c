@@ -33,4 +33,5 @@ TEST(what_a_majority_has_reached_is_so_in_every_order_of_up_to_five) {
         }
 }
 
-TESTS(TAP(a_majority_of_n_is_more_than_half), TAP(what_a_majority_has_reached_is_so_in_every_order_of_up_to_five))
+TESTS(TAP(a_majority_of_n_is_more_than_half),
+      TAP(what_a_majority_has_reached_is_so_in_every_order_of_up_to_five))

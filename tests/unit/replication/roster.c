@@ -28,13 +28,15 @@ static struct scene scene_of(unsigned voters, unsigned learners, uint8_t voters_
         s.current.members[s.current.count++] = (struct member){
             .id = id_of(i), .role = i < voters ? MEMBER_VOTER : MEMBER_LEARNER, .peer = address_of(i)};
         if (i > 0)
-            s.nodes[s.count++] = (struct roster_node){.id = id_of(i), .peer = address_of(i), .caught_up = true};
+            s.nodes[s.count++] =
+                (struct roster_node){.id = id_of(i), .peer = address_of(i), .caught_up = true};
     }
     return s;
 }
 
 static struct roster_node *newcomer(struct scene *s, unsigned number) {
-    s->nodes[s->count] = (struct roster_node){.id = id_of(number), .peer = address_of(number), .newcomer = true};
+    s->nodes[s->count] =
+        (struct roster_node){.id = id_of(number), .peer = address_of(number), .newcomer = true};
     return &s->nodes[s->count++];
 }
 

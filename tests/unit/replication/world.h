@@ -49,7 +49,7 @@ struct node {
     struct toy_snapshot arriving;
     uint64_t arrived;
     bool touched, frozen, cut[WORLD_NODES + 1]; /* cut[n]: what it sends to n is lost */
-    uint64_t skew_ms; /* its clock is ahead by this */
+    uint64_t skew_ms;                           /* its clock is ahead by this */
     uint64_t tick_ms, sync_ms;
     struct job *sync;
     uint64_t chain;                             /* hash of what it committed */
@@ -76,9 +76,9 @@ struct world {
     struct packet packets[WORLD_PACKETS];
     size_t packet_count;
     struct random random;
-    uint64_t delay_max_ms, sync_max_ms; /* 0: 1 ms */
+    uint64_t delay_max_ms, sync_max_ms;     /* 0: 1 ms */
     uint64_t election_min_ms, heartbeat_ms; /* 0: the defaults */
-    unsigned drop, duplicate;           /* of 1000 */
+    unsigned drop, duplicate;               /* of 1000 */
     bool sync_never;
     enum ack_mode mode;
     FILE *trace; /* NULL: none */
@@ -168,7 +168,8 @@ static void check_saved(struct node *n, const struct member_id *to, const struct
         return;
     hard_state_load(&n->disk->fs, &saved, why, sizeof why);
     if (saved.term != m->term)
-        world_breach(n->world, "%u sends in term %" PRIu64 ", saved is %" PRIu64, n->number, m->term, saved.term);
+        world_breach(n->world, "%u sends in term %" PRIu64 ", saved is %" PRIu64, n->number, m->term,
+                     saved.term);
     if (m->type != MESSAGE_VOTE && (m->type != MESSAGE_VOTE_REPLY || !m->vote_reply.granted))
         return;
     if (memcmp(saved.vote_id, vote->id, NODE_ID_SIZE) != 0 || saved.vote_incarnation != vote->incarnation)
@@ -571,7 +572,7 @@ static void world_free(struct world *w) {
 }
 
 /* The leader of the highest term among those that run. */
-static struct node *world_leader(struct world *w) {
+static inline struct node *world_leader(struct world *w) {
     struct node *leader = NULL;
     for (unsigned i = 1; i <= w->count; i++) {
         struct node *n = &w->nodes[i];
@@ -582,7 +583,7 @@ static struct node *world_leader(struct world *w) {
     return leader;
 }
 
-static enum raft_result node_put(struct node *n, const char *key, struct bytes value) {
+static inline enum raft_result node_put(struct node *n, const char *key, struct bytes value) {
     struct entry entry = {.key = bytes_of(key), .value = value};
     struct version at;
     n->touched = true;

@@ -1,0 +1,328 @@
+/* Appends and their answers, commit, reads, configurations of the log. */
+#include "tests/tap.h"
+#include "tests/unit/replication/one.h"
+
+TEST(a_record_of_an_earlier_term_is_not_committed_by_counting) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 2, (struct version){0}, 2, 2, 0);
+    turn(o);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    turn(o);
+    EQUAL(log_last(o->log), 3);
+    receive(o, 2, ack(term, 2, 2, 0));
+    receive(o, 3, ack(term, 2, 2, 0));
+    EQUAL(raft_commit(o->raft), 0);
+    receive(o, 3, ack(term, 3, 3, 0));
+    EQUAL(raft_commit(o->raft), 3);
+    one_free(o);
+}
+
+TEST(what_is_not_durable_counts_for_nothing_neither_here_nor_there) {
+    struct configuration c = group_of(3, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    raft_flush(o->raft, o->now_ms);
+    OK(sent(o, MESSAGE_APPEND) == 3); /* before its own sync */
+    receive(o, 2, ack(term, 1, 1, 0));
+    EQUAL(raft_commit(o->raft), 0);
+    receive(o, 3, ack(term, 1, 0, 0));
+    receive(o, 4, ack(term, 1, 1, 0)); /* a learner */
+    EQUAL(raft_commit(o->raft), 0);
+    unsigned voters;
+    EQUAL(raft_acks(o->raft, 1, &voters), 1);
+    EQUAL(voters, 3);
+    sync_log(o);
+    EQUAL(raft_commit(o->raft), 1);
+    EQUAL(raft_acks(o->raft, 1, &voters), 2);
+    EQUAL(raft_all_acked(o->raft), 0);
+    receive(o, 3, ack(term, 1, 1, 0));
+    EQUAL(raft_all_acked(o->raft), 1);
+    one_free(o);
+}
+
+TEST(a_new_commit_index_goes_out_in_the_next_flush_without_records) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    turn(o);
+    receive(o, 3, ack(term, 1, 1, 0));
+    forget(o);
+    receive(o, 2, ack(term, 1, 1, 0));
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_APPEND), 2);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.commit, 1);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_APPEND), 2);
+    one_free(o);
+}
+
+TEST(a_read_is_confirmed_by_a_majority_of_answers_to_a_later_round_only) {
+    struct configuration c = group_of(3, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft), early = raft_read(o->raft, o->now_ms);
+    turn(o);
+    receive(o, 2, ack(term, 0, 0, early));
+    EQUAL(raft_read_confirmed(o->raft), 0); /* the term's first record is not committed: bug 19 */
+    receive(o, 2, ack(term, 1, 1, early));
+    EQUAL(raft_read_confirmed(o->raft), early);
+    uint64_t read = raft_read(o->raft, o->now_ms);
+    OK(read > early);
+    receive(o, 2, ack(term, 1, 1, early)); /* the answer to an earlier round: bug 20 */
+    receive(o, 3, ack(term, 1, 1, early));
+    receive(o, 4, ack(term, 1, 1, read));     /* a learner's */
+    receive(o, 3, ack(term - 1, 1, 1, read)); /* of another term */
+    OK(raft_read_confirmed(o->raft) < read);
+    forget(o);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND)->append.read, read);
+    receive(o, 3, ack(term, 1, 1, read));
+    EQUAL(raft_read_confirmed(o->raft), read);
+    receive(o, 2, vote_reply(term + 1, false));
+    EQUAL(raft_read_confirmed(o->raft), 0);
+    EQUAL(raft_read(o->raft, o->now_ms), 0);
+    one_free(o);
+}
+
+TEST(a_configuration_waits_for_the_terms_first_commit_and_for_the_one_before) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM), next = group_of(3, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_NOT_LEADER);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    turn(o);
+    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_BUSY);
+    receive(o, 2, ack(term, 1, 1, 0));
+    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_OK);
+    EQUAL(raft_configuration(o->raft)->count, 4); /* in force at once */
+    EQUAL(raft_propose_configuration(o->raft, &c), RAFT_BUSY);
+    turn(o);
+    receive(o, 2, ack(term, 2, 2, 0));
+    EQUAL(raft_propose_configuration(o->raft, &c), RAFT_OK);
+    one_free(o);
+}
+
+TEST(an_overruled_configuration_is_out_of_force) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM), next = group_of(3, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft), at;
+    turn(o);
+    receive(o, 2, ack(term, 1, 1, 0));
+    raft_propose_configuration(o->raft, &next);
+    turn(o);
+    receive_records(o, 3, term + 1, (struct version){term, 1}, term + 1, 1, 1);
+    turn(o);
+    EQUAL(raft_configuration(o->raft)->count, 3);
+    EQUAL(raft_configuration_index(o->raft), 0);
+    EQUAL(raft_configuration_at(o->raft, 2, &at)->count, 3);
+    one_free(o);
+}
+
+TEST(configurations_of_the_log_are_found_again_after_a_restart) {
+    struct configuration none = {0}, first = group_of(1, 0, ACK_ALL), second = group_of(1, 1, ACK_ALL);
+    struct one *o = one_new(&none);
+    raft_found(o->raft, o->now_ms, &first);
+    turn(o);
+    put(o, 10);
+    raft_propose_configuration(o->raft, &second);
+    put(o, 10);
+    turn(o);
+    raft_free(o->raft);
+    start(o, &none, (struct raft_options){.sync_always = true, .commit = 4});
+    EQUAL(raft_configuration(o->raft)->count, 2);
+    EQUAL(raft_configuration_index(o->raft), 3);
+    uint64_t at;
+    EQUAL(raft_configuration_at(o->raft, 2, &at)->count, 1);
+    EQUAL(at, 1);
+    EQUAL(raft_commit(o->raft), 4);
+    one_free(o);
+}
+
+TEST(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 1, (struct version){0}, 1, 2, 0);
+    receive_records(o, 2, 1, (struct version){1, 2}, 1, 3, 0);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(o->count, 0);
+    receive(o, 2, heartbeat(1, (struct version){1, 5}, 0));
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_APPEND_REPLY), 1);
+    EQUAL(o->sent[0].m.append_reply.match, 5);
+    EQUAL(o->sent[0].m.append_reply.durable, 0);
+    sync_log(o);
+    raft_flush(o->raft, o->now_ms);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_APPEND_REPLY), 2);
+    EQUAL(o->sent[1].m.append_reply.durable, 5);
+    one_free(o);
+}
+
+TEST(without_sync_written_is_durable_enough) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    raft_free(o->raft);
+    start(o, &c, (struct raft_options){.sync_always = false});
+    receive_records(o, 2, 1, (struct version){0}, 1, 2, 0);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_APPEND_REPLY), 1);
+    EQUAL(o->sent[0].m.append_reply.durable, 2);
+    one_free(o);
+}
+
+TEST(a_commit_index_never_passes_what_the_leader_has_verified) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 1, (struct version){0}, 1, 5, 0);
+    turn(o);
+    receive(o, 3, heartbeat(2, (struct version){1, 2}, 4)); /* another leader: 3 to 5 may not be its */
+    EQUAL(raft_commit(o->raft), 2);
+    EQUAL(raft_leader_commit(o->raft), 4);
+    one_free(o);
+}
+
+TEST(an_append_against_committed_records_is_ignored) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 1, (struct version){0}, 1, 3, 3);
+    turn(o);
+    EQUAL(raft_commit(o->raft), 3);
+    receive_records(o, 3, 2, (struct version){1, 1}, 2, 1, 0);
+    receive(o, 3, heartbeat(2, (struct version){2, 2}, 0));
+    turn(o);
+    EQUAL(log_last(o->log), 3);
+    uint64_t term = 0;
+    OK(log_term_at(o->log, 2, &term) && term == 1);
+    one_free(o);
+}
+
+TEST(a_refusal_names_the_last_position_that_may_fit) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 1, (struct version){0}, 1, 2, 0);
+    receive_records(o, 2, 3, (struct version){1, 2}, 3, 4, 0);
+    turn(o);
+    forget(o);
+    receive(o, 3, heartbeat(4, (struct version){2, 5}, 0));
+    raft_flush(o->raft, o->now_ms);
+    const struct message *reply = last_sent(o, 3, MESSAGE_APPEND_REPLY);
+    OK(!reply->append_reply.success);
+    EQUAL(reply->append_reply.match, 5);
+    EQUAL(reply->append_reply.hint.index, 2);
+    EQUAL(reply->append_reply.hint.term, 1);
+    EQUAL(reply->append_reply.last, 6);
+    receive(o, 3, heartbeat(4, (struct version){4, 90}, 0));
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.hint.index, 6);
+    one_free(o);
+}
+
+TEST(an_append_of_a_lower_term_is_answered_with_the_term) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive(o, 2, heartbeat(9, (struct version){0}, 0));
+    forget(o);
+    receive(o, 3, heartbeat(8, (struct version){0}, 0));
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->term, 9);
+    struct member_id leader;
+    OK(raft_leader(o->raft, &leader) && leader.id[NODE_ID_SIZE - 1] == '2');
+    one_free(o);
+}
+
+TEST(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    raft_free(o->raft);
+    start(
+        o, &c,
+        (struct raft_options){.sync_always = true, .window_size = 64 * 1024, .uncommitted_max = 1024 * 1024});
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    turn(o);
+    receive(o, 2, ack(term, 1, 1, 0));
+    forget(o);
+    static const uint8_t value[10000];
+    struct entry entry = {.key = bytes_of("k"), .value = {value, sizeof value}};
+    struct version at;
+    unsigned taken = 0;
+    while (taken < 1000 && raft_propose(o->raft, ENTRY_PUT, &entry, &at) == RAFT_OK) {
+        taken++;
+        turn(o);
+    }
+    OK(taken >= 100 && taken <= 110);
+    EQUAL(raft_propose(o->raft, ENTRY_PUT, &entry, &at), RAFT_BUSY);
+    OK(o->sent_bytes >= 50 * 1024 && o->sent_bytes <= 76 * 1024);
+    receive(o, 2, ack(term, 1 + taken, 1 + taken, 0));
+    EQUAL(raft_propose(o->raft, ENTRY_PUT, &entry, &at), RAFT_OK);
+    one_free(o);
+}
+
+TEST(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct member_id two = id_of(2);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    turn(o);
+    receive(o, 2, ack(term, 1, 1, 0));
+    for (int i = 0; i < 3; i++) {
+        put(o, 10);
+        turn(o);
+    }
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 3);
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_DOWN);
+    forget(o);
+    put(o, 10);
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->type, 0);
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_UP);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 1);
+    OK(last_sent(o, 2, MESSAGE_APPEND)->append.records.size > 0);
+    one_free(o);
+}
+
+TEST(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    for (int i = 0; i < 9; i++)
+        put(o, 10);
+    turn(o);
+    receive(o, 2, ack(term, 10, 2, 0));
+    struct message refusal = {.type = MESSAGE_APPEND_REPLY, .term = term};
+    refusal.append_reply.match = 10;
+    refusal.append_reply.hint = (struct version){0, 0};
+    refusal.append_reply.last = 12;
+    receive(o, 2, refusal);
+    forget(o);
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 0);
+    OK(last_sent(o, 2, MESSAGE_APPEND)->append.records.size > 0);
+    receive(o, 2, ack(term, 10, 10, 0));
+    EQUAL(raft_commit(o->raft), 10);
+    one_free(o);
+}
+
+TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
+      TAP(what_is_not_durable_counts_for_nothing_neither_here_nor_there),
+      TAP(a_new_commit_index_goes_out_in_the_next_flush_without_records),
+      TAP(a_read_is_confirmed_by_a_majority_of_answers_to_a_later_round_only),
+      TAP(a_configuration_waits_for_the_terms_first_commit_and_for_the_one_before),
+      TAP(an_overruled_configuration_is_out_of_force),
+      TAP(configurations_of_the_log_are_found_again_after_a_restart),
+      TAP(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once),
+      TAP(without_sync_written_is_durable_enough),
+      TAP(a_commit_index_never_passes_what_the_leader_has_verified),
+      TAP(an_append_against_committed_records_is_ignored),
+      TAP(a_refusal_names_the_last_position_that_may_fit),
+      TAP(an_append_of_a_lower_term_is_answered_with_the_term),
+      TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),
+      TAP(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired),
+      TAP(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged))
