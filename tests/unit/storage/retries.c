@@ -323,7 +323,7 @@ static void model_apply(struct model *m, struct step *s) {
 }
 
 static void apply_one(struct tap *tap, struct model *m) {
-    char client[8], request[8], key[8], value[8];
+    char client[16], request[16], key[16], value[16];
     struct step s = {.write = roll(m, 12) > 0,
                      .type = roll(m, 4) > 0 ? ENTRY_PUT : ENTRY_DELETE,
                      .client = (unsigned)roll(m, CLIENTS + 1),
@@ -398,7 +398,7 @@ static void reload(struct tap *tap, struct model *m) {
 }
 
 static void compare(struct tap *tap, const struct model *m) {
-    char client[8], request[8], key[8];
+    char client[16], request[16], key[16];
     for (unsigned c = 1; c <= CLIENTS; c++)
         for (unsigned r = 0; r < REQUESTS; r++) {
             struct store_answer answer = {0};
