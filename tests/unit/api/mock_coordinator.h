@@ -24,8 +24,8 @@ struct coordinator {
     size_t held_count;
     struct request last; /* without what it borrows */
     struct buffer last_key, last_value;
-    struct buffer last_pair;            /* "client request" */
-    enum outcome outcome;               /* the answer to OUTCOME */
+    struct buffer last_pair; /* "client request" */
+    enum outcome outcome;    /* the answer to OUTCOME */
     size_t submitted;
     struct reply fixed; /* with an error: the answer to everything */
     struct reply base;  /* what every reply bears */
