@@ -113,7 +113,7 @@ TEST(the_oldest_pair_is_evicted_first_and_is_a_new_request_then) {
 
 TEST(undoing_brings_evicted_pairs_back_and_forgetting_drops_them) {
     struct store *store = small_store(3);
-    char name[16];
+    char name[24];
     for (int i = 1; i <= 6; i++) {
         snprintf(name, sizeof name, "r%d", i);
         put_as(store, name, "k", "v");
@@ -131,7 +131,7 @@ TEST(undoing_brings_evicted_pairs_back_and_forgetting_drops_them) {
 
 TEST(more_than_a_whole_table_of_new_pairs_cannot_be_undone_and_the_store_says_so) {
     struct store *store = small_store(3);
-    char name[16];
+    char name[24];
     for (int i = 1; i <= 7; i++) {
         snprintf(name, sizeof name, "r%d", i);
         put_as(store, name, "k", "v");
@@ -146,7 +146,7 @@ TEST(more_than_a_whole_table_of_new_pairs_cannot_be_undone_and_the_store_says_so
 
 TEST(memory_counts_the_table_and_clearing_gives_it_back) {
     struct store *store = store_new(0);
-    char name[16];
+    char name[24];
     uint64_t before = store_memory(store);
     for (int i = 0; i < RETRIES_MAX + 5; i++) {
         snprintf(name, sizeof name, "request-%d", i);
@@ -380,7 +380,7 @@ static void reload(struct tap *tap, struct model *m) {
     char why[160];
     OK(writer != NULL || m->committed < m->floor);
     if (writer != NULL) {
-        while (!snapshot_writer_step(writer, 1 + roll(m, 300), &bytes))
+        while (!snapshot_writer_step(writer, 1 + roll(m, m->count % 2 ? 300 : 20), &bytes))
             if (m->count < LOG_MAX && roll(m, 3) > 0)
                 apply_one(tap, m);
         snapshot_writer_free(writer);

@@ -491,7 +491,7 @@ static void one_run(struct tap *tap, uint64_t seed) {
     struct digest want = run->digests[run->committed];
     struct buffer out = {0};
     struct snapshot_writer *writer = snapshot_writer_new(run->store, &header);
-    size_t budget = 1 + random_below(&run->random, 2000);
+    size_t budget = 1 + random_below(&run->random, random_below(&run->random, 4) ? 2000 : 20);
     uint64_t pace = 1 + random_below(&run->random, 30);
     OK(writer != NULL || run->committed < retries_floor(&run->store->retries));
     while (writer != NULL && !snapshot_writer_step(writer, budget, &out))
