@@ -111,6 +111,12 @@ static bool rebuild(struct replica *r) {
     return true;
 }
 
+/* Such a write is never answered before its commit. */
+static bool bears_pair(struct bytes payload) {
+    struct entry entry;
+    return entry_decode(payload, &entry) && entry.client.size > 0;
+}
+
 static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
     struct log_record record;
     enum log_result result = log_read(r->log, index, &record);
@@ -127,7 +133,7 @@ static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
         .by_term = raft_term(r->raft),
         .recorded_ms = r->wall_ms,
         .answered = at.term == r->answered.term && at.index <= r->answered.index &&
-                    !r->host.unanswered(r->host.arg, at),
+                    !bears_pair(record.payload) && !r->host.unanswered(r->host.arg, at),
         .type = record.type,
         .payload = record.payload,
     };
