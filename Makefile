@@ -130,6 +130,7 @@ scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/s
 soak: $(KVSIM)
 	$(KVSIM) --seeds 5000 --ack async
 	$(KVSIM) --seeds 5000 --ack quorum
+	$(KVSIM) --seeds 2000 --ack all
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: test-deps
