@@ -211,7 +211,8 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     if (result != LOG_OK) {
         snprintf(why, why_size, "%s%s", report->detail,
                  result == LOG_CORRUPT
-                     ? "; empty the data directory, and the node gets its data from the group's other members"
+                     ? "; restore the file, or empty the data directory, and the node gets its data from the "
+                       "group's other members"
                      : "");
         return false;
     }

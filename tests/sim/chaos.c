@@ -407,6 +407,24 @@ static bool settled(const struct chaos *c) {
     return true;
 }
 
+static void note_nodes(struct sim *sim) {
+    for (unsigned i = 0; i < sim->options.machines; i++) {
+        struct machine *m = sim->machines[i];
+        if (m->node == NULL)
+            continue;
+        const struct replica *replica = node_replica(m->node);
+        const struct raft *raft = replica_raft_view(replica);
+        const struct log *log = replica_log(replica);
+        sim_note(
+            sim,
+            "%u %s, term %llu, log from %llu to %llu, durable %llu, commit %llu, applied %llu, %zu members",
+            i + 1, raft_role(raft) == RAFT_LEADER ? "leads" : "follows", (unsigned long long)raft_term(raft),
+            (unsigned long long)log_first(log), (unsigned long long)log_last(log),
+            (unsigned long long)log_durable(log), (unsigned long long)raft_commit(raft),
+            (unsigned long long)replica_applied(replica), raft_configuration(raft)->count);
+    }
+}
+
 static void run_until(struct chaos *c, uint64_t limit_us, bool (*reached)(const struct chaos *c),
                       const char *what) {
     uint64_t end = c->sim->now_us + limit_us;
@@ -416,9 +434,10 @@ static void run_until(struct chaos *c, uint64_t limit_us, bool (*reached)(const 
             if (c->sim->machines[i]->node == NULL)
                 bring_up(c->sim->machines[i]);
     }
-    if (!reached(c))
-        sim_violated(c->sim, "%s within %llu s of the healing", what,
-                     (unsigned long long)(limit_us / SECOND));
+    if (reached(c))
+        return;
+    note_nodes(c->sim);
+    sim_violated(c->sim, "%s within %llu s of the healing", what, (unsigned long long)(limit_us / SECOND));
 }
 
 static void demand_progress(struct chaos *c) {
