@@ -6,9 +6,10 @@
  * condition that failed is an outcome too) and a fingerprint of what it asked for. A later entry with the
  * pair changes nothing: with the same fingerprint it is a retry, with another one a conflict.
  *
- * The bound: the newest RETRIES_MAX rows count, by position in the log. A row is never renewed by its retries,
- * so which rows count depends on the log alone and is the same on every node. Names being at most 64 bytes, that
- * is at most 23 MB, and as much again for undoing. A pair that was evicted is a new request again.
+ * The bound: the newest RETRIES_MAX rows count, by position in the log. A row is never renewed by its
+ * retries, so which rows count depends on the log alone and is the same on every node. Names being at most 64
+ * bytes, that is at most 23 MB, and as much again for undoing. A pair that was evicted is a new request
+ * again.
  *
  *     rows, oldest first     | evicted, for undoing only | the newest RETRIES_MAX: in the tree |
  *
