@@ -516,7 +516,7 @@ static void one_run(struct tap *tap, uint64_t seed) {
 }
 
 TEST(applies_undos_and_forgets_between_steps_do_not_change_what_a_snapshot_holds) {
-    for (uint64_t seed = 1; seed <= 400 && !tap->failed; seed++)
+    for (uint64_t seed = 1; seed <= 150 && !tap->failed; seed++)
         one_run(tap, seed);
 }
 
