@@ -238,6 +238,7 @@ static void make_cores(struct node *n) {
         .coordinator = n->coordinator,
         .advertised = n->options.api,
         .allow_hosts = n->options.allow_hosts,
+        .clients_max = n->options.clients_max,
     };
     n->api = api_new(&api_options);
 }
