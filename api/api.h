@@ -27,7 +27,8 @@ struct api_client;
 struct api *api_new(const struct api_options *options);
 void api_free(struct api *api);
 
-/* NULL where there are too many clients: the shell writes api_full_answer and closes. */
+/* With clients_max of them, one that has been idle, or slow to send a head, for a second is closed to make
+ * room (it becomes ready). NULL where none is: the shell writes api_full_answer and closes. */
 struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell);
 struct bytes api_full_answer(void);
 void *api_shell(const struct api_client *client);
@@ -52,6 +53,7 @@ struct api_client *api_next_ready(struct api *api);
  * called next, absolute. */
 uint64_t api_tick(struct api *api, uint64_t now_ms);
 size_t api_clients(const struct api *api);
+uint32_t api_clients_max(const struct api *api);
 /* Clean shutdown: no new requests are taken, answers under way go out, then clients are closed. True once
  * none has a request under way. */
 bool api_drain(struct api *api);

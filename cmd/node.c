@@ -237,6 +237,7 @@ static void make_cores(struct node *n) {
     struct api_options api_options = {
         .coordinator = n->coordinator,
         .allow_hosts = n->options.allow_hosts,
+        .clients_max = n->options.clients_max,
     };
     n->api = api_new(&api_options);
 }
