@@ -25,6 +25,22 @@ struct position {
     struct version at; /* index 0: none */
 };
 
+/* Where the time of a request went, as far as its coordinator knows; it does not travel between nodes. */
+enum timing_step {
+    TIMING_WAITED,
+    TIMING_PASSED_ON,
+    TIMING_DURABLE,
+    TIMING_ACKNOWLEDGED,
+    TIMING_ANSWERED,
+    TIMING_CONFIRMED,
+    TIMING_STEPS,
+};
+
+struct timing {
+    uint32_t known; /* bits 1 << enum timing_step */
+    uint32_t ms[TIMING_STEPS];
+};
+
 struct reply {
     enum error error;           /* ERROR_NONE: done */
     struct bytes message, fix;  /* errors: what happened; fix empty: the table's */
@@ -39,6 +55,7 @@ struct reply {
     uint64_t staleness_ms;
     bool degraded;          /* KV-Degraded: no-majority */
     uint32_t retry_after_s; /* 0: none */
+    struct timing timing;   /* of a request that took long */
 };
 
 /* What travels in front of both. */
