@@ -115,7 +115,7 @@ subtest 'of a group of two the survivor of a leader serves reads, and says how w
     all_vote($nodes[0], 2);
     my ($leader) = $cluster->leader;
     my ($other) = grep { $_ != $leader } @nodes;
-    like(($leader->events('two_voters'))[0], qr/two voters .* cannot elect/, 'the log has said so');
+    like($leader->wait_event('two_voters'), qr/two voters .* cannot elect/, 'the log says so');
     $leader->set(first => 'one', query => '?ack=all');
     $leader->set(k => 'v', query => '?ack=all');
     poll(sub { ($other->value('k') // '') eq 'v' }, 'the data');
