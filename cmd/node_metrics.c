@@ -81,9 +81,9 @@ static void print_causes(const uint64_t counts[RAFT_CAUSES], const char *name, s
     };
     for (unsigned i = 0; i < RAFT_CAUSES; i++) {
         char labels[64] = "";
-        if (counts[i] == 0)
+        if (causes[i] == NULL || (i == RAFT_CAUSE_NONE && counts[i] == 0))
             continue;
-        prometheus_label(labels, sizeof labels, "cause", causes[i] != NULL ? causes[i] : "other");
+        prometheus_label(labels, sizeof labels, "cause", causes[i]);
         prometheus_sample(out, name, labels, counts[i]);
     }
 }
