@@ -48,13 +48,15 @@ size_t coordinator_pending(const struct coordinator *c) {
 
 static enum ack_mode needed_ack(const struct coordinator *c, const struct request *request) {
     enum ack_mode mode = raft_configuration(coordinator_raft(c))->mode;
-    return request->ack_given && request->ack > mode ? request->ack : mode;
+    enum ack_mode ack = request->ack_given && request->ack > mode ? request->ack : mode;
+    /* What a retry is told anywhere must not be overruled any more. */
+    return request->client.size > 0 && ack < ACK_QUORUM ? ACK_QUORUM : ack;
 }
 
 /* Why the leader, this node, cannot take the write at all; ERROR_NONE where it can try. */
 static enum error refusal(const struct coordinator *c, const struct request *request, const char **message) {
     const struct raft *raft = coordinator_raft(c);
-    if (request->ack_given && request->ack < raft_configuration(raft)->mode) {
+    if (request->ack_given && request->client.size == 0 && request->ack < raft_configuration(raft)->mode) {
         *message = "the group's own mode acknowledges more strongly than ?ack asks for";
         return ERROR_WEAKER_ACK;
     }
@@ -81,6 +83,8 @@ static enum appended append(struct coordinator *c, const struct request *request
         .value = request->value,
         .condition = request->condition,
         .match = request->match,
+        .client = request->client,
+        .request = request->request,
     };
     enum entry_type type = request->operation == OPERATION_SET ? ENTRY_PUT : ENTRY_DELETE;
     switch (replica_propose(c->options.replica, type, &entry, at)) {
@@ -202,7 +206,7 @@ static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
 bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                         struct reply *reply) {
     c->now_ms = now_ms;
-    if (request->operation != OPERATION_GET)
+    if (operation_writes(request->operation))
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
@@ -226,7 +230,7 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct pending *p;
     uint64_t id;
     c->now_ms = now_ms;
-    if (!request_decode(payload, now_ms, &id, &request) || request.operation == OPERATION_GET)
+    if (!request_decode(payload, now_ms, &id, &request) || !operation_writes(request.operation))
         return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (c->stopping || !leads) {
@@ -288,8 +292,8 @@ static bool acknowledged(const struct coordinator *c, const struct pending *p) {
 static void answer_write(struct coordinator *c, struct pending *p) {
     const struct raft *raft = coordinator_raft(c);
     struct reply reply = reply_here(c);
-    reply.position = (struct position){c->options.self->group, p->at};
-    reply.version = p->effect.outcome == STORE_CONDITION_FAILED ? p->effect.current : p->at;
+    reply.position = (struct position){c->options.self->group, p->effect.at};
+    reply.version = p->effect.current;
     if (raft_role(raft) == RAFT_LEADER) {
         unsigned voters, acks = raft_acks(raft, p->at.index, &voters);
         reply.acks = (uint8_t)acks;
@@ -300,8 +304,8 @@ static void answer_write(struct coordinator *c, struct pending *p) {
         reply.message = bytes_of(p->effect.current.index > 0
                                      ? "the condition does not hold: the key is there, at the version in ETag"
                                      : "the condition does not hold: the key is not there");
-    } else if (p->operation == OPERATION_DELETE) {
-        reply.version = (struct version){0, 0};
+    } else if (p->effect.outcome == STORE_PAIR_CONFLICT) {
+        reply.error = ERROR_REQUEST_REUSED;
     }
     pending_answer(c, p, &reply);
 }
@@ -348,7 +352,7 @@ static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     uint64_t id;
     bool begun = false;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
-        if (p->operation == OPERATION_GET)
+        if (!operation_writes(p->operation))
             begun = read_begin(c, now_ms, p) || begun;
         else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
             begun = !step_write(c, p, &request) || begun;

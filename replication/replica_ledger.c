@@ -23,7 +23,7 @@ static enum ledger_verdict judge(struct replica *r, size_t position) {
         return LEDGER_ANOTHER;
     if (ledger_read(r->ledger, position, &payload) == FILE_OK && entry_decode(buffer_bytes(&payload), &entry) &&
         store_get(r->store, entry.key, &record)) {
-        bool certain = entry.condition == CONDITION_NONE;
+        bool certain = entry.condition == CONDITION_NONE && entry.client.size == 0;
         if (record.version.index == row->at.index)
             verdict = version_equal(record.version, row->at) ? LEDGER_ITS_OWN : LEDGER_ANOTHER;
         else if (record.version.index < row->at.index && certain)
