@@ -2,7 +2,7 @@
  *
  * One append-only file, `rejected`, beside the log. Before any log record that holds a client's write is truncated it
  * is put here and synced, keyed by (group id, term, index). Its state is `overruled` while another node may still
- * commit it, `rejected` once a different entry is committed at its index; a row goes when its own entry commits
+ * commit it, `rejected` once a different entry is committed at its index, or is bound to be; a row goes when its own entry commits
  * after all. In a group that answers at quorum nothing answered can ever get here.
  *
  * A row goes too when an operator drops it (ledger_drop). The file is emptied when its last row goes.
@@ -41,7 +41,7 @@ enum file_result ledger_sync(struct ledger *l);
 
 /* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index, durably. */
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at);
-/* What is known of an overruled row whose index the log no longer holds. */
+/* What is known of an overruled row without the committed entry at its index. */
 enum ledger_verdict {
     LEDGER_ITS_OWN,   /* its own entry is committed */
     LEDGER_ANOTHER,   /* another one is */

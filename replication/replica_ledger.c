@@ -1,7 +1,8 @@
 /* What becomes of the rows of the rejected-write ledger.
  *
- * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it away. The
- * log tells which, unless a snapshot has taken that part of the log's place. Then the store may tell: it holds, for
+ * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it away. Behind
+ * the commit a row is rejected once a later term than its own is committed, since terms never fall along a log. The
+ * log tells all that, unless a snapshot has taken that part of the log's place. Then the store may tell: it holds, for
  * each key, the version of the last write that stands. What neither tells stays `overruled`. */
 #include <assert.h>
 
@@ -33,20 +34,33 @@ static enum ledger_verdict judge(struct replica *r, size_t position) {
     return verdict;
 }
 
-void replica_settle(struct replica *r, uint64_t commit) {
-    uint64_t group_id = r->options.group_id, index, term;
+/* False where no more can be said, or the disk failed. */
+static bool settle_first(struct replica *r, struct version commit) {
+    uint64_t group_id = r->options.group_id, term;
     size_t position;
-    while ((index = ledger_unsettled(r->ledger, group_id, &position)) <= commit) {
-        enum file_result result;
-        if (log_term_at(r->log, index, &term))
-            result = ledger_settle(r->ledger, group_id, (struct version){term, index});
-        else
-            result = ledger_judge(r->ledger, position, judge(r, position));
-        if (result != FILE_OK) {
-            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
-            return;
-        }
+    uint64_t index = ledger_unsettled(r->ledger, group_id, &position);
+    enum file_result result;
+    if (index == UINT64_MAX)
+        return false;
+    if (index > commit.index) {
+        if (ledger_at(r->ledger, position)->at.term >= commit.term)
+            return false;
+        result = ledger_judge(r->ledger, position, LEDGER_ANOTHER);
+    } else if (log_term_at(r->log, index, &term)) {
+        result = ledger_settle(r->ledger, group_id, (struct version){term, index});
+    } else {
+        result = ledger_judge(r->ledger, position, judge(r, position));
     }
+    if (result != FILE_OK)
+        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
+    return result == FILE_OK;
+}
+
+void replica_settle(struct replica *r, uint64_t commit) {
+    struct version at = {0, commit};
+    log_term_at(r->log, commit, &at.term);
+    while (settle_first(r, at))
+        ;
 }
 
 struct ledger *replica_rejected(struct replica *r) {

@@ -122,14 +122,15 @@ TEST(rows_behind_a_snapshot_are_settled_by_the_versions_it_shows_and_by_its_term
                  add_row(l, 2, 9, "new", CONDITION_NONE) &&      /* another entry stands at its index */
                  add_row(l, 4, 9, "missing", CONDITION_NONE) &&  /* above the snapshot's term */
                  add_row(l, 2, 10, "missing", CONDITION_NONE) && /* at its end, whose term is known */
-                 add_row(l, 2, 11, "missing", CONDITION_NONE) && /* not decided yet */
+                 add_row(l, 2, 11, "missing", CONDITION_NONE) && /* behind it, of an earlier term */
+                 add_row(l, 3, 12, "missing", CONDITION_NONE) && /* not decided yet */
                  ledger_sync(l) == FILE_OK;
     ledger_close(l);
     REQUIRE(added);
     for (int restart = 0; restart < 2; restart++) {
         struct replica *r = reopened(fs);
         REQUIRE(r != NULL);
-        EQUAL(ledger_count(replica_ledger(r)), 8);
+        EQUAL(ledger_count(replica_ledger(r)), 9);
         EQUAL(state_of(r, 1, 2), LEDGER_GONE);
         EQUAL(state_of(r, 2, 5), LEDGER_REJECTED);
         EQUAL(state_of(r, 2, 6), LEDGER_OVERRULED);
@@ -138,7 +139,8 @@ TEST(rows_behind_a_snapshot_are_settled_by_the_versions_it_shows_and_by_its_term
         EQUAL(state_of(r, 2, 9), LEDGER_REJECTED);
         EQUAL(state_of(r, 4, 9), LEDGER_REJECTED);
         EQUAL(state_of(r, 2, 10), LEDGER_REJECTED);
-        EQUAL(state_of(r, 2, 11), LEDGER_OVERRULED);
+        EQUAL(state_of(r, 2, 11), LEDGER_REJECTED);
+        EQUAL(state_of(r, 3, 12), LEDGER_OVERRULED);
         replica_close(r);
     }
     file_system_free(fs);
