@@ -19,7 +19,9 @@ CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c
 UNIT_SRC  := $(wildcard tests/unit/*/*.c)
 SIM_SRC   := $(filter-out tests/sim/kvsim.c,$(wildcard tests/sim/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
-ALL_SRC   := $(CORE_SRC) cmd/kvnode_io.c cmd/log_io.c cmd/kvctl_io.c $(UNIT_SRC) $(wildcard tests/sim/*.c) $(BENCH_SRC)
+KVNODE_SRC := cmd/kvnode_io.c cmd/log_io.c cmd/process_io.c
+KVCTL_SRC := $(wildcard cmd/kvctl*.c)
+ALL_SRC   := $(CORE_SRC) $(KVNODE_SRC) $(KVCTL_SRC) $(UNIT_SRC) $(wildcard tests/sim/*.c) $(BENCH_SRC)
 
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
 SIM_OBJ   := $(SIM_SRC:%.c=$(BUILD)/%.o)
@@ -61,11 +63,11 @@ $(LIB) $(SIM_LIB):
 	@rm -f $@
 	@ar rcs $@ $^
 
-$(BUILD)/kvnode: $(BUILD)/cmd/kvnode_io.o $(BUILD)/cmd/log_io.o $(LIB)
+$(BUILD)/kvnode: $(KVNODE_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/kvctl: $(BUILD)/cmd/kvctl_io.o $(LIB)
+$(BUILD)/kvctl: $(KVCTL_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
@@ -155,6 +157,7 @@ lint: lint-deps
 install: all
 	install -D -m 755 kvnode $(DESTDIR)$(PREFIX)/bin/kvnode
 	install -D -m 755 kvctl $(DESTDIR)$(PREFIX)/bin/kvctl
+	install -D -m 644 cmd/kvctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvctl
 
 clean:
 	rm -rf build kvnode kvctl

@@ -101,8 +101,10 @@ static bool make_room(struct api *api, uint64_t now_ms) {
 }
 
 struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell) {
-    if (api->draining || (api->clients >= api->options.clients_max && !make_room(api, now_ms)))
+    if (api->draining || (api->clients >= api->options.clients_max && !make_room(api, now_ms))) {
+        api->metrics.turned_away++;
         return NULL;
+    }
     if (api->free_first == UINT32_MAX)
         grow_slots(api);
     struct api_client *client = calloc(1, sizeof *client);
@@ -110,6 +112,9 @@ struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell) {
         err(1, "out of memory for a client");
     client->api = api;
     client->shell = shell;
+    client->asked.route = ROUTES_UNKNOWN;
+    client->asked.started_us = api->metrics.now_us;
+    api->metrics.opened++;
     client->slot = api->free_first;
     client->deadline_ms = now_ms + IDLE_DEADLINE_MS;
     struct slot *slot = &api->slots[client->slot];
@@ -210,6 +215,8 @@ void api_reply(void *arg, uint64_t ticket, const struct reply *reply) {
     struct place *place = client_place(client, client->first + ahead);
     bool last = client->state == CLIENT_CLOSING && ahead + 1 == client_under_way(client);
     place->manner.close = place->manner.close || last;
+    if (client->state != CLIENT_LISTING)
+        client_count(client->api, &place->asked, reply->error, &reply->timing);
     if (client->state == CLIENT_LISTING) {
         client->first++;
         client_list(client, reply);
@@ -243,6 +250,7 @@ static void next_request(struct api_client *client, uint64_t now_ms) {
     buffer_trim(&client->input, BUFFER_KEEP);
     client->head = (struct http_head){0};
     client->body_size = client->head_size = 0;
+    client->asked = (struct asked){.route = ROUTES_UNKNOWN};
     client->started = false;
     client->deadline_ms = now_ms + IDLE_DEADLINE_MS;
     client->state = CLIENT_HEAD;
@@ -255,6 +263,8 @@ static void refuse_and_close(struct api_client *client, enum error error, const 
     struct refusal why;
     refuse(&why, error, "%s", message);
     client->head.keep_alive = false;
+    if (client->asked.started_us == 0)
+        client->asked.started_us = client->api->metrics.now_us;
     client_refuse(client, &why, NULL);
     close_after_answers(client);
 }
@@ -272,6 +282,7 @@ static void head_done(struct api_client *client, uint64_t now_ms) {
     bool body = head->has_transfer_encoding || head->length > 0;
     struct refusal why;
     const char *allow;
+    client->asked.started_us = client->api->metrics.now_us;
     if (!routes_check(client, &why, &allow)) {
         /* A client that waits for a 100 may send its body or not, so nobody knows where the next request
          * begins. */
@@ -350,6 +361,7 @@ static bool step_body(struct api_client *client, uint64_t now_ms) {
         return false;
     }
     if (result == HTTP_DONE) {
+        client->asked.started_us = client->api->metrics.now_us;
         if (discard)
             next_request(client, now_ms);
         else
@@ -390,6 +402,8 @@ void client_list(struct api_client *client, const struct reply *reply) {
             listing_step(client->listing, client->api->options.coordinator, &speaker, reply, &client->output);
     client->listing_begun = true;
     client->listing_done = done;
+    if (done)
+        client_count(client->api, &client->asked, reply->error, NULL);
 }
 
 static bool step_listing(struct api_client *client, uint64_t now_ms) {
@@ -463,6 +477,27 @@ bool api_wants_close(const struct api_client *client) {
 void api_input_ended(struct api_client *client) {
     client->ended = true;
     make_ready(client);
+}
+
+/* ---- what is counted ---- */
+
+void api_clock(struct api *api, uint64_t now_us) {
+    metrics_clock(&api->metrics, now_us);
+}
+
+bool api_wants_clock(const struct api *api) {
+    return api->metrics.any_instant;
+}
+
+void api_log_requests(struct api *api, bool all) {
+    api->log_requests = all;
+}
+
+void api_metrics(const struct api *api, struct buffer *out) {
+    const char *names[METRICS_ROUTES_MAX] = {NULL};
+    for (uint8_t i = 0; i <= ROUTES_UNKNOWN; i++)
+        names[i] = routes_name(i);
+    metrics_print(&api->metrics, names, out);
 }
 
 /* ---- time ---- */

@@ -205,6 +205,7 @@ static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
 
 bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                         struct reply *reply) {
+    c->now_ms = now_ms;
     if (operation_writes(request->operation))
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
@@ -228,6 +229,7 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
+    c->now_ms = now_ms;
     if (!request_decode(payload, now_ms, &id, &request) || !operation_writes(request.operation))
         return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
@@ -250,7 +252,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
-    (void)now_ms;
+    c->now_ms = now_ms;
     if (!reply_decode(payload, &id, &reply))
         return;
     TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
@@ -266,7 +268,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
     struct pending *p, *next;
-    (void)now_ms;
+    c->now_ms = now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
         if (member_id_equal(&p->asked, peer))
             pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
@@ -311,7 +313,7 @@ static void answer_write(struct coordinator *c, struct pending *p) {
 void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
                          const struct store_effect *effect) {
     struct pending *p;
-    (void)now_ms;
+    c->now_ms = now_ms;
     /* Writes that stand before it were passed over by a snapshot. */
     while ((p = TAILQ_FIRST(&c->states[PENDING_APPENDED])) != NULL && p->at.index <= at.index &&
            !version_equal(p->at, at))
@@ -382,6 +384,7 @@ static void ask_again(struct coordinator *c) {
 
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
+    timing_mark(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
             answer_write(c, p);
@@ -419,6 +422,7 @@ static void expire(struct coordinator *c, struct pending *p) {
 
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
+    c->now_ms = now_ms;
     if (c->count == 0)
         return UINT64_MAX;
     for (int i = 0; i < PENDING_STATES; i++)

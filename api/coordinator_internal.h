@@ -35,6 +35,7 @@ struct pending {
     bool barrier;
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
+    uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
     uint64_t ticket;         /* ORIGIN_CLIENT's; else the other node's number */
     struct member_id peer;   /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
@@ -50,8 +51,20 @@ struct pending {
 
 TAILQ_HEAD(pending_list, pending);
 
+#define TIMING_FROM_MS 20 /* what takes less long is not taken apart */
+
+/* When an index was first seen durable, or committed: the last few. */
+struct marks {
+    struct {
+        uint64_t index, ms;
+    } ring[64];
+    size_t count; /* ever */
+};
+
 struct coordinator {
     struct coordinator_options options;
+    uint64_t now_ms; /* as told last */
+    struct marks durable, committed;
     struct coordinator_host host;
     struct pending_list states[PENDING_STATES]; /* APPENDED in order of index */
     struct pending_list free;
@@ -80,6 +93,10 @@ void pending_error(struct coordinator *c, struct pending *p, enum error error, c
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);
 struct reply reply_error(const struct coordinator *c, enum error error, const char *message);
+
+/* coordinator_timing.c: where the time of slow requests goes. */
+void timing_mark(struct coordinator *c, uint64_t now_ms);
+struct timing timing_of(const struct coordinator *c, const struct pending *p);
 
 /* coordinator_read.c */
 void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply);

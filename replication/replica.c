@@ -59,20 +59,6 @@ static uint64_t apply_target(const struct replica *r) {
     return own > commit ? own : commit;
 }
 
-static void settle_ledger(struct replica *r, uint64_t commit) {
-    uint64_t group_id = r->options.group_id, index;
-    while ((index = ledger_unsettled(r->ledger, group_id)) <= commit) {
-        uint64_t term;
-        if (!log_term_at(r->log, index, &term))
-            break;
-        enum file_result result = ledger_settle(r->ledger, group_id, (struct version){term, index});
-        if (result != FILE_OK) {
-            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
-            break;
-        }
-    }
-}
-
 static bool advance(struct replica *r) {
     uint64_t commit = raft_commit(r->raft), target = apply_target(r), before = store_applied(r->store).index;
     while (store_applied(r->store).index < target && r->failure[0] == '\0')
@@ -85,7 +71,7 @@ static bool advance(struct replica *r) {
     if (commit > r->forgotten) {
         r->forgotten = commit;
         store_forget(r->store, commit);
-        settle_ledger(r, commit);
+        replica_settle(r, commit);
     }
     if (raft_role(r->raft) != RAFT_LEADER && applied.index >= raft_leader_commit(r->raft))
         r->current_ms = raft_heard_ms(r->raft);

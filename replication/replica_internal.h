@@ -69,6 +69,9 @@ void replica_fail(struct replica *r, const char *what, const char *why);
 /* Puts the clients' writes from index on into the ledger (async groups) and undoes them. */
 bool replica_overrule(struct replica *r, uint64_t index);
 
+/* replica_ledger.c: rows up to the commit become `rejected`, or go. */
+void replica_settle(struct replica *r, uint64_t commit);
+
 /* replica_snapshot.c */
 bool snapshot_offer(void *arg, struct version *at, uint64_t *total);
 bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);

@@ -259,6 +259,7 @@ static bool install(struct replica *r) {
     r->forgotten = header.at.index;
     r->log_shrank = true;
     raft_installed(r->raft, header.at, &configuration, header.configuration_index);
+    replica_settle(r, header.at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
     return true;
 }
