@@ -127,11 +127,12 @@ unit: $(UNIT)
 e2e: programs
 	BUILD=$(BUILD) $(PROVE) $(E2E)
 # Writes the traces that tests/scenarios expect anew; read the diff.
-scenarios: $(BUILD)/tests/unit/replication/scenarios.t
-	UPDATE_SCENARIOS=1 $<
+scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/sim.t
+	for t in $^; do UPDATE_SCENARIOS=1 $$t; done
 soak: $(KVSIM)
 	$(KVSIM) --seeds 5000 --ack async
 	$(KVSIM) --seeds 5000 --ack quorum
+	$(KVSIM) --seeds 2000 --ack all
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: test-deps

@@ -17,13 +17,17 @@
 #include <err.h>
 #include <stdlib.h>
 
-#define CLIENTS_DEFAULT  10000
+#define CLIENTS_DEFAULT 10000
+#define CLIENTS_SPARE                                                                                        \
+    64 /* beyond clients_max, and a quarter of it at most, while those that gave way are closed */
 #define HEAD_DEADLINE_MS 10000
 #define BODY_DEADLINE_MS 30000
 #define IDLE_DEADLINE_MS 60000
 #define STALL_MS         30000
 #define TICK_MS          1000 /* a look at every client; sooner for a deadline, but not below */
 #define TICK_MIN_MS      100
+#define ROOM_MS          1000 /* idle, or with half a head, so long: may be closed where another one needs room */
+#define ROOM_LOOKS       256         /* clients looked at for one that needs room */
 #define TRIM_MS          2000        /* idle so long, a client gives its memory back */
 #define BUFFER_KEEP      (64 * 1024) /* bytes of capacity an emptied buffer keeps while its client is busy */
 #define HELD_INPUT_MAX                                                                                       \
@@ -39,7 +43,7 @@ struct api *api_new(const struct api_options *options) {
     api->options = *options;
     if (api->options.clients_max == 0)
         api->options.clients_max = CLIENTS_DEFAULT;
-    assert(api->options.clients_max <= MASK(SLOT_BITS));
+    assert(api->options.clients_max <= MASK(SLOT_BITS) - CLIENTS_SPARE);
     api->free_first = UINT32_MAX;
     api->memory_max = MEMORY_MAX;
     TAILQ_INIT(&api->ready);
@@ -69,8 +73,35 @@ static void grow_slots(struct api *api) {
     api->slots_capacity = capacity;
 }
 
+static void close_after_answers(struct api_client *client);
+
+/* It has asked for nothing, or not said what for a while. */
+static bool gives_way(const struct api_client *client, uint64_t now_ms) {
+    uint64_t allowed_ms = client->started ? HEAD_DEADLINE_MS : IDLE_DEADLINE_MS;
+    return client->state == CLIENT_HEAD && client_under_way(client) == 0 &&
+           buffer_size(&client->output) == 0 && now_ms + allowed_ms >= client->deadline_ms + ROOM_MS;
+}
+
+/* Idle connections and slow ones must not keep others out: the next such one, going round, is closed. It
+ * still counts until the shell has seen to it, so some more than clients_max may be there for a moment. */
+static bool make_room(struct api *api, uint64_t now_ms) {
+    uint32_t looks = api->slots_capacity < ROOM_LOOKS ? api->slots_capacity : ROOM_LOOKS;
+    uint32_t quarter = api->options.clients_max / 4 + 1;
+    if (api->clients >= api->options.clients_max + (quarter < CLIENTS_SPARE ? quarter : CLIENTS_SPARE))
+        return false;
+    for (; looks > 0; looks--) {
+        api->hand = (api->hand + 1) % api->slots_capacity;
+        struct api_client *client = api->slots[api->hand].client;
+        if (client != NULL && gives_way(client, now_ms)) {
+            close_after_answers(client);
+            return true;
+        }
+    }
+    return false;
+}
+
 struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell) {
-    if (api->clients >= api->options.clients_max || api->draining) {
+    if (api->draining || (api->clients >= api->options.clients_max && !make_room(api, now_ms))) {
         api->metrics.turned_away++;
         return NULL;
     }
@@ -111,6 +142,10 @@ struct buffer *api_input(struct api_client *client) {
 
 struct buffer *api_output(struct api_client *client) {
     return &client->output;
+}
+
+uint32_t api_clients_max(const struct api *api) {
+    return api->options.clients_max;
 }
 
 size_t api_clients(const struct api *api) {

@@ -43,7 +43,8 @@ struct api_client;
 struct api *api_new(const struct api_options *options);
 void api_free(struct api *api);
 
-/* NULL where there are too many clients: the shell writes api_full_answer and closes. */
+/* With clients_max of them, one that has been idle, or slow to send a head, for a second is closed to make
+ * room (it becomes ready). NULL where none is: the shell writes api_full_answer and closes. */
 struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell);
 struct bytes api_full_answer(void);
 void *api_shell(const struct api_client *client);
@@ -68,6 +69,7 @@ struct api_client *api_next_ready(struct api *api);
  * called next, absolute. */
 uint64_t api_tick(struct api *api, uint64_t now_ms);
 size_t api_clients(const struct api *api);
+uint32_t api_clients_max(const struct api *api);
 
 /* The time, for what is measured: the shell tells it when a turn of a client begins and when its answers are
  * written, and before the turn of the node. A shell that never does measures nothing. */

@@ -20,7 +20,7 @@
 #define BULK_SIZE     (16 * 1024) /* bytes of an unfinished request from which it is read into its place */
 #define PAUSE_MS      100         /* of a listener without descriptors */
 #define LINGER_MS     2000
-#define LINGERING_MAX 256 /* further connections are closed at once */
+#define LINGERING_MAX 256 /* and an eighth of the clients at most; further connections are closed at once */
 
 struct connection {
     struct api_io *io;
@@ -98,7 +98,9 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg) {
 
 /* Its answers are written. */
 static void connection_linger(struct connection *c) {
-    if (c->io->lingering_count >= LINGERING_MAX || shutdown(c->fd, SHUT_WR) != 0) {
+    size_t most = api_clients_max(c->io->options.api) / 8 + 1;
+    if (c->io->lingering_count >= (most < LINGERING_MAX ? most : LINGERING_MAX) ||
+        shutdown(c->fd, SHUT_WR) != 0) {
         connection_free(c);
         return;
     }

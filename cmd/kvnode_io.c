@@ -28,6 +28,10 @@
 
 enum { EXIT_ENVIRONMENT = 1, EXIT_USAGE = 2 };
 
+#define CLIENTS_MAX     10000
+#define DESCRIPTORS_OWN (PEERS_CONNECTIONS_MAX + 384) /* and files, lingering clients, those that gave way   \
+                                                       */
+
 struct program {
     struct options options;
     struct log_io log;
@@ -42,6 +46,7 @@ struct program {
     struct peer_io *peers;
     struct discovery_io *discovery; /* NULL with -no-broadcast, or where it cannot be had */
     struct resolver *resolver;
+    uint32_t clients_max;
 };
 
 static uint64_t now_us(void) {
@@ -185,7 +190,8 @@ static struct address bound(const struct program *p, uint16_t port) {
 }
 
 /* A busy port is found before anything is written. */
-static bool port_is_free(const struct program *p, uint16_t port, const char *flag, char *why, size_t why_size) {
+static bool port_is_free(const struct program *p, uint16_t port, const char *flag, char *why,
+                         size_t why_size) {
     struct sockaddr_storage socket_address;
     char text[ADDRESS_TEXT_MAX];
     int on = 1, fd = socket(socket_family(&p->options.bind_address), SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -194,8 +200,8 @@ static bool port_is_free(const struct program *p, uint16_t port, const char *fla
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
               bind(fd, (struct sockaddr *)&socket_address, size) == 0 && listen(fd, 1) == 0;
     if (!ok)
-        snprintf(why, why_size, "cannot listen on %s: %s; choose another with %s", address_text(&address, text),
-                 strerror(errno), errno == EADDRNOTAVAIL ? "-bind" : flag);
+        snprintf(why, why_size, "cannot listen on %s: %s; choose another with %s",
+                 address_text(&address, text), strerror(errno), errno == EADDRNOTAVAIL ? "-bind" : flag);
     if (fd >= 0)
         close(fd);
     return ok;
@@ -231,6 +237,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .allow_hosts = o->allow_hosts,
         .slow_ms = o->slow_ms,
         .level = o->log_level,
+        .clients_max = p->clients_max,
     };
     struct node_host host = {
         .arg = p,
@@ -308,7 +315,8 @@ static void start_resolving(struct program *p) {
     resolve_all(p);
 }
 
-/* One turn, one flush: everything that is ready is read, then the node's turn sends and writes what follows. */
+/* One turn, one flush: everything that is ready is read, then the node's turn sends and writes what follows.
+ */
 static enum node_state run(struct program *p) {
     for (;;) {
         uint64_t began_us = now_us(), now = began_us / 1000;
@@ -386,19 +394,29 @@ static int run_to_end(struct program *p) {
         if (!ok)
             return EXIT_ENVIRONMENT;
         if (state == NODE_STOPPED) {
-            say(p, NODE_INFO, "stopped", "stopped: everything accepted is on disk");
+            say(p, NODE_INFO, "stopped",
+                p->options.memory ? "stopped: -memory kept nothing on disk" : "stopped: everything accepted is on disk");
             return 0;
         }
         leader = false;
     }
 }
 
-static void raise_descriptors(void) {
+/* As many descriptors as may be had, and of them no more for clients than leave enough for files and for the
+ * connections between nodes: a new segment that cannot be opened would end the process. */
+static uint32_t clients_of_descriptors(void) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            limit = raised;
     }
+    uint64_t most = limit.rlim_cur / 2;
+    if (most > DESCRIPTORS_OWN)
+        most = limit.rlim_cur - DESCRIPTORS_OWN;
+    return most > CLIENTS_MAX ? CLIENTS_MAX : (uint32_t)most;
 }
 
 int main(int argc, char *argv[]) {
@@ -415,7 +433,7 @@ int main(int argc, char *argv[]) {
     p.started_s = (double)wall_ms(NULL) / 1000;
     p.log = (struct log_io){p.options.log_level, p.options.log_format};
     signal(SIGPIPE, SIG_IGN);
-    raise_descriptors();
+    p.clients_max = clients_of_descriptors();
     p.base = event_base_new();
     p.timer = p.base == NULL ? NULL : evtimer_new(p.base, timer_due, NULL);
     if (p.timer == NULL)

@@ -240,6 +240,7 @@ static void make_cores(struct node *n) {
         .host = node_outside(n),
         .slow_ms = n->options.slow_ms,
         .allow_hosts = n->options.allow_hosts,
+        .clients_max = n->options.clients_max,
     };
     n->api = api_new(&api_options);
     api_log_requests(n->api, n->options.level == NODE_DEBUG);

@@ -45,6 +45,7 @@ struct node_options {
     const char *const *allow_hosts;
     uint32_t slow_ms;         /* requests that take longer are logged; 0: none are */
     enum node_level level;    /* of the log */
+    uint32_t clients_max;       /* of the HTTP server; 0: its default */
     uint32_t segment_size;      /* 0: the log's default */
     uint64_t snapshot_log_size; /* 0: the replica's default */
     uint64_t seed;              /* of every random choice */

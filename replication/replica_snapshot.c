@@ -221,8 +221,9 @@ static bool install(struct replica *r) {
     struct snapshot_header header;
     struct buffer encoded = {0};
     struct configuration configuration;
-    char why[160] = "its configuration cannot be decoded";
+    char why[160] = "it is not of the position it was announced for, or its configuration cannot be decoded";
     enum file_result result = file_sync(r->received.file);
+    struct version at = r->received.at;
     uint64_t total = r->received.total;
     receive_end(r);
     if (result != FILE_OK) {
@@ -230,7 +231,7 @@ static bool install(struct replica *r) {
         return false;
     }
     if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
-        !configuration_decode(header.configuration, &configuration)) {
+        !version_equal(header.at, at) || !configuration_decode(header.configuration, &configuration)) {
         r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
         buffer_release(&encoded);
         return false;
