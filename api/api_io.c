@@ -197,10 +197,14 @@ static void on_write(evutil_socket_t fd, short what, void *arg) {
         connection_turn(c, clock_ms());
 }
 
-void api_io_flush(struct api_io *io) {
+bool api_io_flush(struct api_io *io) {
     struct api_client *client;
-    while ((client = api_next_ready(io->options.api)) != NULL)
+    bool turned = false;
+    while ((client = api_next_ready(io->options.api)) != NULL) {
         connection_turn(api_shell(client), clock_ms());
+        turned = true;
+    }
+    return turned;
 }
 
 /* ---- the listener ---- */

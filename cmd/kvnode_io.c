@@ -264,11 +264,12 @@ static enum node_state run(struct program *p) {
     for (;;) {
         uint64_t now = now_ms(), next = node_turn(p->node, now);
         peer_io_flush(p->peers);
-        api_io_flush(p->api);
+        bool turned = api_io_flush(p->api);
         enum node_state state = node_state(p->node);
         if (state != NODE_RUNNING && state != NODE_STOPPING)
             return state;
-        uint64_t wait = next > now ? next - now : 0;
+        /* Requests that waited behind those answered now have begun: another turn writes and sends them. */
+        uint64_t wait = !turned && next > now ? next - now : 0;
         if (wait > 1000)
             wait = 1000;
         struct timeval timeout = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};
