@@ -245,7 +245,6 @@ static enum file_result settle_row(struct ledger *l, struct row *row, uint64_t c
 }
 
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at) {
-    bool changed = false;
     size_t position = lower_bound(l, group_id, (struct version){0, at.index});
     while (position < l->count) {
         struct row *row = &l->rows[position];
@@ -256,11 +255,10 @@ enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct versi
             enum file_result result = settle_row(l, row, at.term);
             if (result != FILE_OK)
                 return result;
-            changed = true;
         }
         position += l->count == before;
     }
-    return changed ? ledger_sync(l) : FILE_OK;
+    return FILE_OK;
 }
 
 uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id) {

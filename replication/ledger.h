@@ -37,7 +37,8 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *row);
 /* Makes what was added durable. Blocks. */
 enum file_result ledger_sync(struct ledger *l);
 
-/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index, durably. */
+/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index. Durable with
+ * the next ledger_sync. */
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at);
 /* The lowest index of an overruled row of the group; UINT64_MAX without one: settling needs no look below it. */
 uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id);

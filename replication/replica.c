@@ -57,6 +57,7 @@ static uint64_t apply_target(const struct replica *r) {
 
 static void settle_ledger(struct replica *r, uint64_t commit) {
     uint64_t group_id = r->options.group_id, index;
+    bool settled = false;
     while ((index = ledger_unsettled(r->ledger, group_id)) <= commit) {
         uint64_t term;
         if (!log_term_at(r->log, index, &term))
@@ -66,7 +67,12 @@ static void settle_ledger(struct replica *r, uint64_t commit) {
             replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
             break;
         }
+        settled = true;
     }
+    /* One sync for all: there may be as many as an isolated leader could write. */
+    enum file_result result = settled && r->failure[0] == '\0' ? ledger_sync(r->ledger) : FILE_OK;
+    if (result != FILE_OK)
+        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
 }
 
 static bool advance(struct replica *r) {
