@@ -53,7 +53,7 @@ struct api_client *api_next_ready(struct api *api);
 uint64_t api_tick(struct api *api, uint64_t now_ms);
 size_t api_clients(const struct api *api);
 /* Clean shutdown: no new requests are taken, answers under way go out, then clients are closed. True once
- * none has a request under way. */
+ * none has a request under way, or an answer of which bytes are left. */
 bool api_drain(struct api *api);
 
 #endif

@@ -29,4 +29,18 @@ for my $sync ('always', '100ms', 'never') {
     };
 }
 
+subtest 'a stop does not cut an answer that its client is still reading' => sub {
+    my $cluster = Cluster->new;
+    my ($node) = $cluster->start(1);
+    $node->set(large => 'v' x 1_000_000);
+    my $connection = $node->connect;
+    $connection->send($connection->request_text(GET => '/get?key=large') x 7);
+    poll(sub { ($node->health // {})->{status} }, 'the node to have seen it');
+    $node->signal('TERM');
+    my $whole = grep { length(($connection->response // {})->{body} // '') > 1_000_000 } 1 .. 7;
+    cmp_ok($whole, '>=', 1, 'there are answers');
+    is($connection->rest(5), '', 'and each is whole');
+    is($node->ended, 0, 'exit status 0');
+};
+
 finish();
