@@ -19,6 +19,7 @@ static const char *hinted_role(enum node_role role) {
     static const char *const names[] = {
         [NODE_NEWCOMER] = "newcomer",   [NODE_LEARNER] = "learner", [NODE_FOLLOWER] = "follower",
         [NODE_CANDIDATE] = "candidate", [NODE_LEADER] = "leader",
+        [NODE_REMOVED] = "removed",
     };
     return (size_t)role < sizeof names / sizeof names[0] ? names[role] : "unknown";
 }

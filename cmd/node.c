@@ -118,6 +118,8 @@ static void raft_frame(struct node *n, const struct peer *peer, struct bytes pay
         return;
     if (message.type == MESSAGE_READ_INDEX || message.type == MESSAGE_READ_INDEX_REPLY)
         coordinator_read_index(n->coordinator, n->now_ms, &peer->id, &message);
+    else if (message.type == MESSAGE_REMOVED)
+        node_members_told(n, &message);
     else
         replica_receive(n->replica, n->now_ms, n->host.wall_ms(n->host.arg), &peer->id, &message);
 }
@@ -255,6 +257,7 @@ bool node_open(const struct node_options *options, const struct node_host *host,
         return false;
     }
     node_group_opened(n);
+    node_members_open(n);
     make_cores(n);
     node_group_update_self(n);
     *out = n;
