@@ -26,6 +26,9 @@ void answer_done(struct buffer *out, struct manner manner, const struct speaker 
 /* {"error":...,"message":...,"fix":...}. allow: the value of Allow, or NULL. */
 void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
                   const struct reply *reply, const char *allow);
+/* ERROR_REDIRECT, with the Location http://<authority><target>. */
+void answer_redirect(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                     const struct reply *reply, const char *authority, struct bytes target);
 /* 200 with this JSON. */
 void answer_json(struct buffer *out, struct manner manner, const struct speaker *speaker,
                  const struct reply *reply, struct bytes body);

@@ -56,7 +56,7 @@ static struct bytes key_of(const struct pending *p) {
     return request.key;
 }
 
-static void answer_read(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct reply reply;
     read_now(c, now_ms, key_of(p), &reply);
     pending_answer(c, p, &reply);
@@ -83,7 +83,7 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
         struct reply done = reply_here(c);
         pending_answer(c, p, &done);
     } else if (applied <= raft_commit(coordinator_raft(c))) {
-        answer_read(c, now_ms, p);
+        read_answer(c, now_ms, p);
     } else {
         hold(c, now_ms, p, applied);
     }
@@ -132,7 +132,7 @@ static void poll_applying(struct coordinator *c, uint64_t now_ms) {
         if (leads(c))
             pending_move(c, p, PENDING_WAITING);
         else if (committed && applied >= p->index)
-            answer_read(c, now_ms, p);
+            read_answer(c, now_ms, p);
     }
 }
 

@@ -234,6 +234,8 @@ static void make_cores(struct node *n) {
         .replica = n->replica,
         .membership = discovery_membership(n->discovery),
         .self = &n->self,
+        .peers = n->peers,
+        .route = n->options.route,
     };
     n->coordinator = coordinator_new(&coordinator_options, &coordinator_host);
     struct api_options api_options = {

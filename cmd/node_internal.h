@@ -28,7 +28,7 @@ struct node {
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
     struct address dialled[MEMBERS_MAX];
     size_t dialled_count;
-    uint64_t moved_ms, told_ms;
+    uint64_t moved_ms, told_ms, told_configuration;
     uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
     size_t learned; /* -peers resolved so far */
     bool handed_over;

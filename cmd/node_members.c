@@ -57,9 +57,11 @@ static void tell_removed(struct node *n) {
     const struct raft *raft = raft_of(n);
     const struct configuration *configuration = raft_configuration(raft);
     uint64_t index = raft_configuration_index(raft);
-    if (raft_role(raft) != RAFT_LEADER || n->now_ms - n->told_ms < TELL_MS || index > raft_commit(raft))
+    bool due = index != n->told_configuration || n->now_ms - n->told_ms >= TELL_MS;
+    if (raft_role(raft) != RAFT_LEADER || !due || index > raft_commit(raft))
         return;
     n->told_ms = n->now_ms;
+    n->told_configuration = index;
     for (size_t i = 0; i < peers_count(n->peers); i++) {
         const struct peer *peer = peers_at(n->peers, i);
         if (peer->info.group != n->self.group || peer->info.group_id != n->identity.group_id ||
@@ -97,7 +99,7 @@ void node_members_open(struct node *n) {
 
 void node_members_told(struct node *n, const struct message *message) {
     uint64_t index = message->removed.index;
-    if (index > raft_configuration_index(raft_of(n)) && index > n->removed_at)
+    if (index >= raft_configuration_index(raft_of(n)) && index > n->removed_at)
         keep_removed_at(n, index);
 }
 
@@ -105,13 +107,15 @@ bool node_members_removed(const struct node *n) {
     const struct raft *raft = raft_of(n);
     if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
         return false;
-    return n->removed_at > raft_configuration_index(raft) ||
-           configuration_was_removed(raft_configuration(raft), &n->self_id);
+    /* One's own record of it counts once it is committed. */
+    uint64_t index = raft_configuration_index(raft);
+    bool final = index <= raft_commit(raft) || index <= n->removed_at;
+    return n->removed_at > index || (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
 }
 
 static void note_removal(struct node *n) {
     bool removed = node_members_removed(n);
-    if (n->removed_at != 0 && n->removed_at <= raft_configuration_index(raft_of(n))) {
+    if (n->removed_at != 0 && n->removed_at < raft_configuration_index(raft_of(n))) {
         n->removed_at = 0;
         file_system_remove(n->options.fs, REMOVED_FILE);
     }
