@@ -51,13 +51,15 @@ size_t coordinator_pending(const struct coordinator *c) {
 
 static enum ack_mode needed_ack(const struct coordinator *c, const struct request *request) {
     enum ack_mode mode = raft_configuration(coordinator_raft(c))->mode;
-    return request->ack_given && request->ack > mode ? request->ack : mode;
+    enum ack_mode ack = request->ack_given && request->ack > mode ? request->ack : mode;
+    /* What a retry is told anywhere must not be overruled any more. */
+    return request->client.size > 0 && ack < ACK_QUORUM ? ACK_QUORUM : ack;
 }
 
 /* Why the leader, this node, cannot take the write at all; ERROR_NONE where it can try. */
 static enum error refusal(const struct coordinator *c, const struct request *request, const char **message) {
     const struct raft *raft = coordinator_raft(c);
-    if (request->ack_given && request->ack < raft_configuration(raft)->mode) {
+    if (request->ack_given && request->client.size == 0 && request->ack < raft_configuration(raft)->mode) {
         *message = "the group's own mode acknowledges more strongly than ?ack asks for";
         return ERROR_WEAKER_ACK;
     }
@@ -84,6 +86,8 @@ static enum appended append(struct coordinator *c, const struct request *request
         .value = request->value,
         .condition = request->condition,
         .match = request->match,
+        .client = request->client,
+        .request = request->request,
     };
     enum entry_type type = request->operation == OPERATION_SET ? ENTRY_PUT : ENTRY_DELETE;
     switch (replica_propose(c->options.replica, type, &entry, at)) {
@@ -236,7 +240,7 @@ static bool submit(struct coordinator *c, uint64_t now_ms, const struct request 
         return true;
     if (request->after.at.index != 0)
         return belongs_to_none(c, reply) || after_submit(c, now_ms, request, ticket, reply);
-    if (request->operation != OPERATION_GET)
+    if (operation_writes(request->operation))
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
@@ -269,13 +273,15 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
-    if (!request_decode(payload, now_ms, &id, &request) || request.operation == OPERATION_GET)
+    if (!request_decode(payload, now_ms, &id, &request))
         return;
     c->now_ms = now_ms;
     if (operation_of_members(request.operation)) {
         members_request(c, now_ms, from, id, &request);
         return;
     }
+    if (!operation_writes(request.operation))
+        return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (c->stopping || !leads) {
         reply = reply_error(c, ERROR_NOT_LEADER, "this node does not lead the group");
@@ -335,16 +341,16 @@ static bool acknowledged(const struct coordinator *c, const struct pending *p) {
 
 static void answer_write(struct coordinator *c, struct pending *p) {
     struct reply reply = reply_here(c);
-    reply.position = (struct position){c->options.self->group, p->at};
-    reply.version = p->effect.outcome == STORE_CONDITION_FAILED ? p->effect.current : p->at;
+    reply.position = (struct position){c->options.self->group, p->effect.at};
+    reply.version = p->effect.current;
     reply_acks(c, p->at, &reply);
     if (p->effect.outcome == STORE_CONDITION_FAILED) {
         reply.error = ERROR_PRECONDITION;
         reply.message = bytes_of(p->effect.current.index > 0
                                      ? "the condition does not hold: the key is there, at the version in ETag"
                                      : "the condition does not hold: the key is not there");
-    } else if (p->operation == OPERATION_DELETE) {
-        reply.version = (struct version){0, 0};
+    } else if (p->effect.outcome == STORE_PAIR_CONFLICT) {
+        reply.error = ERROR_REQUEST_REUSED;
     }
     pending_answer(c, p, &reply);
 }
@@ -392,7 +398,7 @@ static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     uint64_t id;
     bool begun = false;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
-        if (p->operation == OPERATION_GET)
+        if (!operation_writes(p->operation))
             begun = read_begin(c, now_ms, p) || begun;
         else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
             begun = !step_write(c, p, &request) || begun;

@@ -47,18 +47,41 @@ bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     return true;
 }
 
-/* The key of the request that p holds a copy of; empty for a barrier. */
-static struct bytes key_of(const struct pending *p) {
-    struct request request;
+/* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up. */
+static void read_outcome(struct coordinator *c, const struct request *request, struct reply *reply) {
+    struct replica *replica = c->options.replica;
+    struct store_answer answer = {0};
+    reply->outcome = OUTCOME_UNKNOWN;
+    if (store_answered(replica_store(replica), request->client, request->request, &answer)) {
+        if (answer.at.index > raft_commit(coordinator_raft(c))) {
+            reply->outcome = OUTCOME_PENDING;
+        } else {
+            reply->outcome = answer.outcome == STORE_CONDITION_FAILED ? OUTCOME_FAILED : OUTCOME_DONE;
+            reply->version = answer.current;
+        }
+    } else if (replica_find(replica, request->client, request->request, &answer.at)) {
+        reply->outcome = OUTCOME_PENDING;
+    }
+    reply->position = (struct position){c->options.self->group, answer.at};
+}
+
+/* What the request asks for that p holds a copy of; of a barrier, that the state may be read. */
+static void read_pending(struct coordinator *c, uint64_t now_ms, const struct pending *p, struct reply *reply) {
+    struct request request = {0};
     uint64_t id;
-    if (p->barrier || !request_decode(buffer_bytes(&p->copy), 0, &id, &request))
-        return (struct bytes){NULL, 0};
-    return request.key;
+    bool decoded = !p->barrier && request_decode(buffer_bytes(&p->copy), 0, &id, &request);
+    assert(decoded || p->barrier);
+    if (p->operation == OPERATION_OUTCOME) {
+        read_now(c, now_ms, (struct bytes){NULL, 0}, reply);
+        read_outcome(c, &request, reply);
+    } else {
+        read_now(c, now_ms, request.key, reply);
+    }
 }
 
 void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct reply reply;
-    read_now(c, now_ms, key_of(p), &reply);
+    read_pending(c, now_ms, p, &reply);
     pending_answer(c, p, &reply);
 }
 
@@ -66,7 +89,7 @@ void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
 static void hold(struct coordinator *c, uint64_t now_ms, struct pending *p, uint64_t applied) {
     struct reply reply;
     struct buffer value = {0};
-    read_now(c, now_ms, key_of(p), &reply);
+    read_pending(c, now_ms, p, &reply);
     buffer_append(&value, reply.value);
     reply.value = buffer_bytes(&value);
     buffer_release(&p->copy);
@@ -82,7 +105,7 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
     if (p->origin == ORIGIN_READ_INDEX) {
         struct reply done = reply_here(c);
         pending_answer(c, p, &done);
-    } else if (applied <= raft_commit(coordinator_raft(c))) {
+    } else if (applied <= raft_commit(coordinator_raft(c)) || p->operation == OPERATION_OUTCOME) {
         read_answer(c, now_ms, p);
     } else {
         hold(c, now_ms, p, applied);

@@ -11,12 +11,17 @@ enum operation {
     OPERATION_GET = 1,
     OPERATION_SET,
     OPERATION_DELETE,
+    OPERATION_OUTCOME,
     /* Of the group's members (coordinator_members.c); the key is the id of the node it is about. */
     OPERATION_NODES = 16, /* the asker's id */
     OPERATION_JOIN,       /* value: the address of its cluster port, as text */
     OPERATION_LEAVE,
     OPERATION_TRANSFER,
 };
+
+static inline bool operation_writes(enum operation operation) {
+    return operation == OPERATION_SET || operation == OPERATION_DELETE;
+}
 
 static inline bool operation_of_members(enum operation operation) {
     return operation >= OPERATION_NODES && operation <= OPERATION_TRANSFER;
@@ -37,7 +42,19 @@ struct request {
     bool linearizable;    /* ?consistency=linearizable */
     bool explain;         /* ?explain=1 */
     struct position after; /* KV-After of a read */
+    struct bytes client;  /* KV-Client of a write, or of the one that OUTCOME asks for; empty: no pair */
+    struct bytes request; /* KV-Request, likewise */
     uint64_t deadline_ms; /* absolute, of the own monotonic clock; travels as time left */
+};
+
+/* What OUTCOME tells of a pair. */
+enum outcome {
+    OUTCOME_NONE,
+    OUTCOME_UNKNOWN, /* not committed before it was asked for, or forgotten since */
+    OUTCOME_PENDING, /* in the log, and not committed yet: position */
+    OUTCOME_DONE,    /* committed: position and version as in its answer */
+    OUTCOME_FAILED,  /* likewise; its condition did not hold */
+    OUTCOME_COUNT,
 };
 
 struct reply {
@@ -53,6 +70,7 @@ struct reply {
     bool staleness_known;
     uint64_t staleness_ms;
     bool degraded;          /* KV-Degraded: no-majority */
+    enum outcome outcome;   /* OUTCOME */
     uint32_t retry_after_s; /* 0: none */
     struct bytes explain;   /* a JSON object; empty: not asked for */
 };

@@ -317,11 +317,6 @@ subtest 'what is not built yet is refused by its name' => sub {
         error_is($reply, 501, 'not_built', $target);
         like($reply->json->{message}, qr/\Q$target\E/, 'by its name');
     }
-    for my $header ('KV-Client', 'KV-Request') {
-        my $reply = $leader->set(k => 'v', headers => ["$header: 0:1.1"]);
-        error_is($reply, 501, 'not_built', $header);
-        like($reply->json->{message}, qr/$header/, 'by its name');
-    }
     my $reply = $leader->set(k => 'v', query => '?ttl=5');
     error_is($reply, 501, 'not_built', '?ttl');
     like($reply->json->{message}, qr/ttl/, 'by its name');
