@@ -312,8 +312,7 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
         return true;
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
     request_encode(&p->copy, p->number, now_ms, request);
-    pending_move(c, p, PENDING_MEMBERS);
-    step_members(c, now_ms, p);
+    pending_move(c, p, PENDING_MEMBERS); /* taken up at the end of the turn: its answer may come at once */
     return false;
 }
 
