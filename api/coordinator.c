@@ -302,7 +302,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
-    (void)now_ms;
+    c->now_ms = now_ms;
     if (!reply_decode(payload, &id, &reply))
         return;
     TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
@@ -318,7 +318,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
     struct pending *p, *next;
-    (void)now_ms;
+    c->now_ms = now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
         if (member_id_equal(&p->asked, peer))
             pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
@@ -358,7 +358,7 @@ static void answer_write(struct coordinator *c, struct pending *p) {
 void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
                          const struct store_effect *effect) {
     struct pending *p;
-    (void)now_ms;
+    c->now_ms = now_ms;
     /* Writes that stand before it were passed over by a snapshot. */
     while ((p = TAILQ_FIRST(&c->states[PENDING_APPENDED])) != NULL && p->at.index <= at.index &&
            !version_equal(p->at, at))
@@ -430,6 +430,7 @@ static void ask_again(struct coordinator *c) {
 
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
+    timing_mark(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
             answer_write(c, p);
@@ -476,6 +477,7 @@ static void expire(struct coordinator *c, struct pending *p) {
 
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
+    c->now_ms = now_ms;
     if (c->count == 0)
         return UINT64_MAX;
     for (int i = 0; i < PENDING_STATES; i++)

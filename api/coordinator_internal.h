@@ -42,6 +42,7 @@ struct pending {
     bool linearizable;       /* AFTER: what the read is then */
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
+    uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
     uint64_t ticket;         /* ORIGIN_CLIENT's; else the other node's number */
     struct member_id peer;   /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
@@ -57,8 +58,20 @@ struct pending {
 
 TAILQ_HEAD(pending_list, pending);
 
+#define TIMING_FROM_MS 20 /* what takes less long is not taken apart */
+
+/* When an index was first seen durable, or committed: the last few. */
+struct marks {
+    struct {
+        uint64_t index, ms;
+    } ring[64];
+    size_t count; /* ever */
+};
+
 struct coordinator {
     struct coordinator_options options;
+    uint64_t now_ms; /* as told last */
+    struct marks durable, committed;
     struct coordinator_host host;
     struct pending_list states[PENDING_STATES]; /* APPENDED in order of index */
     struct pending_list free;
@@ -68,7 +81,6 @@ struct coordinator {
     uint64_t seen_term;
     struct member_id seen_leader;
     bool seen_leading, stopping;
-    uint64_t now_ms;
     struct buffer scratch, explain, view;
 };
 
@@ -95,6 +107,9 @@ struct reply reply_error(const struct coordinator *c, enum error error, const ch
 bool coordinator_full(const struct coordinator *c, struct reply *reply);
 /* Passes a request's copy on to p->asked; false where it surely went nowhere. */
 bool pending_send(struct coordinator *c, struct pending *p);
+/* coordinator_timing.c: where the time of slow requests goes. */
+void timing_mark(struct coordinator *c, uint64_t now_ms);
+struct timing timing_of(const struct coordinator *c, const struct pending *p);
 
 /* coordinator_read.c */
 void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply);

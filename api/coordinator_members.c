@@ -308,6 +308,10 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
         *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
         return true;
     }
+    if (c->options.self->role == NODE_REMOVED) {
+        *reply = reply_error(c, ERROR_REMOVED, "");
+        return true;
+    }
     if (coordinator_full(c, reply))
         return true;
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);

@@ -37,6 +37,7 @@ enum error {
     ERROR_NOT_BUILT,         /* 501, naming the flag, header or field */
     ERROR_HTTP_VERSION,      /* 505 */
     ERROR_DISK_FULL,         /* 507 */
+    ERROR_NOT_READY,         /* 503 of GET /health?ready=1 */
     ERROR_NO_MEMBER,         /* 404 the group has no member of that id */
     ERROR_MEMBER_REFUSED,    /* 409 a change of the members that is not made, and why */
     ERROR_OVERRULED,         /* 409 KV-After: another entry stands there */

@@ -1,4 +1,4 @@
-#include "cmd/kvctl_cluster_io.h"
+#include "cmd/kvctl.h"
 
 #include <stdio.h>
 
@@ -60,7 +60,7 @@ static void print_member(const struct member_row *row) {
         printf("%8s  %s\n", "-", "-");
 }
 
-static void print_members(struct json *j) {
+static void print_table(struct json *j) {
     printf("%-16s %-21s %-8s %-5s %-9s %8s  %s\n", "MEMBER", "ADDRESS", "ROLE", "VOTER", "STATE", "LAG", "HEARD");
     for (json_open_array(j); json_next_element(j);) {
         struct member_row row = read_member(j);
@@ -92,11 +92,12 @@ static void print_others(struct json *j, const char *word) {
     }
 }
 
-void cluster_print_nodes(struct json *j) {
+int print_members(const struct options *o, struct json *j) {
     struct bytes name;
+    (void)o;
     for (json_open_object(j); json_next_member(j, &name);) {
         if (bytes_equal(name, bytes_of("members")))
-            print_members(j);
+            print_table(j);
         else if (bytes_equal(name, bytes_of("removed")))
             print_others(j, "former");
         else if (bytes_equal(name, bytes_of("others")))
@@ -105,14 +106,33 @@ void cluster_print_nodes(struct json *j) {
             json_skip(j);
     }
     json_end(j);
+    return finish(j);
 }
 
-void cluster_body(struct buffer *out, const char *id, const char *address) {
-    buffer_append_text(out, "{\"id\":");
-    json_append(out, bytes_of(id));
-    if (address != NULL) {
-        buffer_append_text(out, ",\"address\":");
-        json_append(out, bytes_of(address));
+/* The arguments behind the two words of the command: an id and, for a join, an address. */
+static int change(const struct options *o, const char *path) {
+    struct question q = {.method = "POST"};
+    buffer_append_text(&q.target, path);
+    buffer_append_text(&q.body, "{\"id\":");
+    json_append(&q.body, bytes_of(o->arguments[2]));
+    if (o->count > 3) {
+        buffer_append_text(&q.body, ",\"address\":");
+        json_append(&q.body, bytes_of(o->arguments[3]));
     }
-    buffer_append_text(out, "}");
+    buffer_append_text(&q.body, "}");
+    int code = ask_and_print(o, &q, print_ok);
+    question_release(&q);
+    return code;
+}
+
+int cluster_join(const struct options *o) {
+    return change(o, "/cluster/join");
+}
+
+int cluster_leave(const struct options *o) {
+    return change(o, "/cluster/leave");
+}
+
+int cluster_transfer(const struct options *o) {
+    return change(o, "/cluster/transfer");
 }

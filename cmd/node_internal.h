@@ -66,6 +66,12 @@ bool node_members_removed(const struct node *n);
 /* A member of the own group is said to be there: held a connection to for as long as it is a member. */
 bool node_group_member_at(const struct node *n, const struct address *peer);
 
+/* node_outside.c: what the API shows of the node, with the node as arg. */
+struct api_host node_outside(struct node *n);
+/* node_metrics.c */
+void node_metrics(struct node *n, uint64_t now_ms, struct buffer *out);
+bool node_ready(const struct node *n, uint64_t now_ms, const char **why);
+
 /* node_words.c: what the log says. */
 void node_say_start(struct node *n);
 void node_say_changes(struct node *n);

@@ -59,13 +59,15 @@ static enum roster_change finish_replacement(struct configuration *next, const s
         if (!member->replaced)
             continue;
         *about = member->id;
-        if (view->silent_ms[m] >= ROSTER_HEARD_MS) {
+        if (connected(view, about) != NULL) {
+            member->role = MEMBER_LEARNER;
+            member->replaced = false;
+            return ROSTER_DEMOTE;
+        }
+        if (view->silent_ms[m] >= ROSTER_HEARD_MS) { /* a new leader gives it that long */
             configuration_remove(next, about);
             return ROSTER_REMOVE;
         }
-        member->role = MEMBER_LEARNER;
-        member->replaced = false;
-        return ROSTER_DEMOTE;
     }
     return ROSTER_NONE;
 }

@@ -282,6 +282,17 @@ TEST(a_voter_that_is_back_when_its_place_was_taken_becomes_a_learner) {
     EQUAL(decide(&s), ROSTER_NONE);
 }
 
+TEST(a_new_leader_gives_a_voter_whose_place_was_taken_a_moment_to_be_heard) {
+    struct scene s = scene_of(3, 1, 3);
+    silence(&s, 2, ROSTER_SILENT_MS);
+    EQUAL(decide(&s), ROSTER_REPLACE);
+    proceed(&s);
+    silence(&s, 2, 0); /* no connection, and the leader leads since now */
+    EQUAL(decide(&s), ROSTER_NONE);
+    silence(&s, 2, ROSTER_HEARD_MS);
+    EQUAL(decide(&s), ROSTER_REMOVE);
+}
+
 TEST(a_voter_whose_place_was_taken_gives_it_up_also_where_it_leads_by_then) {
     struct scene s = scene_of(3, 1, 3);
     silence(&s, 2, ROSTER_SILENT_MS);
@@ -377,6 +388,7 @@ TESTS(TAP(a_newcomer_is_added_as_a_learner_with_its_addresses),
       TAP(a_silent_learner_replaces_nobody_and_is_not_removed_while_there_is_room),
       TAP(a_learner_long_silent_makes_room_for_a_newcomer_in_a_full_configuration),
       TAP(a_voter_that_is_back_when_its_place_was_taken_becomes_a_learner),
+      TAP(a_new_leader_gives_a_voter_whose_place_was_taken_a_moment_to_be_heard),
       TAP(a_voter_whose_place_was_taken_gives_it_up_also_where_it_leads_by_then),
       TAP(a_member_that_is_connected_from_another_address_is_followed_there_unless_one_just_was),
       TAP(who_was_removed_is_no_newcomer_but_may_be_added_by_hand_and_is_then_forgotten_as_removed),
