@@ -232,6 +232,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .voters_given = o->voters_given,
         .sync = o->sync,
         .sync_interval_ms = o->sync_interval_ms,
+        .route = o->route,
         .broadcast = !o->no_broadcast,
         .named_peers = o->peers[0] != NULL,
         .allow_hosts = o->allow_hosts,
