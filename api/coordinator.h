@@ -7,6 +7,7 @@
 
 #include "api/request.h"
 #include "cluster/membership.h"
+#include "replication/peers.h"
 #include "replication/replica.h"
 
 #define COORDINATOR_PENDING_MAX 65536 /* requests under way; further ones get ERROR_OVERLOAD */
@@ -24,10 +25,19 @@ struct coordinator_host {
     const struct node_info *(*foreign)(void *arg, size_t position);
 };
 
+/* -route: what a follower does with a request for the leader. */
+enum route_policy {
+    ROUTE_PROXY,    /* passes it on and answers as the leader did */
+    ROUTE_REDIRECT, /* 307 */
+    ROUTE_REFUSE,   /* 421 */
+};
+
 struct coordinator_options {
     struct replica *replica;            /* borrowed */
     const struct membership *membership; /* borrowed: the table of nodes heard of */
     const struct node_info *self;       /* borrowed, followed as it changes */
+    struct peers *peers;                /* borrowed: who is connected, for what is asked about members */
+    enum route_policy route;
 };
 
 struct coordinator;
@@ -93,5 +103,12 @@ struct coordinator_node {
 size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max);
 const struct node_info *coordinator_self(const struct coordinator *c);
 bool coordinator_is_leader(const struct coordinator *c);
+/* Writes and linearizable reads are not for this node: with -route redirect or refuse, the leader is another one. */
+struct coordinator_away {
+    struct reply reply; /* the refusal, which names the leader */
+    struct address api; /* the leader's HTTP port */
+    char text[160];
+};
+bool coordinator_routes_away(const struct coordinator *c, struct coordinator_away *out);
 
 #endif

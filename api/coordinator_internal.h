@@ -13,6 +13,8 @@
  *      +--> APPENDED --> ACKING -----> answered          writes, on the leader
  *      +--> CONFIRMING --> HOLDING --> answered          linearizable reads, on the leader
  *      +--> ASKING --> APPLYING -----> answered          linearizable reads, on a follower
+ *   AFTER -----------> any of the reads' ways             reads with KV-After
+ *   MEMBERS ---------> FORWARDED, or answered             coordinator_members.c
  */
 enum pending_state {
     PENDING_WAITING,
@@ -23,6 +25,8 @@ enum pending_state {
     PENDING_HOLDING,    /* read; what was read is not all committed yet */
     PENDING_ASKING,     /* the leader is asked how far to apply */
     PENDING_APPLYING,
+    PENDING_AFTER,      /* a read waits until the position of its KV-After is applied here */
+    PENDING_MEMBERS,    /* a request about members: to be taken up by the leader, or its change to commit */
     PENDING_STATES,
 };
 
@@ -32,7 +36,10 @@ struct pending {
     TAILQ_ENTRY(pending) link;
     enum pending_state state;
     enum pending_origin origin;
-    bool barrier;
+    bool barrier, explain;
+    bool tried;              /* MEMBERS: the address was dialled */
+    struct position after;   /* AFTER */
+    bool linearizable;       /* AFTER: what the read is then */
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
     uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
@@ -74,7 +81,7 @@ struct coordinator {
     uint64_t seen_term;
     struct member_id seen_leader;
     bool seen_leading, stopping;
-    struct buffer scratch;
+    struct buffer scratch, explain, view;
 };
 
 static inline struct raft *coordinator_raft(const struct coordinator *c) {
@@ -92,8 +99,14 @@ void pending_error(struct coordinator *c, struct pending *p, enum error error, c
 
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);
+/* KV-Acks of the write at `at`, where this node leads. */
+void reply_acks(const struct coordinator *c, struct version at, struct reply *reply);
 struct reply reply_error(const struct coordinator *c, enum error error, const char *message);
 
+/* coordinator.c */
+bool coordinator_full(const struct coordinator *c, struct reply *reply);
+/* Passes a request's copy on to p->asked; false where it surely went nowhere. */
+bool pending_send(struct coordinator *c, struct pending *p);
 /* coordinator_timing.c: where the time of slow requests goes. */
 void timing_mark(struct coordinator *c, uint64_t now_ms);
 struct timing timing_of(const struct coordinator *c, const struct pending *p);
@@ -103,5 +116,30 @@ void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct r
 /* Begins a linearizable read here; false where there is no leader to prove it. */
 bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p);
 void reads_poll(struct coordinator *c, uint64_t now_ms);
+/* Answers a read, or a barrier, with the own state. */
+void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_after.c: KV-After */
+enum after { AFTER_WAIT, AFTER_REACHED, AFTER_OVERRULED };
+enum after after_state(const struct raft *raft, const struct log *log, uint64_t applied, struct version at);
+/* Begins a read with KV-After. Same return as coordinator_submit. */
+bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                  struct reply *reply);
+void after_poll(struct coordinator *c, uint64_t now_ms);
+
+/* coordinator_members.c: who belongs to the group */
+bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                    struct reply *reply);
+void members_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from, uint64_t id,
+                     const struct request *request);
+/* True where a change was proposed. */
+bool members_poll(struct coordinator *c, uint64_t now_ms);
+void members_overruled(struct coordinator *c, uint64_t index);
+void members_expire(struct coordinator *c, struct pending *p);
+/* coordinator_members_view.c: GET /cluster/nodes as this node sees it */
+void members_view(struct coordinator *c, uint64_t now_ms, struct buffer *out);
+
+/* coordinator_explain.c: ?explain=1. p: NULL for an answer at once. Into c->explain, which reply then borrows. */
+void explain(struct coordinator *c, const struct pending *p, struct reply *reply);
 
 #endif
