@@ -110,6 +110,7 @@ TEST(a_bad_flag_is_refused_in_one_line_that_names_it) {
         {"-peers a:0", "-peers"},
         {"-no-broadcast", "-peers"},
         {"-memory -data x", "-memory"},
+        {"-memory -fsync always", "leave -fsync out"},
         {"-leader=yes", "-leader takes no value"},
         {"-slow-ms soon", "-slow-ms"},
         {"-slow-ms 60001", "-slow-ms"},

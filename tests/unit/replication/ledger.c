@@ -117,7 +117,7 @@ TEST(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole) {
     file_system_free(fs);
 }
 
-TEST(a_flipped_byte_never_gives_a_wrong_row) {
+TEST(a_flipped_byte_loses_its_own_row_alone) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
     REQUIRE(l != NULL);
@@ -131,7 +131,8 @@ TEST(a_flipped_byte_never_gives_a_wrong_row) {
         EQUAL(file_write(file, i, (struct bytes){&flipped, 1}), FILE_OK);
         l = opened(fs);
         REQUIRE(l != NULL);
-        EQUAL(ledger_count(l), i / (buffer_size(&whole) / 3));
+        EQUAL(ledger_count(l), 2);
+        OK(ledger_damaged(l) > 0 || i >= buffer_size(&whole) / 3 * 2);
         ledger_close(l);
         EQUAL(file_write(file, 0, buffer_bytes(&whole)), FILE_OK);
         file_close(file);
@@ -254,5 +255,5 @@ TESTS(TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
       TAP(rows_survive_a_restart_with_their_payload), TAP(a_row_added_twice_is_there_once),
       TAP(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away),
       TAP(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole),
-      TAP(a_flipped_byte_never_gives_a_wrong_row),
+      TAP(a_flipped_byte_loses_its_own_row_alone),
       TAP(what_stood_behind_a_torn_row_does_not_come_back_behind_a_new_one))
