@@ -83,16 +83,26 @@ static void look(const struct coordinator *c, uint64_t now_ms, struct roster_vie
     roster_look(view, coordinator_raft(c), c->options.peers, c->options.self, now_ms);
 }
 
+/* A leader that is to leave hands over first, and its successor removes it. Were it to append that itself and crash,
+ * those left might need its vote, and it could not stand: its log would be the longest, and not list it. */
+static void hand_over(struct coordinator *c, uint64_t now_ms) {
+    struct raft *raft = coordinator_raft(c);
+    if (!raft_transferring(raft))
+        raft_transfer(raft, now_ms, NULL);
+}
+
 static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
     struct roster_view view;
     struct configuration next;
     look(c, now_ms, &view);
     const struct configuration *current = raft_configuration(coordinator_raft(c));
     enum roster_verdict verdict = roster_leave(current, &view, request->key.data, &next);
-    if (verdict == ROSTER_DONE)
-        propose(c, p, &next);
-    else
+    if (verdict != ROSTER_DONE)
         refuse_verdict(c, p, verdict);
+    else if (memcmp(request->key.data, c->options.self->id, NODE_ID_SIZE) == 0)
+        hand_over(c, now_ms);
+    else
+        propose(c, p, &next);
 }
 
 static const struct peer *connected(const struct coordinator *c, struct bytes id) {

@@ -45,6 +45,10 @@ static void keep_roster(struct node *n) {
     roster_look(&view, raft, n->peers, &n->self, n->now_ms);
     view.may_move = n->now_ms - n->moved_ms >= MOVE_MS;
     enum roster_change change = roster_next(raft_configuration(raft), &view, &next, &about);
+    if (change == ROSTER_DEMOTE && member_id_equal(&about, &n->self_id)) { /* its successor does it */
+        raft_transfer(raft, n->now_ms, NULL);
+        return;
+    }
     if (change == ROSTER_NONE || raft_propose_configuration(raft, &next) != RAFT_OK)
         return;
     if (change == ROSTER_MOVE)
