@@ -5,6 +5,7 @@ use utf8;
 use FindBin;
 use lib $FindBin::Bin;
 use Test::More;
+use Time::HiRes qw(time);
 use Cluster;
 
 my $version = qr/\d+\.\d+/;
@@ -373,6 +374,20 @@ subtest 'pipelined requests are answered in order' => sub {
         }
         is_deeply(\@got, \@want, scalar(@want) . " requests through $node->{name}");
     }
+};
+
+subtest 'a pipelined request that waited for an earlier answer begins at once, not with the next timer' => sub {
+    my $alone = Cluster->new;
+    my ($one) = $alone->start(1);
+    my $connection = $one->connect;
+    my $pair = $connection->request_text(POST => '/set', body => '{"key":"k","value":"v"}')
+        . $connection->request_text(GET => '/get?key=k');
+    my $from = time;
+    $connection->send($pair x 200);
+    my $ok = grep { ($connection->response // {})->{status} == 200 } 1 .. 400;
+    is($ok, 400, 'all are answered');
+    cmp_ok(time - $from, '<', 4, 'without a pause of tens of milliseconds for each');
+    is($one->stop, 0, 'it stops');
 };
 
 subtest 'bodies may be chunked, and Expect is answered' => sub {
