@@ -114,7 +114,8 @@ bool node_members_removed(const struct node *n) {
     /* One's own record of it counts once it is committed. */
     uint64_t index = raft_configuration_index(raft);
     bool final = index <= raft_commit(raft) || index <= n->removed_at;
-    return n->removed_at > index || (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
+    return n->removed_at > index ||
+           (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
 }
 
 static void note_removal(struct node *n) {
