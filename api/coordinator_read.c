@@ -1,8 +1,7 @@
-/* Reads: the own node's state, or confirmed by the leader with a majority (ReadIndex; Raft thesis,
- * section 6.4).
+/* Reads: the own node's state, or confirmed by the leader with a majority (ReadIndex; Raft thesis, section 6.4).
  *
- * In an async group the leader's state runs ahead of the commit: what a confirmed read saw is answered only
- * once the commit has reached it. */
+ * In an async group the leader's state runs ahead of the commit: what a confirmed read saw is answered only once
+ * the commit has reached it. */
 #include <assert.h>
 
 #include "api/coordinator_internal.h"
@@ -41,16 +40,14 @@ bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
         pending_move(c, p, PENDING_CONFIRMING);
         return true;
     }
-    struct message message = {
-        .type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
+    struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
     if (!raft_leader(raft, &p->asked) || !c->host.read_index(c->host.arg, &p->asked, &message))
         return false;
     pending_move(c, p, PENDING_ASKING);
     return true;
 }
 
-/* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up.
- */
+/* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up. */
 static void read_outcome(struct coordinator *c, const struct request *request, struct reply *reply) {
     struct replica *replica = c->options.replica;
     struct store_answer answer = {0};
@@ -69,8 +66,7 @@ static void read_outcome(struct coordinator *c, const struct request *request, s
 }
 
 /* What the request asks for that p holds a copy of; of a barrier, that the state may be read. */
-static void read_pending(struct coordinator *c, uint64_t now_ms, const struct pending *p,
-                         struct reply *reply) {
+static void read_pending(struct coordinator *c, uint64_t now_ms, const struct pending *p, struct reply *reply) {
     struct request request = {0};
     uint64_t id;
     bool decoded = !p->barrier && request_decode(buffer_bytes(&p->copy), 0, &id, &request);
@@ -116,8 +112,8 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
     }
 }
 
-/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is,
- * and what is committed is applied only at the end of a turn. */
+/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
+ * what is committed is applied only at the end of a turn. */
 static bool may_read(const struct coordinator *c) {
     const struct raft *raft = coordinator_raft(c);
     return raft_term_committed(raft) && replica_applied(c->options.replica) >= raft_commit(raft);
@@ -149,8 +145,8 @@ static void poll_holding(struct coordinator *c) {
     }
 }
 
-/* A node that leads now, or did, may have applied more than is committed: as a leader it proves its own
- * state, and otherwise the tail that is not committed will be, or will go. */
+/* A node that leads now, or did, may have applied more than is committed: as a leader it proves its own state, and
+ * otherwise the tail that is not committed will be, or will go. */
 static void poll_applying(struct coordinator *c, uint64_t now_ms) {
     uint64_t applied = replica_applied(c->options.replica);
     bool committed = applied <= raft_commit(coordinator_raft(c));
@@ -189,8 +185,8 @@ void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct
     }
     struct pending *p;
     TAILQ_FOREACH(p, &c->states[PENDING_ASKING], link)
-    if (p->number == message->read_index.id && member_id_equal(&p->asked, from))
-        break;
+        if (p->number == message->read_index.id && member_id_equal(&p->asked, from))
+            break;
     if (p == NULL)
         return;
     p->index = message->read_index.index;

@@ -156,6 +156,16 @@ static bool heard_of(const struct node *n, const struct address *peer) {
     return false;
 }
 
+/* A quorum that shrinks is said loudly, on every node, whoever had it shrink. */
+static void say_who_left(struct node *n, const struct configuration *configuration) {
+    char id[NODE_ID_SIZE + 1];
+    for (size_t i = 0; i < n->dialled_count; i++)
+        if (configuration_find(configuration, &n->members[i]) == NULL)
+            node_log(n, NODE_NOTICE, "member_left",
+                     "node %s is no longer a member of group %u, which has %zu voters",
+                     node_id_text(n->members[i].id, id), n->self.group, configuration_voters(configuration));
+}
+
 /* The log names the members' addresses: where broadcast does not reach, nobody else does. Those that it names
  * no longer are forgotten. */
 static void dial_members(struct node *n) {
@@ -164,11 +174,13 @@ static void dial_members(struct node *n) {
     if (raft_configuration_index(raft) == n->dialled_configuration)
         return;
     n->dialled_configuration = raft_configuration_index(raft);
+    say_who_left(n, configuration);
     for (size_t i = 0; i < n->dialled_count; i++)
         if (!node_group_member_at(n, &n->dialled[i]) && !heard_of(n, &n->dialled[i]))
             peers_forget(n->peers, &n->dialled[i]);
     n->dialled_count = 0;
     for (size_t i = 0; i < configuration->count; i++) {
+        n->members[n->dialled_count] = configuration->members[i].id;
         n->dialled[n->dialled_count++] = configuration->members[i].peer;
         if (!member_id_equal(&configuration->members[i].id, &n->self_id))
             peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);
