@@ -26,7 +26,8 @@ struct node {
     uint64_t now_ms, started_ms, ticked_ms, next_ms;
     uint64_t roster_ms, stop_ms;
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
-    struct address dialled[MEMBERS_MAX];
+    struct member_id members[MEMBERS_MAX];
+    struct address dialled[MEMBERS_MAX]; /* theirs */
     size_t dialled_count;
     uint64_t moved_ms, told_ms, told_configuration;
     uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
