@@ -38,7 +38,8 @@ struct node {
     enum raft_role seen_role;
     uint64_t seen_term, seen_configuration;
     uint64_t two_voters_ms; /* when to say that the group has two voters; 0: it was said, or has not */
-    bool seen_removed, seen_alone, said_waiting, said_mode;
+    bool seen_removed, seen_alone, said_waiting, said_mode, said_promise;
+    enum ack_mode said_ack;
     struct buffer message;
 };
 
