@@ -7,7 +7,7 @@ CFLAGS  ?= -O2 -g
 WARN    := -std=c17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 DEFS    := -D_GNU_SOURCE -I.
 LIBS    := -levent_core -lcjson -lbsd -lpthread
-PROVE   ?= prove --timer
+PROVE   ?= prove --timer -j2
 
 # Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
 PACKAGES      := libc6-dev libevent-dev libcjson-dev libbsd-dev

@@ -202,14 +202,20 @@ static void found(struct node *n) {
     node_log(n, NODE_NOTICE, "founded", "founded group %u: this node is its first voter", n->options.group);
 }
 
+/* There is nothing to found. */
+static void give_up_founding(struct node *n, const struct node_info *member) {
+    char text[ADDRESS_TEXT_MAX];
+    n->founding = FOUNDING_NONE;
+    node_log(n, NODE_NOTICE, "group_lives",
+             "-leader has no effect: group %u lives already at %s, and this node joins it", n->self.group,
+             address_text(&member->peer, text));
+}
+
 static void consider_founding(struct node *n) {
     const struct node_info *member = living(n);
     char text[ADDRESS_TEXT_MAX];
     if (member != NULL) {
-        node_log(n, NODE_NOTICE, "group_lives",
-                 "-leader has no effect: group %u lives already at %s, and this node joins it", n->self.group,
-                 address_text(&member->peer, text));
-        n->founding = FOUNDING_NONE;
+        give_up_founding(n, member);
         return;
     }
     uint64_t listened = n->now_ms - n->started_ms;
@@ -246,7 +252,8 @@ static bool adopt(struct node *n, const struct peer *peer) {
         n->state = NODE_FAILED;
         return false;
     }
-    n->founding = FOUNDING_NONE;
+    if (n->founding == FOUNDING_LISTENING)
+        give_up_founding(n, &peer->info);
     replica_set_group(n->replica, n->identity.group_id);
     node_log(n, NODE_NOTICE, "adopted", "joins group %u: its leader at %s sends the data", n->self.group,
              address_text(&peer->info.peer, text));
