@@ -213,7 +213,6 @@ static void give_up_founding(struct node *n, const struct node_info *member) {
 
 static void consider_founding(struct node *n) {
     const struct node_info *member = living(n);
-    char text[ADDRESS_TEXT_MAX];
     if (member != NULL) {
         give_up_founding(n, member);
         return;
