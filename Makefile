@@ -10,7 +10,7 @@ LIBS    := -levent_core -lcjson -lbsd -lpthread
 PROVE   ?= prove --timer
 
 # Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
-PACKAGES      := libevent-dev libcjson-dev libbsd-dev
+PACKAGES      := libc6-dev libevent-dev libcjson-dev libbsd-dev
 TEST_PACKAGES := perl curl iproute2 nftables
 LINT_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
@@ -39,7 +39,7 @@ help:
 	@echo 'make run-cluster   the group of three in the background; make stop-cluster ends it'
 	@echo 'make api-examples  every route, with curl, against the running group'
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
-	@echo 'make soak          the simulator over thousands of seeds'
+	@echo 'make soak          the simulator over thousands of seeds; make scenarios: new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
 	@echo 'make lint, fmt     check and lay out the sources; make test-coverage: lines run by the tests'
 	@echo 'make install       into PREFIX (/usr/local)'
@@ -124,6 +124,9 @@ unit: $(UNIT)
 	$(PROVE) $(UNIT)
 e2e: programs
 	BUILD=$(BUILD) $(PROVE) $(E2E)
+# Writes the traces that tests/scenarios expect anew; read the diff.
+scenarios: $(BUILD)/tests/unit/replication/scenarios.t
+	UPDATE_SCENARIOS=1 $<
 soak: $(KVSIM)
 	$(KVSIM) --seeds 5000 --ack async
 	$(KVSIM) --seeds 5000 --ack quorum
@@ -156,7 +159,7 @@ clean:
 	rm -rf build kvnode kvctl
 
 .PHONY: all help programs bench-programs deps test-deps lint-deps run run-cluster stop-cluster api-examples test \
-  unit e2e soak sanitize test-coverage fmt lint install clean
+  unit e2e scenarios soak sanitize test-coverage fmt lint install clean
 .SECONDARY:
 -include $(wildcard tests/bench/bench.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

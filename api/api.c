@@ -41,6 +41,7 @@ struct api *api_new(const struct api_options *options) {
         api->options.clients_max = CLIENTS_DEFAULT;
     assert(api->options.clients_max <= MASK(SLOT_BITS));
     api->free_first = UINT32_MAX;
+    api->memory_max = MEMORY_MAX;
     TAILQ_INIT(&api->ready);
     return api;
 }
@@ -111,6 +112,13 @@ size_t api_clients(const struct api *api) {
     return api->clients;
 }
 
+/* Keeps the sum of what clients hold. */
+static void count_memory(struct api_client *client) {
+    size_t size = buffer_size(&client->input) + buffer_size(&client->output) + client->waiting;
+    client->api->memory += size - client->counted;
+    client->counted = size;
+}
+
 static void make_ready(struct api_client *client) {
     if (client->is_ready)
         return;
@@ -134,6 +142,7 @@ void api_close(struct api_client *client, uint64_t now_ms) {
     assert(slot->client == client);
     if (client->is_ready)
         TAILQ_REMOVE(&api->ready, client, ready);
+    api->memory -= client->counted;
     slot->client = NULL;
     slot->generation = (slot->generation + 1) & MASK(GENERATION_BITS);
     slot->free_next = api->free_first;
@@ -180,6 +189,7 @@ void api_reply(void *arg, uint64_t ticket, const struct reply *reply) {
         client->waiting += buffer_size(&place->answer);
         place->ready = true;
     }
+    count_memory(client);
     if (ahead == 0)
         make_ready(client);
 }
@@ -292,6 +302,11 @@ static enum http_result read_body(struct api_client *client) {
 static bool step_body(struct api_client *client, uint64_t now_ms) {
     bool discard = client->state == CLIENT_DISCARD;
     enum http_result result = read_body(client);
+    if (result == HTTP_MORE && client->body_size > MEMORY_SMALL &&
+        client->api->memory > client->api->memory_max) {
+        refuse_and_close(client, ERROR_OVERLOAD, "The node holds too many large requests and answers.");
+        return false;
+    }
     if (result == HTTP_BAD) {
         if (discard)
             close_after_answers(client);
@@ -387,6 +402,7 @@ static bool held_back(const struct api_client *client) {
 
 void api_process(struct api_client *client, uint64_t now_ms) {
     buffer_trim(&client->output, BUFFER_KEEP);
+    count_memory(client);
     while (!held_back(client) && step(client, now_ms)) {
     }
     bool wants_more =
@@ -395,6 +411,7 @@ void api_process(struct api_client *client, uint64_t now_ms) {
         close_after_answers(client);
     if (client->state == CLIENT_CLOSING)
         buffer_clear(&client->input);
+    count_memory(client);
 }
 
 bool api_wants_input(const struct api_client *client) {

@@ -15,10 +15,12 @@
 
 #include <bsd/sys/queue.h>
 
-#define WRITES_MAX      64           /* under way, of one client */
-#define READS_MAX       8            /* likewise: each may be answered with a value of 1 MiB */
-#define PLACES_MAX      64           /* answers that wait behind an earlier one */
-#define OUTPUT_SIZE_MAX (256 * 1024) /* bytes unread by the client before no more is done for it */
+#define WRITES_MAX      64                    /* under way, of one client */
+#define READS_MAX       8                     /* likewise: each may be answered with a value of 1 MiB */
+#define PLACES_MAX      64                    /* answers that wait behind an earlier one */
+#define OUTPUT_SIZE_MAX (256 * 1024)          /* bytes unread by the client before no more is done for it */
+#define MEMORY_MAX      (1024u * 1024 * 1024) /* bytes held for all clients; past them large requests get 503 */
+#define MEMORY_SMALL    (64 * 1024)           /* bytes of a body that is taken even then */
 #define BODY_SIZE_MAX   (6 * (VALUE_SIZE_MAX + KEY_SIZE_MAX) + 1024) /* every byte escaped as \u00XX */
 
 enum client_state {
@@ -63,6 +65,7 @@ struct api_client {
     struct place *places;
     bool writes;    /* what is under way writes */
     size_t waiting; /* bytes in answers that are ready but not first */
+    size_t counted; /* bytes of this client in api.memory */
     struct listing *listing;
     bool listing_begun, listing_done;
     bool ended; /* the peer sends no more */
@@ -84,8 +87,9 @@ struct api {
     } * slots;
     uint32_t slots_capacity, free_first, clients;
     bool draining;
-    uint64_t tick_ms; /* next look at the clients */
-    uint8_t host[64]; /* the last Host that was allowed: most requests bear the same */
+    uint64_t tick_ms;          /* next look at the clients */
+    size_t memory, memory_max; /* bytes that clients hold: input, output, answers that wait */
+    uint8_t host[64];          /* the last Host that was allowed: most requests bear the same */
     size_t host_size;
     TAILQ_HEAD(ready_head, api_client) ready;
 };

@@ -20,6 +20,8 @@ struct coordinator_host {
     bool (*read_index)(void *arg, const struct member_id *to, const struct message *message);
     /* To a client: the reply to its ticket, borrowed for the call. */
     void (*answer)(void *arg, uint64_t ticket, const struct reply *reply);
+    /* Nodes of other cluster names that were heard of, by position; NULL past the last. May be NULL: none. */
+    const struct node_info *(*foreign)(void *arg, size_t position);
 };
 
 struct coordinator_options {
@@ -78,7 +80,9 @@ struct coordinator_health {
 
 struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms);
 
-/* Nodes for GET /cluster, self included, in order of id. */
+#define COORDINATOR_NODES_MAX (MEMBERSHIP_NODES_MAX + 1 + 64) /* own and foreign ones */
+
+/* Nodes for GET /cluster: those of this cluster, self included, in order of id; then those of other cluster names. */
 struct coordinator_node {
     struct node_info info;
     bool is_leader; /* own group: from its log; others: hinted */

@@ -81,6 +81,23 @@ static struct coordinator_node other_node(const struct coordinator *c, const str
     return node;
 }
 
+static size_t add_foreign(const struct coordinator *c, struct coordinator_node *out, size_t count,
+                          size_t count_max) {
+    const struct node_info *info;
+    for (size_t i = 0; c->host.foreign != NULL && count < count_max; i++) {
+        info = c->host.foreign(c->host.arg, i);
+        if (info == NULL)
+            break;
+        out[count++] = (struct coordinator_node){
+            .info = *info,
+            .role = hinted_role(info->role),
+            .is_leader = info->role == NODE_LEADER,
+            .state = "alive",
+        };
+    }
+    return count;
+}
+
 size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max) {
     const struct membership *membership = c->options.membership;
     const uint8_t *self = c->options.self->id;
@@ -98,5 +115,5 @@ size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *o
     }
     if (!self_done && count < count_max)
         out[count++] = self_node(c);
-    return count;
+    return add_foreign(c, out, count, count_max);
 }

@@ -1,6 +1,7 @@
 #include "api/http.h"
 
 #include <assert.h>
+#include <endian.h>
 
 enum phase { PHASE_START, PHASE_FIRST_LINE, PHASE_FIELDS, PHASE_DONE };
 
@@ -42,26 +43,33 @@ static bool is_digit(uint8_t c) {
     return c >= '0' && c <= '9';
 }
 
-/* The first byte below 0x20 or equal to 0x7f, but no tab; end when there is none. Eight bytes at a time: a
- * byte that may be such a one sets its high bit in `hit`, which may name too many but never too few. */
-static const uint8_t *find_control(const uint8_t *at, const uint8_t *end) {
+/* Of eight bytes, those below 0x20 or equal to 0x7f by their high bits. Bytes behind the first such one may
+ * be marked wrongly (a borrow), so only the first counts. */
+static uint64_t control_bits(const uint8_t *at) {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    uint64_t word;
+    memcpy(&word, at, 8);
+    word = le64toh(word);
+    uint64_t delete = word ^ ones * 0x7f;
+    return (((word - ones * 0x20) & ~word) | ((delete - ones) & ~delete)) & highs;
+}
+
+/* The first control byte that is no tab; end when there is none. */
+static const uint8_t *find_control(const uint8_t *at, const uint8_t *end) {
     for (;;) {
-        while (end - at >= 8) {
-            uint64_t word;
-            memcpy(&word, at, 8);
-            uint64_t delete = word ^ ones * 0x7f;
-            uint64_t hit = (((word - ones * 0x20) & ~word) | ((delete - ones) & ~delete)) & highs;
-            if (hit != 0)
-                break;
+        uint64_t hit = 0;
+        while (end - at >= 8 && (hit = control_bits(at)) == 0)
             at += 8;
-        }
-        const uint8_t *stop = end - at >= 8 ? at + 8 : end;
-        while (at < stop && ((*at >= 0x20 && *at != 0x7f) || *at == '\t'))
-            at++;
-        if (at < stop || at == end)
+        if (hit == 0)
+            break;
+        at += __builtin_ctzll(hit) / 8;
+        if (*at != '\t')
             return at;
+        at++;
     }
+    while (at < end && ((*at >= 0x20 && *at != 0x7f) || *at == '\t'))
+        at++;
+    return at;
 }
 
 /* Methods and fields by size, then by text. */

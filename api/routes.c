@@ -212,13 +212,21 @@ static bool refuse_match(struct call *call) {
                   "If-Match is a condition of writes: /set and /delete take it.");
 }
 
+/* A read may bring a large answer. */
+static bool check_memory(struct call *call) {
+    const struct api *api = call->client->api;
+    return api->memory <= api->memory_max ||
+           refuse(&call->why, ERROR_OVERLOAD, "Clients leave too many large answers unread.");
+}
+
 static bool run_get(struct call *call) {
     struct request request = {.operation = OPERATION_GET};
     if (http_has(&call->client->head, HTTP_IF_MATCH))
         return refuse_match(call);
     if (parameter_has(&call->parameters, PARAMETER_KEY))
         request.key = call->parameters.value[PARAMETER_KEY];
-    return check_key(request.key, &call->why) && read_consistency(call, &request) && submit(call, &request);
+    return check_memory(call) && check_key(request.key, &call->why) && read_consistency(call, &request) &&
+           submit(call, &request);
 }
 
 static bool run_delete(struct call *call) {
@@ -341,7 +349,7 @@ static void add_nodes(cJSON *answer, const struct coordinator_node *nodes, size_
 static bool run_cluster(struct call *call) {
     struct coordinator *c = call->client->api->options.coordinator;
     const struct node_info *self = coordinator_self(c);
-    const size_t max = MEMBERSHIP_NODES_MAX + 1;
+    const size_t max = COORDINATOR_NODES_MAX;
     char id[NODE_ID_SIZE + 1] = {0};
     struct coordinator_node *nodes = calloc(max, sizeof *nodes);
     cJSON *answer = made(cJSON_CreateObject());

@@ -73,6 +73,11 @@ static void answer(void *arg, uint64_t ticket, const struct reply *reply) {
     api_reply(n->api, ticket, reply);
 }
 
+static const struct node_info *foreign(void *arg, size_t position) {
+    struct node *n = arg;
+    return position < discovery_foreign_count(n->discovery) ? discovery_foreign_at(n->discovery, position) : NULL;
+}
+
 static void dial(void *arg, uint32_t connection, const struct address *to) {
     struct node *n = arg;
     n->host.dial(n->host.arg, connection, to);
@@ -219,6 +224,7 @@ static void make_cores(struct node *n) {
         .reply = send_reply,
         .read_index = try_message,
         .answer = answer,
+        .foreign = foreign,
     };
     n->peers = peers_new(&peers_host, &n->self, n->options.memory, n->options.seed + 1);
     n->discovery = discovery_new(&discovery_host, &n->self, n->options.broadcast, n->options.seed + 2);

@@ -170,20 +170,22 @@ static uint64_t fits_at_most(struct raft *r, struct version hint) {
     return index;
 }
 
+/* A follower that lost its power may have lost records that it had acknowledged as appended, or have back a
+ * tail that it had truncated: then what it acknowledged is forgotten, and found out again. */
 static void refused(struct raft *r, struct raft_peer *p, const struct message *m) {
     uint64_t previous = m->append_reply.match, last = m->append_reply.last;
-    bool lost = last < p->match; /* it came back without records that it had */
-    if (p->progress == PROGRESS_SNAPSHOT)
+    bool lost = last < p->match;
+    if (p->progress == PROGRESS_SNAPSHOT || previous == 0)
         return;
-    if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous <= p->match && !lost)
+    if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous < p->match && !lost)
         return; /* an old one */
-    if (lost) {
-        p->match = last;
-        p->durable = p->durable < last ? p->durable : last;
-    }
     uint64_t fits = fits_at_most(r, m->append_reply.hint);
     if (fits >= previous)
-        fits = previous - (previous > 0);
+        fits = previous - 1;
+    if ((lost || previous <= p->match) && p->match > fits)
+        p->match = fits;
+    if (p->durable > p->match)
+        p->durable = p->match;
     raft_peer_probe(p, (fits > p->match ? fits : p->match) + 1);
 }
 

@@ -1,6 +1,7 @@
 /* The server's core against a coordinator that answers at once or when the test says so. */
 #include "api/api.h"
 #include "api/client.h"
+#include "storage/random.h"
 #include "tests/tap.h"
 #include "tests/unit/api/mock_coordinator.h"
 
@@ -887,6 +888,86 @@ TEST(clients_beyond_the_limit_are_told_so) {
     fixture_free(f);
 }
 
+TEST(large_requests_and_answers_of_all_clients_have_one_bound) {
+    struct fixture *f = fixture_new(0);
+    struct buffer value = {0};
+    f->api->memory_max = 250000;
+    memset(buffer_reserve(&value, 200000), 'v', 200000);
+    buffer_grow(&value, 200000);
+    mock_set(f->c, bytes_of("big"), buffer_bytes(&value));
+    struct api_client *first = f->client, *second = api_open(f->api, f->now_ms, NULL);
+    feed(f, bytes_of(GET("/get?key=big")));
+    f->client = second;
+    feed(f, bytes_of(GET("/get?key=big") SET("Content-Length: 6000000\r\n\r\n")));
+    EQUAL(status(take(f)), 200);
+    feed(f, buffer_bytes(&value));
+    feed(f, bytes_of("more"));
+    EQUAL(status(take(f)), 503);
+    OK(has(f->text, "Retry-After: 1\r\n") && api_wants_close(second));
+    api_close(second, f->now_ms);
+    f->client = first;
+    f->api->memory_max = 1000;
+    feed(f, bytes_of(GET("/get?key=username")));
+    OK(has(take(f), "overload") && has(f->text, "200 OK"));
+    api_process(f->client, f->now_ms);
+    EQUAL(f->api->memory, 0);
+    EQUAL(status(say(f, GET("/get?key=big"))), 200);
+    buffer_release(&value);
+    fixture_free(f);
+}
+
+/* Streams made of good and bad pieces, changed at random, in random portions. */
+TEST(no_stream_of_bytes_breaks_the_server_or_leaves_an_answer_malformed) {
+    static const char *const pieces[] = {
+        GET("/get?key=username"),
+        GET("/keys"),
+        GET("/cluster"),
+        GET("/nothing"),
+        SET_ALICE,
+        SET("Transfer-Encoding: "
+            "chunked\r\n\r\n5;x=y\r\n{\"key\r\n1d\r\n\":\"username\",\"value\":\"alice\"}\r\n0\r\n\r\n"),
+        SET("Expect: 100-continue\r\nContent-Length: 23\r\n\r\n{\"key\":\"a\",\"value\":\"b\"}"),
+        "POST /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+        "DELETE /delete?key=a%20b HTTP/1.0\r\nConnection: keep-alive\r\nIf-Match: \"1.2\"\r\n\r\n",
+        "HEAD /get?key=username HTTP/1.1\r\nHost: [::1]:9\r\nOrigin: http://[::1]:9\r\n\r\n",
+    };
+    struct random r;
+    random_seed(&r, 20240229);
+    struct fixture *f = fixture_new(0);
+    for (int round = 0; round < 3000; round++) {
+        struct buffer stream = {0};
+        api_close(f->client, f->now_ms);
+        f->client = api_open(f->api, f->now_ms, f);
+        f->c->hold_writes = random_below(&r, 2) == 0;
+        f->c->hold_reads = random_below(&r, 4) == 0;
+        f->c->held_count = 0;
+        for (uint64_t i = 1 + random_below(&r, 6); i > 0; i--)
+            buffer_append_text(&stream, pieces[random_below(&r, sizeof pieces / sizeof pieces[0])]);
+        for (uint64_t i = random_below(&r, 4); i > 0; i--)
+            stream.data[random_below(&r, stream.end)] ^= (uint8_t)(1 << random_below(&r, 8));
+        while (buffer_size(&stream) > 0) {
+            size_t portion = 1 + (size_t)random_below(&r, 40);
+            struct bytes next = buffer_bytes(&stream);
+            next.size = portion < next.size ? portion : next.size;
+            feed(f, next);
+            buffer_consume(&stream, next.size);
+            if (f->c->held_count > 0 && random_below(&r, 3) == 0)
+                answer_held(f, (size_t)random_below(&r, f->c->held_count));
+        }
+        for (size_t i = f->c->held_count; i-- > 0;)
+            answer_held(f, i);
+        api_process(f->client, f->now_ms);
+        const char *text = take(f);
+        if (text[0] != '\0' && strncmp(text, "HTTP/1.1 ", 9) != 0) {
+            OK(!"an answer begins with its status line");
+            printf("# round %d: %s\n", round, text);
+        }
+        buffer_release(&stream);
+    }
+    OK(api_clients(f->api) == 1);
+    fixture_free(f);
+}
+
 TEST(draining_answers_what_is_under_way_and_takes_nothing_new) {
     struct fixture *f = fixture_new(0);
     struct api_client *idle = api_open(f->api, f->now_ms, NULL);
@@ -951,5 +1032,7 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(answers_that_nobody_reads_are_dropped_after_thirty_seconds),
       TAP(a_request_that_the_node_works_on_has_no_idle_deadline), TAP(an_idle_client_gives_its_memory_back),
       TAP(clients_beyond_the_limit_are_told_so),
+      TAP(large_requests_and_answers_of_all_clients_have_one_bound),
+      TAP(no_stream_of_bytes_breaks_the_server_or_leaves_an_answer_malformed),
       TAP(draining_answers_what_is_under_way_and_takes_nothing_new),
       TAP(a_client_that_ends_its_side_is_answered_first))

@@ -287,6 +287,29 @@ TEST(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged) {
     one_free(o);
 }
 
+TEST(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft);
+    for (int i = 0; i < 9; i++)
+        put(o, 10);
+    turn(o);
+    receive(o, 2, ack(term, 10, 2, 0));
+    struct message refusal = {.type = MESSAGE_APPEND_REPLY, .term = term};
+    refusal.append_reply.match = 10;
+    refusal.append_reply.hint = (struct version){0, 0};
+    refusal.append_reply.last = 12;
+    receive(o, 2, refusal);
+    forget(o);
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 0);
+    OK(last_sent(o, 2, MESSAGE_APPEND)->append.records.size > 0);
+    receive(o, 2, ack(term, 10, 10, 0));
+    EQUAL(raft_commit(o->raft), 10);
+    one_free(o);
+}
+
 TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(what_is_not_durable_counts_for_nothing_neither_here_nor_there),
       TAP(a_new_commit_index_goes_out_in_the_next_flush_without_records),
@@ -301,4 +324,5 @@ TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(a_refusal_names_the_last_position_that_may_fit),
       TAP(an_append_of_a_lower_term_is_answered_with_the_term),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),
+      TAP(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired),
       TAP(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged))
