@@ -165,8 +165,7 @@ static void node_heard(void *arg, const struct node_info *info, enum membership_
         info->session == n->self.session)
         return;
     node_say_membership(n, info, event);
-    if (info->group == n->self.group)
-        peers_learn(n->peers, n->now_ms, &info->peer, false);
+    peers_learn(n->peers, n->now_ms, &info->peer, false);
 }
 
 static void node_removed(void *arg, const struct node_info *info) {

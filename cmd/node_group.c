@@ -355,7 +355,7 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
         foundings_met(n, at, info);
         return;
     }
-    if (reason == REFUSED_GROUP || reason == REFUSED_SELF)
+    if (reason == REFUSED_SELF)
         return;
     node_log(n, NODE_WARNING, "refused", "%s %s: %s", ours ? "refused the node at" : "was refused by the node at",
              address_text(at, text), peers_refusal_text(reason));
