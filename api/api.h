@@ -7,7 +7,8 @@
  * connection, an unread answer.
  *
  * Bounds: clients; header bytes and fields; body bytes; requests in flight and output bytes of a client (past
- * them it is not read from until it has caught up); /keys is streamed a slice at a time as output drains. */
+ * them it is not read from until it has caught up); what all clients together hold (past it large bodies and
+ * reads get 503); /keys is streamed a slice at a time as output drains. */
 #ifndef API_API_H
 #define API_API_H
 
@@ -16,7 +17,6 @@
 
 struct api_options {
     struct coordinator *coordinator; /* borrowed */
-    struct address advertised;       /* a Host that names it is ours */
     const char *const *allow_hosts;  /* further names, lower case, NULL-terminated; may be NULL; borrowed */
     uint32_t clients_max;            /* 0: 10,000 */
 };

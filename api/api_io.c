@@ -15,12 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ACCEPTS_MAX    64          /* connections taken in one turn, so that clients get theirs */
-#define READ_SIZE      4096        /* bytes of room for a first read */
-#define READ_SIZE_BULK (64 * 1024) /* for a body on its way */
-#define PAUSE_MS       100         /* of a listener without descriptors */
-#define LINGER_MS      2000
-#define LINGERING_MAX  256 /* further connections are closed at once */
+#define ACCEPTS_MAX   64          /* connections taken in one turn, so that clients get theirs */
+#define READ_SIZE     (64 * 1024) /* bytes read at a time, so that clients get their turns */
+#define BULK_SIZE     (16 * 1024) /* bytes of an unfinished request from which it is read into its place */
+#define PAUSE_MS      100         /* of a listener without descriptors */
+#define LINGER_MS     2000
+#define LINGERING_MAX 256 /* further connections are closed at once */
 
 struct connection {
     struct api_io *io;
@@ -40,6 +40,7 @@ struct api_io {
     struct event accept, resume, sweep;
     struct connection_list live, lingering;
     size_t lingering_count;
+    uint8_t scratch[READ_SIZE];
 };
 
 /* The coarse clock is read without entering the kernel and is at most 4 ms behind, enough for deadlines. */
@@ -156,19 +157,21 @@ static void connection_turn(struct connection *c, uint64_t now_ms) {
     }
 }
 
-/* False where the connection is broken. */
+/* False where the connection is broken. Small requests are read into memory that all connections share, so
+ * that a client keeps no more than what it sent; a body on its way is read into its place. */
 static bool connection_receive(struct connection *c) {
     struct buffer *in = api_input(c->client);
-    size_t room = buffer_size(in) >= READ_SIZE ? READ_SIZE_BULK : READ_SIZE;
-    uint8_t *at = buffer_reserve(in, room);
-    room = in->capacity - in->end;
-    ssize_t got = recv(c->fd, at, room, 0);
-    if (got > 0)
-        buffer_grow(in, (size_t)got);
-    else if (got == 0)
-        api_input_ended(c->client);
-    else
+    bool bulk = buffer_size(in) >= BULK_SIZE;
+    uint8_t *at = bulk ? buffer_reserve(in, READ_SIZE) : c->io->scratch;
+    ssize_t got = recv(c->fd, at, READ_SIZE, 0);
+    if (got < 0)
         return errno == EAGAIN || errno == EINTR;
+    if (got == 0)
+        api_input_ended(c->client);
+    else if (bulk)
+        buffer_grow(in, (size_t)got);
+    else
+        buffer_append(in, (struct bytes){at, (size_t)got});
     return true;
 }
 

@@ -58,7 +58,7 @@ void coordinator_stop(struct coordinator *c);
 size_t coordinator_pending(const struct coordinator *c);
 
 /* True: *reply is the answer, borrowed from the store until the next call. False: the answer comes later, through
- * the coordinator_reply the coordinator was made with, under this ticket (the caller's number, not looked into). */
+ * the host's answer, under this ticket (the caller's number, not looked into). */
 bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                         struct reply *reply);
 

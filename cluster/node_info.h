@@ -6,7 +6,7 @@
 #define CLUSTER_NODE_INFO_H
 
 #include "cluster/address.h"
-#include "storage/hard_state.h"
+#include "storage/name.h"
 
 enum node_role {
     NODE_NEWCOMER, /* belongs to no founding of its group yet */

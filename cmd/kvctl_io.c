@@ -5,12 +5,12 @@
 #include "api/client_io.h"
 #include "api/json_in.h"
 #include "api/json_out.h"
+#include "cmd/version.h"
 
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define VERSION        "0.1.0"
 #define SERVER_DEFAULT "127.0.0.1:9000"
 #define TIMEOUT_S      10
 

@@ -14,12 +14,12 @@
 #include "cmd/log_io.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
+#include "cmd/version.h"
 #include "discovery/discovery_io.h"
 #include "discovery/resolver_io.h"
 #include "replication/peer_io.h"
 #include "storage/worker_io.h"
 
-#define VERSION          "0.1.0"
 #define RESOLVE_AGAIN_MS 30000 /* names of -peers are looked up again this often: addresses move */
 
 enum { EXIT_ENVIRONMENT = 1, EXIT_USAGE = 2 };

@@ -235,7 +235,6 @@ static void make_cores(struct node *n) {
     n->coordinator = coordinator_new(&coordinator_options, &coordinator_host);
     struct api_options api_options = {
         .coordinator = n->coordinator,
-        .advertised = n->options.api,
         .allow_hosts = n->options.allow_hosts,
     };
     n->api = api_new(&api_options);

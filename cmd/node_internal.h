@@ -33,6 +33,7 @@ struct node {
     struct member_id seen_leader;
     enum raft_role seen_role;
     uint64_t seen_term, seen_configuration;
+    uint64_t two_voters_ms; /* when to say that the group has two voters; 0: it was said, or has not */
     bool seen_alone, said_waiting, said_mode;
     struct buffer message;
 };

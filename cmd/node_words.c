@@ -4,6 +4,8 @@
 
 #include "cmd/node_internal.h"
 
+#define TWO_VOTERS_MS 2000 /* a group that has two voters for so long is said to */
+
 void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...) {
     char text[512];
     va_list arguments;
@@ -125,13 +127,21 @@ static void say_configuration(struct node *n) {
     size_t voters = configuration_voters(configuration);
     node_log(n, NODE_INFO, "members", "group %u has %zu voters and %zu learners", n->self.group, voters,
              configuration->count - voters);
-    if (voters == 2)
-        node_log(n, NODE_NOTICE, "two_voters",
-                 "two voters keep two copies but one alone cannot elect a leader: a third makes failover work");
+    n->two_voters_ms = voters == 2 ? n->now_ms + TWO_VOTERS_MS : 0;
+}
+
+/* A group that grows to three passes through two. */
+static void say_two_voters(struct node *n) {
+    if (n->two_voters_ms == 0 || n->now_ms < n->two_voters_ms)
+        return;
+    n->two_voters_ms = 0;
+    node_log(n, NODE_NOTICE, "two_voters",
+             "two voters keep two copies but one alone cannot elect a leader: a third makes failover work");
 }
 
 void node_say_changes(struct node *n) {
     say_waiting(n);
+    say_two_voters(n);
     say_leader(n);
     say_configuration(n);
     bool alone = raft_alone(replica_raft_view(n->replica));

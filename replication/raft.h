@@ -18,6 +18,7 @@
 #define REPLICATION_RAFT_H
 
 #include "replication/message.h"
+#include "storage/hard_state.h"
 #include "storage/log.h"
 #include "storage/random.h"
 

@@ -6,9 +6,7 @@
 #define STORAGE_HARD_STATE_H
 
 #include "storage/file.h"
-
-#define NODE_ID_SIZE      16 /* bytes of [A-Za-z0-9_-], no NUL */
-#define CLUSTER_NAME_MAX  64 /* bytes */
+#include "storage/name.h"
 
 struct hard_state {
     uint64_t term;

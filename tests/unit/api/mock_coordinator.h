@@ -35,10 +35,6 @@ struct coordinator {
     bool leader;
 };
 
-static inline struct bytes mock_text(const char *text) {
-    return bytes_of(text);
-}
-
 static inline struct mock_key *mock_find(struct coordinator *c, struct bytes key, size_t *position) {
     size_t low = 0, high = c->count;
     while (low < high) {
@@ -93,7 +89,7 @@ static inline struct coordinator *mock_new(void) {
     return c;
 }
 
-/* The reply to what was held back as number i, as a write's. */
+/* The reply to the last write. */
 static inline struct reply mock_write_reply(const struct coordinator *c) {
     struct reply reply = c->base;
     reply.version = (struct version){3, c->index};
