@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <bsd/sys/queue.h>
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/coordinator_internal.h"
@@ -20,6 +21,7 @@ struct coordinator *coordinator_new(const struct coordinator_options *options,
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_INIT(&c->states[i]);
     TAILQ_INIT(&c->free);
+    TAILQ_INIT(&c->gathers);
     return c;
 }
 
@@ -27,6 +29,7 @@ void coordinator_free(struct coordinator *c) {
     if (c == NULL)
         return;
     struct pending *p;
+    gathers_free(c);
     for (int i = 0; i < PENDING_STATES; i++)
         while ((p = TAILQ_FIRST(&c->states[i])) != NULL)
             pending_end(c, p);
@@ -35,6 +38,8 @@ void coordinator_free(struct coordinator *c) {
         free(p);
     }
     buffer_release(&c->scratch);
+    buffer_release(&c->slice);
+    ring_free(c->ring);
     free(c);
 }
 
@@ -70,6 +75,8 @@ enum appended { APPENDED_YES, APPENDED_ANSWERED, APPENDED_WAIT };
 /* On the leader. ANSWERED: *reply holds the refusal. */
 static enum appended append(struct coordinator *c, const struct request *request, struct version *at,
                             struct reply *reply) {
+    if (!may_append(c, request->key))
+        return APPENDED_WAIT;
     const char *message = NULL;
     enum error error = refusal(c, request, &message);
     if (error != ERROR_NONE) {
@@ -146,11 +153,68 @@ static bool step_write(struct coordinator *c, struct pending *p, const struct re
     return !forward(c, p);
 }
 
-static bool full(const struct coordinator *c, struct reply *reply) {
+bool coordinator_full(const struct coordinator *c, struct reply *reply) {
     if (c->count < COORDINATOR_PENDING_MAX)
         return false;
     *reply = reply_error(c, ERROR_OVERLOAD, "too many requests are under way");
     return true;
+}
+
+/* A newcomer's empty store would answer "no such key" for keys that its group has. */
+static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
+    if (raft_configuration(coordinator_raft(c))->count > 0)
+        return false;
+    *reply = reply_error(c, ERROR_NO_LEADER, "this node waits to join its group and has no data yet");
+    return true;
+}
+
+bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
+    struct reply reply;
+    if (!is_read(request->operation))
+        return !step_write(c, p, request);
+    if (p->linearizable)
+        return read_begin(c, now_ms, p);
+    if (!belongs_to_none(c, &reply))
+        read_now(c, now_ms, request, &reply);
+    pending_answer(c, p, &reply);
+    return true;
+}
+
+bool step(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct request request;
+    uint64_t id;
+    if (p->barrier)
+        return read_begin(c, now_ms, p);
+    if (p->origin == ORIGIN_NODE) {
+        pending_error(c, p, ERROR_NOT_LEADER, "this node can no longer take it");
+        return false;
+    }
+    if (!request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
+        return false;
+    switch (owner_of_pending(c, p, &request)) {
+    case OWNER_HERE:
+        return step_here(c, now_ms, p, &request);
+    case OWNER_THERE:
+        return route_pending(c, now_ms, p);
+    case OWNER_UNKNOWN:
+        break;
+    }
+    return false;
+}
+
+/* For another group, or for one that is not known yet. */
+static bool submit_elsewhere(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                             uint64_t ticket, struct reply *reply) {
+    if (c->stopping && !is_read(request->operation)) {
+        *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
+        return true;
+    }
+    if (coordinator_full(c, reply))
+        return true;
+    struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
+    copy_request(c, now_ms, p, request);
+    step(c, now_ms, p);
+    return false;
 }
 
 static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct request *request,
@@ -159,7 +223,7 @@ static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct re
         *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
         return true;
     }
-    if (full(c, reply))
+    if (coordinator_full(c, reply))
         return true;
     if (raft_role(coordinator_raft(c)) == RAFT_LEADER) {
         struct version at;
@@ -181,7 +245,7 @@ static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct re
 
 static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const struct request *request,
                                 uint64_t ticket, struct reply *reply) {
-    if (full(c, reply))
+    if (coordinator_full(c, reply))
         return true;
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
     p->barrier = request->key.size == 0;
@@ -191,22 +255,18 @@ static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const st
     return false;
 }
 
-/* A newcomer's empty store would answer "no such key" for keys that its group has. */
-static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
-    if (raft_configuration(coordinator_raft(c))->count > 0)
-        return false;
-    *reply = reply_error(c, ERROR_NO_LEADER, "this node waits to join its group and has no data yet");
-    return true;
-}
-
 bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                         struct reply *reply) {
+    uint32_t group;
+    bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
+    if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
+        return submit_elsewhere(c, now_ms, request, ticket, reply);
     if (request->operation != OPERATION_GET)
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
     if (!belongs_to_none(c, reply))
-        read_now(c, now_ms, request->key, reply);
+        read_now(c, now_ms, request, reply);
     return true;
 }
 
@@ -224,12 +284,12 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
-    if (!request_decode(payload, now_ms, &id, &request) || request.operation == OPERATION_GET)
+    if (!request_decode(payload, now_ms, &id, &request) || is_read(request.operation))
         return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (c->stopping || !leads) {
         reply = reply_error(c, ERROR_NOT_LEADER, "this node does not lead the group");
-    } else if (!full(c, &reply)) {
+    } else if (!coordinator_full(c, &reply)) {
         p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
         p->peer = *from;
         if (step_write(c, p, &request))
@@ -264,7 +324,9 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
     struct pending *p, *next;
     (void)now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
-        if (member_id_equal(&p->asked, peer))
+        if (member_id_equal(&p->asked, peer) && is_read(p->operation))
+            pending_move(c, p, PENDING_WAITING);
+        else if (member_id_equal(&p->asked, peer))
             pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
                           "the connection to the leader broke before it answered: the write may have happened");
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
@@ -342,15 +404,10 @@ bool coordinator_unanswered(const struct coordinator *c, struct version at) {
 /* True where this node leads and some of them went on: they have to be sent. */
 static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
-    struct request request;
-    uint64_t id;
     bool begun = false;
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
-        if (p->operation == OPERATION_GET)
-            begun = read_begin(c, now_ms, p) || begun;
-        else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
-            begun = !step_write(c, p, &request) || begun;
-    }
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
+        begun = step(c, now_ms, p) || begun;
+    gathers_poll(c, now_ms);
     c->retried_ms = now_ms;
     return begun && coordinator_is_leader(c);
 }
@@ -388,9 +445,34 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     return (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
 }
 
+/* Its group is another one and did not answer, or is not known. */
+static void expire_elsewhere(struct coordinator *c, struct pending *p) {
+    char text[160];
+    snprintf(text, sizeof text, "group %u owns the key, and no leader of it can be reached; its keys wait for it",
+             p->group);
+    if (c->ring == NULL)
+        pending_error(c, p, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");
+    else
+        pending_error(c, p, ERROR_GROUP_UNREACHABLE, text);
+}
+
+static bool is_elsewhere(const struct coordinator *c, const struct pending *p) {
+    bool own = !p->barrier && c->ring == NULL && replica_groups(c->options.replica)->written == 0;
+    return own || (c->ring != NULL && owner_of_group(c, p->group) == OWNER_THERE);
+}
+
 static void expire(struct coordinator *c, struct pending *p) {
+    bool resendable = p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && is_read(p->operation));
+    if (resendable && is_elsewhere(c, p)) {
+        expire_elsewhere(c, p);
+        return;
+    }
     switch (p->state) {
     case PENDING_WAITING:
+        if (coordinator_is_leader(c) && !replica_takes_writes(c->options.replica)) {
+            pending_error(c, p, ERROR_NO_LEADER, "a change of the groups that share the keys was under way");
+            break;
+        }
         pending_error(c, p, ERROR_NO_LEADER,
                       raft_configuration(coordinator_raft(c))->count == 2
                           ? "the group has no leader, and one of two voters alone cannot elect one: "
@@ -415,7 +497,7 @@ static void expire(struct coordinator *c, struct pending *p) {
 
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
-    if (c->count == 0)
+    if (c->count == 0 && TAILQ_EMPTY(&c->gathers))
         return UINT64_MAX;
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)

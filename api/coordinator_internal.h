@@ -5,6 +5,7 @@
 #include <bsd/sys/queue.h>
 
 #include "api/coordinator.h"
+#include "sharding/ring.h"
 
 /* Where a request stands.
  *
@@ -26,13 +27,26 @@ enum pending_state {
     PENDING_STATES,
 };
 
-enum pending_origin { ORIGIN_CLIENT, ORIGIN_NODE, ORIGIN_READ_INDEX };
+enum pending_origin {
+    ORIGIN_CLIENT,
+    ORIGIN_NODE, /* a node of the own group, or of another one */
+    ORIGIN_READ_INDEX,
+    ORIGIN_GATHER, /* one group's part of a listing; the ticket is the gather's number */
+};
+
+enum owner {
+    OWNER_UNKNOWN, /* no ring is known */
+    OWNER_HERE,    /* the own group */
+    OWNER_THERE,
+};
 
 struct pending {
     TAILQ_ENTRY(pending) link;
     enum pending_state state;
     enum pending_origin origin;
-    bool barrier;
+    bool barrier, linearizable;
+    uint32_t group; /* that owns the key, as it was last looked at */
+    unsigned part;  /* ORIGIN_GATHER */
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
     uint64_t ticket;         /* ORIGIN_CLIENT's; else the other node's number */
@@ -50,6 +64,9 @@ struct pending {
 
 TAILQ_HEAD(pending_list, pending);
 
+struct gather; /* coordinator_keys.c */
+TAILQ_HEAD(gather_list, gather);
+
 struct coordinator {
     struct coordinator_options options;
     struct coordinator_host host;
@@ -62,6 +79,12 @@ struct coordinator {
     struct member_id seen_leader;
     bool seen_leading, stopping;
     struct buffer scratch;
+    struct groups groups; /* the ring to route by */
+    struct ring *ring;    /* NULL: none is known */
+    bool own_ring;        /* groups is in force in the own group's log */
+    const char *joining;
+    struct gather_list gathers;
+    struct buffer slice; /* of keys, for an answer */
 };
 
 static inline struct raft *coordinator_raft(const struct coordinator *c) {
@@ -81,8 +104,32 @@ void pending_error(struct coordinator *c, struct pending *p, enum error error, c
 struct reply reply_here(const struct coordinator *c);
 struct reply reply_error(const struct coordinator *c, enum error error, const char *message);
 
+/* coordinator.c */
+bool coordinator_full(const struct coordinator *c, struct reply *reply);
+/* A request of the own group's takes its first, or next, step; false where it has to wait. */
+bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request);
+/* Likewise, wherever it has to go. */
+bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_route.c */
+enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *group);
+enum owner owner_of_group(const struct coordinator *c, uint32_t group);
+/* Sets p's group. */
+enum owner owner_of_pending(const struct coordinator *c, struct pending *p, const struct request *request);
+/* On the leader: the own log says that the key is the group's, and no change is under way. */
+bool may_append(struct coordinator *c, struct bytes key);
+/* Sends it to its group; false where nobody there can be reached. */
+bool route_pending(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_keys.c */
+void keys_now(struct coordinator *c, const struct request *request, struct reply *reply);
+void gather_part(struct coordinator *c, const struct pending *p, const struct reply *reply);
+void gathers_poll(struct coordinator *c, uint64_t now_ms);
+void gathers_free(struct coordinator *c);
+
 /* coordinator_read.c */
-void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply);
+/* A default read. Of a request with an empty key: only who answers. */
+void read_now(struct coordinator *c, uint64_t now_ms, const struct request *request, struct reply *reply);
 /* Begins a linearizable read here; false where there is no leader to prove it. */
 bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p);
 void reads_poll(struct coordinator *c, uint64_t now_ms);

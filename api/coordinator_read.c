@@ -10,7 +10,7 @@ static bool leads(const struct coordinator *c) {
     return raft_role(coordinator_raft(c)) == RAFT_LEADER;
 }
 
-void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply) {
+void read_now(struct coordinator *c, uint64_t now_ms, const struct request *request, struct reply *reply) {
     *reply = reply_here(c);
     if (!leads(c)) {
         uint64_t current = replica_current_ms(c->options.replica);
@@ -19,9 +19,13 @@ void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct r
         reply->staleness_ms = now_ms > current ? now_ms - current : 0;
     }
     struct store_record record;
-    if (key.size == 0)
+    if (request->operation == OPERATION_KEYS) {
+        keys_now(c, request, reply);
         return;
-    if (!store_get(replica_store(c->options.replica), key, &record)) {
+    }
+    if (request->key.size == 0)
+        return;
+    if (!store_get(replica_store(c->options.replica), request->key, &record)) {
         reply->error = ERROR_NOT_FOUND;
         reply->message = bytes_of("no such key");
         return;
@@ -33,7 +37,7 @@ void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct r
 bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct raft *raft = coordinator_raft(c);
     if (leads(c)) {
-        if (raft_alone(raft))
+        if (raft_alone(raft) || !replica_takes_writes(c->options.replica))
             return false;
         p->read = raft_read(raft, now_ms);
         p->term = raft_term(raft);
@@ -47,18 +51,29 @@ bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     return true;
 }
 
-/* The key of the request that p holds a copy of; empty for a barrier. */
-static struct bytes key_of(const struct pending *p) {
-    struct request request;
+/* The request that p holds a copy of; without a key for a barrier. */
+static struct request request_of(const struct pending *p) {
+    struct request request = {.operation = OPERATION_GET};
     uint64_t id;
-    if (p->barrier || !request_decode(buffer_bytes(&p->copy), 0, &id, &request))
-        return (struct bytes){NULL, 0};
-    return request.key;
+    if (!p->barrier && !request_decode(buffer_bytes(&p->copy), 0, &id, &request))
+        request = (struct request){.operation = OPERATION_GET};
+    return request;
+}
+
+/* False where the ring has changed meanwhile and the key is another group's: it is looked at again. */
+static bool still_here(struct coordinator *c, struct pending *p, const struct request *request) {
+    if (p->barrier || owner_of_pending(c, p, request) == OWNER_HERE)
+        return true;
+    pending_move(c, p, PENDING_WAITING);
+    return false;
 }
 
 static void answer_read(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct reply reply;
-    read_now(c, now_ms, key_of(p), &reply);
+    struct request request = request_of(p);
+    if (!still_here(c, p, &request))
+        return;
+    read_now(c, now_ms, &request, &reply);
     pending_answer(c, p, &reply);
 }
 
@@ -66,7 +81,10 @@ static void answer_read(struct coordinator *c, uint64_t now_ms, struct pending *
 static void hold(struct coordinator *c, uint64_t now_ms, struct pending *p, uint64_t applied) {
     struct reply reply;
     struct buffer value = {0};
-    read_now(c, now_ms, key_of(p), &reply);
+    struct request request = request_of(p);
+    if (!still_here(c, p, &request))
+        return;
+    read_now(c, now_ms, &request, &reply);
     buffer_append(&value, reply.value);
     reply.value = buffer_bytes(&value);
     buffer_release(&p->copy);
@@ -90,10 +108,11 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
 }
 
 /* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
- * what is committed is applied only at the end of a turn. */
+ * what is committed is applied only at the end of a turn. While the ring changes the key may be another group's. */
 static bool may_read(const struct coordinator *c) {
     const struct raft *raft = coordinator_raft(c);
-    return raft_term_committed(raft) && replica_applied(c->options.replica) >= raft_commit(raft);
+    return raft_term_committed(raft) && replica_takes_writes(c->options.replica) &&
+           replica_applied(c->options.replica) >= raft_commit(raft);
 }
 
 static void poll_confirming(struct coordinator *c, uint64_t now_ms) {

@@ -38,7 +38,7 @@ static struct version version_read(struct reader *r) {
 }
 
 void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const struct request *request) {
-    assert(request->key.size >= 1);
+    assert(request->key.size >= 1 || request->operation == OPERATION_KEYS);
     assert(request->key.size <= KEY_SIZE_MAX);
     assert(request->value.size <= VALUE_SIZE_MAX);
     uint64_t left = request->deadline_ms > now_ms ? request->deadline_ms - now_ms : 0;
@@ -56,13 +56,13 @@ void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const stru
 }
 
 static bool request_within_limits(const struct request *q, unsigned flags, uint32_t left) {
-    if (q->operation < OPERATION_GET || q->operation > OPERATION_DELETE)
+    if (q->operation < OPERATION_GET || q->operation > OPERATION_KEYS)
         return false;
     if (flags > (REQUEST_ACK | REQUEST_LINEARIZABLE) || q->condition > CONDITION_EXISTS || q->ack > ACK_ALL)
         return false;
-    if (q->key.size < 1 || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
+    if ((q->key.size < 1 && q->operation != OPERATION_KEYS) || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
         return false;
-    return left <= TIME_LEFT_MAX_MS && (q->operation == OPERATION_SET || q->value.size == 0);
+    return left <= TIME_LEFT_MAX_MS && (q->operation == OPERATION_SET || q->operation == OPERATION_KEYS || q->value.size == 0);
 }
 
 bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out) {

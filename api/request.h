@@ -7,7 +7,11 @@
 #include "replication/configuration.h"
 #include "storage/entry.h"
 
-enum operation { OPERATION_GET = 1, OPERATION_SET, OPERATION_DELETE };
+enum operation { OPERATION_GET = 1, OPERATION_SET, OPERATION_DELETE, OPERATION_KEYS };
+
+static inline bool is_read(enum operation operation) {
+    return operation == OPERATION_GET || operation == OPERATION_KEYS;
+}
 
 struct request {
     enum operation operation;

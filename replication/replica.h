@@ -77,6 +77,8 @@ enum raft_result replica_propose(struct replica *r, enum entry_type type, const 
 const struct groups_state *replica_groups(const struct replica *r);
 /* Leader: a ring record, encoded here. Client writes wait from now on until it is applied. */
 enum raft_result replica_propose_ring(struct replica *r, const struct groups_record *record);
+/* Leader: every ring record in its log is applied. */
+bool replica_ring_idle(struct replica *r);
 /* Leader: the ring is in force, no change of it is under way, and the log holds no ring record that is not applied
  * yet: what is appended now is appended under replica_groups()->current. */
 bool replica_takes_writes(struct replica *r);

@@ -41,10 +41,13 @@ enum raft_result replica_propose_ring(struct replica *r, const struct groups_rec
     return result;
 }
 
-bool replica_takes_writes(struct replica *r) {
+bool replica_ring_idle(struct replica *r) {
     follow_term(r);
-    return r->groups.current.epoch != 0 && r->groups.proposed.epoch == 0 &&
-           store_applied(r->store).index >= r->barrier;
+    return store_applied(r->store).index >= r->barrier;
+}
+
+bool replica_takes_writes(struct replica *r) {
+    return r->groups.current.epoch != 0 && r->groups.proposed.epoch == 0 && replica_ring_idle(r);
 }
 
 void replica_state_encode(const struct replica *r, uint64_t at, const struct configuration *configuration,

@@ -13,6 +13,7 @@ struct heard {
 struct steward {
     struct heard heard[GROUPS_MAX];
     size_t count;
+    uint64_t led_ms;          /* of the leader that the rest is of */
     uint64_t epoch, since_ms; /* the proposal that is being decided, and since when this leader sees to it */
     uint64_t rest_ms;         /* nothing is proposed before */
 };
@@ -154,7 +155,10 @@ static bool without_ring(const struct steward *s, uint64_t now_ms, const struct 
                          struct groups_record *out) {
     if (view->state->written != 0) /* its keys stay with it */
         return found(view, out);
-    if (view->ring_visible || view->lower_visible || steward_heard_ring(s) != NULL)
+    for (size_t i = 0; i < s->count; i++)
+        if (s->heard[i].state.current.epoch != 0 && now_ms - s->heard[i].at_ms < STEWARD_FORGET_MS)
+            return false;
+    if (view->ring_visible || view->lower_visible)
         return false;
     return now_ms - view->led_ms >= STEWARD_LISTEN_MS && found(view, out);
 }
@@ -210,6 +214,9 @@ static bool admit(struct steward *s, uint64_t now_ms, const struct steward_view 
 
 bool steward_next(struct steward *s, uint64_t now_ms, const struct steward_view *view, struct groups_record *out) {
     const struct groups_state *state = view->state;
+    if (s->led_ms != view->led_ms)
+        s->epoch = s->rest_ms = 0;
+    s->led_ms = view->led_ms;
     if (state->proposed.epoch != 0)
         return state->steward == view->number ? decide(s, now_ms, view, out) : follow(s, view, out);
     s->epoch = 0;
