@@ -159,10 +159,12 @@ static bool port_is_free(const struct program *p, uint16_t port, const char *fla
 }
 
 static bool open_directory(struct program *p, char *why, size_t why_size) {
-    if (!p->options.memory)
-        return file_system_posix_open(p->options.data, &p->fs, why, why_size) == FILE_OK;
-    p->fs = file_system_memory_new();
-    return true;
+    char cause[384];
+    if (p->options.memory)
+        p->fs = file_system_memory_new();
+    else if (file_system_posix_open(p->options.data, &p->fs, cause, sizeof cause) != FILE_OK)
+        snprintf(why, why_size, "%s; mend that, or name another with -data", cause);
+    return p->fs != NULL;
 }
 
 static bool open_node(struct program *p, bool leader, char *why, size_t why_size) {

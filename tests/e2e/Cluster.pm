@@ -24,7 +24,8 @@ use Cluster::Node;
 our @EXPORT = qw(poll pause slurp spew run json_of text_of median finish);
 
 our $patience = 30;    # seconds; generous, machines are slow
-my $build     = abs_path($ENV{BUILD} || 'build');
+$ENV{BUILD} ||= "build";
+my $build     = abs_path($ENV{BUILD});
 my $owner     = $$;
 my $directory = File::Temp::tempdir('kvnode-XXXXXXXX', TMPDIR => 1);
 my (@clusters, @reserved, $finished);

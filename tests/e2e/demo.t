@@ -1,0 +1,98 @@
+# The demo as make run-cluster and make stop-cluster run it, in a copy. Its ports are fixed: skipped where they are taken.
+use strict;
+use warnings;
+use File::Copy 'copy';
+use FindBin;
+use lib $FindBin::Bin;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use Test::More;
+use Time::HiRes qw(time);
+use Cluster;
+
+my @ports = (8000 .. 8002, 9000 .. 9002);
+my $cluster = Cluster->new;
+my $folder = $cluster->{directory};
+my $pids = "$folder/kvdata/demo.pids";
+
+# One run at a time on a machine.
+my $lock = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => "\0kvnode-demo-test", Listen => 1);
+plan skip_all => 'another run tests the demo' unless $lock;
+
+for my $port (@ports) {
+    plan skip_all => "port $port is taken"
+        unless IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Proto => 'tcp', ReuseAddr => 1,
+        Listen => 1);
+}
+plan skip_all => 'UDP port 7946 is taken'
+    unless IO::Socket::INET->new(LocalAddr => '127.255.255.255', LocalPort => 7946, Proto => 'udp');
+my ($curl) = run(['curl', '--version']);
+plan skip_all => 'curl is not installed' unless $curl eq '0';
+
+mkdir "$folder/cmd";
+copy("$FindBin::Bin/../../cmd/demo", "$folder/cmd/demo") or die "cannot copy the demo: $!";
+copy(Cluster::binary('kvnode'), "$folder/kvnode") or die "cannot copy kvnode: $!";
+chmod 0755, "$folder/cmd/demo", "$folder/kvnode";
+
+sub pids { split ' ', Cluster::slurp($pids) }
+
+sub is_kvnode {
+    my ($pid) = @_;
+    return Cluster::slurp("/proc/$pid/stat") =~ /^\d+ \(kvnode\) [^ZX]/;
+}
+
+# Whatever happens, what the demo started is ended.
+END {
+    if ($$ == Cluster::owner() && defined $pids && -e $pids) {
+        kill KILL => grep { is_kvnode($_) } pids();
+    }
+}
+
+sub demo { return run(['cmd/demo', @_], directory => $folder, seconds => 60) }
+
+sub answer {
+    my ($port, $method, $target, $body) = @_;
+    my $connection = Cluster::Connection->new('127.0.0.1', $port) or return;
+    $connection->send_request($method, $target, defined $body ? (body => $body) : ());
+    return $connection->response;
+}
+
+my ($status, $out, $error) = demo('start');
+is("$status $error", '0 ', 'the demo starts');
+like($out, qr/^write on 9000: \{"status":"ok","key":"username"\}\nread on 9001:  \{"key":"username","value":"alice"\}$/m,
+    'and shows the first write and read');
+like($out, qr/curl -X POST localhost:9000\/set/, 'and what to try');
+my @started = pids();
+is(scalar @started, 3, 'three nodes');
+for my $port (9000 .. 9002) {
+    my $health = answer($port, GET => '/health')->json;
+    is("$health->{status} $health->{role}", 'healthy ' . ($port == 9000 ? 'leader' : 'follower'), "the node at $port");
+    is(answer($port, GET => '/cluster')->json->{node_count}, 3, 'which knows all three');
+}
+is(join(' ', sort grep { -d } map { glob "$folder/kvdata/$_" } 8000 .. 8002),
+    join(' ', map { "$folder/kvdata/$_" } 8000 .. 8002), 'their data directories do not collide');
+my ($again, undef, $why) = demo('start');
+isnt($again, 0, 'it does not start twice');
+like($why, qr/runs already/, 'and says so');
+is(join(' ', pids()), "@started", 'the first goes on');
+($status, $out) = demo('examples');
+is($status, 0, 'the examples run');
+unlike($out, qr/"error":"(?!precondition_failed)/, 'and none of them fails') or diag $out;
+answer(9002, POST => '/set', '{"key":"kept","value":"yes"}');
+my $from = time;
+($status, $out, $error) = demo('stop');
+is("$status $out$error", '0 ', 'the demo stops');
+cmp_ok(time - $from, '<', 15, 'soon');
+is(join(' ', grep { is_kvnode($_) } @started), '', 'no node is left');
+ok(!-e $pids, 'nor the list of them');
+($status) = demo('stop');
+is($status, 0, 'stopping it again does no harm');
+($status, $out, $error) = demo('start');
+is("$status $error", '0 ', 'it starts again');
+is(answer(9001, GET => '/get?key=kept')->{body}, '{"key":"kept","value":"yes"}', 'with its data');
+($status) = demo('stop');
+is($status, 0, 'and stops');
+($status, $out, $error) = demo();
+is($status, 1, 'without a word it says how to use it');
+like($error, qr/usage: demo/, 'on standard error');
+finish();
