@@ -354,6 +354,7 @@ static void flush(struct node *n) {
     bool moved, begun;
     do {
         moved = replica_flush(n->replica, n->now_ms);
+        node_ring_follow(n);
         begun = coordinator_poll(n->coordinator, n->now_ms);
     } while (moved || begun);
 }

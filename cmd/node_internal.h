@@ -40,7 +40,8 @@ struct node {
     uint64_t led_ms;                 /* since when this node leads; 0 it does not */
     uint64_t reported_ms, told_ms;   /* the ring's state: to leaders, to all */
     struct groups_state reported;
-    struct groups seen_ring;
+    struct groups seen_ring; /* that the coordinator routes by */
+    bool seen_ring_own;
     uint64_t trouble_ms;             /* when two rings were last complained about */
     bool said_joining;
     struct buffer message;

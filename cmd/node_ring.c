@@ -2,7 +2,8 @@
  * groups what the own log says of the ring, hears theirs, and, on the leader, logs what the steward's rules want. */
 #include "cmd/node_internal.h"
 
-#define GRACE_MS 2000 /* a group that is about to be founded, or to elect its leader, is waited for so long */
+#define COMPLAIN_MS 60000
+#define GRACE_MS    2000 /* a group that is about to be founded, or to elect its leader, is waited for so long */
 
 void node_ring_heard(struct node *n, const struct peer *peer, struct bytes payload) {
     struct reader r = reader_of(payload);
@@ -68,7 +69,50 @@ static struct steward_view view_of(struct node *n) {
     return view;
 }
 
+static void complain(struct node *n) {
+    if (n->trouble_ms != 0 && n->now_ms - n->trouble_ms < COMPLAIN_MS)
+        return;
+    n->trouble_ms = n->now_ms;
+    node_log(n, NODE_ERROR, "two_rings",
+             "two rings of cluster '%s' have met and neither is empty: each goes on with its own keys; stop one, and "
+             "start it with another -cluster or on empty directories",
+             n->self.cluster);
+}
+
+static const char *joining_text(enum steward_trouble trouble) {
+    switch (trouble) {
+    case STEWARD_KEYS:
+        return "the groups on the ring hold keys, and keys cannot move yet: this group owns nothing and passes "
+               "requests on";
+    case STEWARD_LISTED:
+        return "another founding of this group's number is on the ring: this group owns nothing; bring the other's "
+               "nodes back, or start this one under another number";
+    case STEWARD_WAITS:
+    case STEWARD_WELL:
+    case STEWARD_TWO_RINGS:
+        break;
+    }
+    return "this group looks for others to share the keys with; requests wait until that is decided";
+}
+
+/* A node whose group has a log and no ring says why. */
+static void say_trouble(struct node *n) {
+    struct steward_view view = {
+        .number = n->self.group, .founding = n->identity.group_id, .state = replica_groups(n->replica)};
+    enum steward_trouble trouble = steward_trouble(n->steward, &view);
+    bool joining = raft_configuration(replica_raft_view(n->replica))->count > 0 && view.state->current.epoch == 0;
+    const char *reason = joining ? joining_text(trouble) : NULL;
+    coordinator_set_joining(n->coordinator, reason);
+    bool stays = joining && (trouble == STEWARD_KEYS || trouble == STEWARD_LISTED);
+    if (stays && !n->said_joining)
+        node_log(n, NODE_WARNING, "joining", "group %u is not on the ring: %s", n->self.group, reason);
+    n->said_joining = stays;
+    if (trouble == STEWARD_TWO_RINGS)
+        complain(n);
+}
+
 uint64_t node_ring_tick(struct node *n) {
+    say_trouble(n);
     if (!leads(n)) {
         n->led_ms = 0;
         return UINT64_MAX;
@@ -88,9 +132,12 @@ void node_ring_follow(struct node *n) {
     const struct groups *ring = &state->current, *heard = steward_heard_ring(n->steward);
     if (ring->epoch == 0 && heard != NULL && state->written == 0)
         ring = heard;
-    if (groups_equal(ring, &n->seen_ring))
+    bool own = ring == &state->current, same = groups_equal(ring, &n->seen_ring);
+    if (same && own == n->seen_ring_own)
         return;
     n->seen_ring = *ring;
-    coordinator_set_ring(n->coordinator, &n->seen_ring, ring == &state->current);
-    node_say_ring(n);
+    n->seen_ring_own = own;
+    coordinator_set_ring(n->coordinator, &n->seen_ring, own);
+    if (!same)
+        node_say_ring(n);
 }

@@ -239,5 +239,7 @@ enum steward_trouble steward_trouble(const struct steward *s, const struct stewa
     if (state->current.epoch != 0)
         return STEWARD_WELL;
     const struct groups *ring = steward_heard_ring(s);
-    return ring != NULL && groups_find(ring, view->number) != NULL ? STEWARD_LISTED : STEWARD_WAITS;
+    bool other = ring != NULL && groups_find(ring, view->number) != NULL &&
+                 !groups_list(ring, view->number, view->founding);
+    return other ? STEWARD_LISTED : STEWARD_WAITS;
 }
