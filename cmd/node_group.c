@@ -341,10 +341,12 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
 static void foundings_met(struct node *n, const struct address *at, const struct node_info *other) {
     char text[ADDRESS_TEXT_MAX];
     bool fresh = is_fresh(n);
+    at = other->peer.family != 0 ? &other->peer : at; /* one that dialled came from a port of the moment */
     if (fresh && (!other->fresh || n->identity.group_id > other->group_id)) {
         node_log(n, NODE_NOTICE, "start_over",
                  "group %u was founded twice; this founding is empty and yields to the one at %s", n->self.group,
                  address_text(at, text));
+        coordinator_stop(n->coordinator); /* not one write more */
         n->state = NODE_STARTING_OVER;
     } else if (!fresh && !other->fresh) {
         node_log(n, NODE_ERROR, "founded_twice",

@@ -5,8 +5,8 @@
 #define HEAD_END "\r\n\r\n"
 
 void sim_client_init(struct client *client, struct sim *sim,
-                 void (*answered)(void *arg, struct client *client, const struct response *response),
-                 void *arg) {
+                     void (*answered)(void *arg, struct client *client, const struct response *response),
+                     void *arg) {
     *client = (struct client){.sim = sim, .answered = answered, .arg = arg};
 }
 

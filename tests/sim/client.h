@@ -28,8 +28,8 @@ struct client {
 };
 
 void sim_client_init(struct client *client, struct sim *sim,
-                 void (*answered)(void *arg, struct client *client, const struct response *response),
-                 void *arg);
+                     void (*answered)(void *arg, struct client *client, const struct response *response),
+                     void *arg);
 void sim_client_release(struct client *client);
 /* Connects where it is not connected to this machine yet, and sends. */
 void sim_client_ask(struct client *client, struct machine *machine, const char *request);

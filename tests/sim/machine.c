@@ -92,6 +92,8 @@ static void log_line(void *arg, enum node_level level, const char *event, const 
     if (level == NODE_ERROR)
         snprintf(m->last_failure, sizeof m->last_failure, "%s: %s", event, text);
     check_said(m, event);
+    if (m->sim->said != NULL)
+        m->sim->said(m->sim->said_arg, m, event, text);
 }
 
 static uint64_t wall_ms(void *arg) {
@@ -244,8 +246,8 @@ bool machine_start(struct machine *m) {
     return true;
 }
 
-/* What a failed sync dropped stays visible until the power goes: a disk that may have failed loses it at once, since
- * nobody can tell a restarted process about it. */
+/* What a failed sync dropped stays visible until the power goes: a disk that may have failed loses it at
+ * once, since nobody can tell a restarted process about it. */
 static void disk_after_process(struct machine *m) {
     if (m->may_fail)
         sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);

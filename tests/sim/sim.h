@@ -80,6 +80,10 @@ struct sim {
     struct link_list *links;
     struct check *check;
     char violation[512]; /* empty: none */
+    bool unchecked; /* several foundings: there is not one history */
+    /* What nodes say; may be NULL. */
+    void (*said)(void *arg, struct machine *m, const char *event, const char *text);
+    void *said_arg;
 };
 
 struct sim *sim_new(const struct sim_options *options);

@@ -16,6 +16,7 @@ sub send {
     my ($self, $data) = @_;
     while (length $data) {
         my $sent = syswrite $self->{socket}, $data;
+        $self->{ended} = 1 unless $sent;
         return 0 unless $sent;
         substr($data, 0, $sent) = '';
     }
