@@ -436,6 +436,51 @@ TEST(whatever_ends_while_the_ring_is_made_there_is_one_in_the_end) {
         random_seed_of(tap, seed);
 }
 
+/* Clients write from the first moment on, while groups come and machines end; quorum groups, so that what was answered
+ * stays. Whether the others could still join depends on the seed; where a key is found does not. */
+static void write_early(struct tap *tap, uint64_t seed) {
+    unsigned per_group = 1 + (unsigned)(seed % 3), acked = 0;
+    struct world *w = world_new(3, per_group, seed, ACK_QUORUM);
+    struct random random;
+    bool answered_at[24] = {0};
+    char key[16], body[64];
+    random_seed(&random, seed);
+    for (unsigned i = 0; i < w->sim->options.machines; i++) {
+        start(w, i);
+        run(w, random_below(&random, 400) * MS);
+    }
+    for (unsigned k = 0; k < 24; k++) {
+        unsigned machine = (unsigned)random_below(&random, w->sim->options.machines);
+        run(w, random_below(&random, 400) * MS);
+        if (random_below(&random, 4) == 0) {
+            machine_power_cut(w->sim->machines[machine]);
+            run(w, random_below(&random, 800) * MS);
+            start(w, machine);
+        }
+        snprintf(key, sizeof key, "k%u", k);
+        answered_at[k] = set(w, (unsigned)random_below(&random, w->sim->options.machines), key, key) == 200;
+        acked += answered_at[k];
+    }
+    run(w, 8 * SECOND);
+    OK(acked > 0);
+    for (unsigned k = 0; k < 24; k++) {
+        unsigned machine = (unsigned)random_below(&random, w->sim->options.machines);
+        snprintf(key, sizeof key, "k%u", k);
+        snprintf(body, sizeof body, "{\"key\":\"%s\",\"value\":\"%s\"}", key, key);
+        if (answered_at[k] && strcmp(get(w, machine, key, k % 2 != 0), body) != 0 && !OK(!answered_at[k]))
+            printf("# SIM_SEED=%llu: %s through node %u: %s\n", (unsigned long long)seed, key, machine + 1, w->body);
+    }
+    check_world(tap, w);
+    world_free(w);
+}
+
+TEST(a_key_that_was_answered_while_the_ring_was_made_is_found_through_every_node) {
+    const char *first = getenv("SIM_SEED"), *count = getenv("SIM_SEEDS");
+    uint64_t seed = first != NULL ? strtoul(first, NULL, 10) : 1;
+    for (uint64_t end = seed + (count != NULL ? strtoul(count, NULL, 10) : 30); seed < end; seed++)
+        write_early(tap, seed);
+}
+
 TESTS(TAP(groups_started_together_share_the_ring_and_every_node_serves_every_key),
       TAP(a_group_that_comes_while_there_are_no_keys_joins_and_one_that_comes_later_owns_nothing),
       TAP(a_group_of_a_lower_number_that_comes_later_joins_the_ring_that_is_there),
@@ -446,4 +491,5 @@ TESTS(TAP(groups_started_together_share_the_ring_and_every_node_serves_every_key
       TAP(two_rings_that_meet_become_one_while_one_of_them_is_empty),
       TAP(two_rings_with_keys_that_meet_say_so_and_keep_their_keys),
       TAP(the_keys_of_a_silent_group_wait_for_it_and_the_answer_names_it),
+      TAP(a_key_that_was_answered_while_the_ring_was_made_is_found_through_every_node),
       TAP(whatever_ends_while_the_ring_is_made_there_is_one_in_the_end))
