@@ -162,4 +162,5 @@ clean:
   unit e2e scenarios soak sanitize test-coverage fmt lint install clean
 .SECONDARY:
 -include $(wildcard tests/bench/bench.mk)
+-include $(wildcard tests/fuzz/fuzz.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

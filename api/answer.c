@@ -158,6 +158,41 @@ void answer_done(struct buffer *out, struct manner manner, const struct speaker 
     commit(out, at);
 }
 
+static const char *outcome_text(enum outcome outcome) {
+    switch (outcome) {
+    case OUTCOME_PENDING:
+        return "pending";
+    case OUTCOME_DONE:
+    case OUTCOME_FAILED:
+        return "committed";
+    case OUTCOME_NONE:
+    case OUTCOME_UNKNOWN:
+    case OUTCOME_COUNT:
+        break;
+    }
+    return "unknown";
+}
+
+void answer_outcome(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                    const struct reply *reply) {
+    uint8_t body[160], *at = PUT(body, "{\"outcome\":\"");
+    at = put_text(at, outcome_text(reply->outcome));
+    *at++ = '"';
+    if (reply->position.at.index != 0) {
+        at = PUT(at, ",\"position\":\"");
+        at = put_number(at, reply->position.group);
+        *at++ = ':';
+        at = put_version(at, reply->position.at);
+        *at++ = '"';
+    }
+    if (reply->outcome == OUTCOME_DONE)
+        at = PUT(at, ",\"result\":\"ok\"");
+    else if (reply->outcome == OUTCOME_FAILED)
+        at = PUT(at, ",\"result\":\"precondition_failed\"");
+    *at++ = '}';
+    answer_json(out, manner, speaker, reply, (struct bytes){body, (size_t)(at - body)});
+}
+
 static void error_body(struct buffer *body, const struct reply *reply) {
     const struct error_row *row = error_row(reply->error);
     assert(row != NULL);

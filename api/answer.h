@@ -23,6 +23,10 @@ void answer_get(struct buffer *out, struct manner manner, const struct speaker *
 /* {"status":"ok","key":K} */
 void answer_done(struct buffer *out, struct manner manner, const struct speaker *speaker,
                  const struct reply *reply, struct bytes key);
+/* {"outcome":"committed","position":"<group>:<term>.<index>","result":"ok"}; of a pending one without the
+ * result, of an unknown one without a position. */
+void answer_outcome(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                    const struct reply *reply);
 /* {"error":...,"message":...,"fix":...}. allow: the value of Allow, or NULL. */
 void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
                   const struct reply *reply, const char *allow);

@@ -87,6 +87,8 @@ void client_print(struct api_client *client, struct buffer *out, struct manner m
         answer_error(out, manner, &speaker, reply, NULL);
     else if (operation == OPERATION_GET)
         answer_get(out, manner, &speaker, reply, key);
+    else if (operation == OPERATION_OUTCOME)
+        answer_outcome(out, manner, &speaker, reply);
     else
         answer_done(out, manner, &speaker, reply, key);
 }

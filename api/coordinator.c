@@ -53,13 +53,15 @@ size_t coordinator_pending(const struct coordinator *c) {
 
 static enum ack_mode needed_ack(const struct coordinator *c, const struct request *request) {
     enum ack_mode mode = raft_configuration(coordinator_raft(c))->mode;
-    return request->ack_given && request->ack > mode ? request->ack : mode;
+    enum ack_mode ack = request->ack_given && request->ack > mode ? request->ack : mode;
+    /* What a retry is told anywhere must not be overruled any more. */
+    return request->client.size > 0 && ack < ACK_QUORUM ? ACK_QUORUM : ack;
 }
 
 /* Why the leader, this node, cannot take the write at all; ERROR_NONE where it can try. */
 static enum error refusal(const struct coordinator *c, const struct request *request, const char **message) {
     const struct raft *raft = coordinator_raft(c);
-    if (request->ack_given && request->ack < raft_configuration(raft)->mode) {
+    if (request->ack_given && request->client.size == 0 && request->ack < raft_configuration(raft)->mode) {
         *message = "the group's own mode acknowledges more strongly than ?ack asks for";
         return ERROR_WEAKER_ACK;
     }
@@ -88,6 +90,8 @@ static enum appended append(struct coordinator *c, const struct request *request
         .value = request->value,
         .condition = request->condition,
         .match = request->match,
+        .client = request->client,
+        .request = request->request,
     };
     enum entry_type type = request->operation == OPERATION_SET ? ENTRY_PUT : ENTRY_DELETE;
     switch (replica_propose(c->options.replica, type, &entry, at)) {
@@ -170,7 +174,7 @@ static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
 
 bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
     struct reply reply;
-    if (!is_read(request->operation))
+    if (operation_writes(request->operation))
         return !step_write(c, p, request);
     if (p->linearizable)
         return read_begin(c, now_ms, p);
@@ -205,7 +209,7 @@ bool step(struct coordinator *c, uint64_t now_ms, struct pending *p) {
 /* For another group, or for one that is not known yet. */
 static bool submit_elsewhere(struct coordinator *c, uint64_t now_ms, const struct request *request,
                              uint64_t ticket, struct reply *reply) {
-    if (c->stopping && !is_read(request->operation)) {
+    if (c->stopping && operation_writes(request->operation)) {
         *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
         return true;
     }
@@ -261,7 +265,7 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
     bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
     if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
         return submit_elsewhere(c, now_ms, request, ticket, reply);
-    if (request->operation != OPERATION_GET)
+    if (operation_writes(request->operation))
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
@@ -284,7 +288,7 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
-    if (!request_decode(payload, now_ms, &id, &request) || is_read(request.operation))
+    if (!request_decode(payload, now_ms, &id, &request) || !operation_writes(request.operation))
         return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (c->stopping || !leads) {
@@ -324,7 +328,7 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
     struct pending *p, *next;
     (void)now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
-        if (member_id_equal(&p->asked, peer) && is_read(p->operation))
+        if (member_id_equal(&p->asked, peer) && !operation_writes(p->operation))
             pending_move(c, p, PENDING_WAITING);
         else if (member_id_equal(&p->asked, peer))
             pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
@@ -348,8 +352,8 @@ static bool acknowledged(const struct coordinator *c, const struct pending *p) {
 static void answer_write(struct coordinator *c, struct pending *p) {
     const struct raft *raft = coordinator_raft(c);
     struct reply reply = reply_here(c);
-    reply.position = (struct position){c->options.self->group, p->at};
-    reply.version = p->effect.outcome == STORE_CONDITION_FAILED ? p->effect.current : p->at;
+    reply.position = (struct position){c->options.self->group, p->effect.at};
+    reply.version = p->effect.current;
     if (raft_role(raft) == RAFT_LEADER) {
         unsigned voters, acks = raft_acks(raft, p->at.index, &voters);
         reply.acks = (uint8_t)acks;
@@ -360,8 +364,8 @@ static void answer_write(struct coordinator *c, struct pending *p) {
         reply.message = bytes_of(p->effect.current.index > 0
                                      ? "the condition does not hold: the key is there, at the version in ETag"
                                      : "the condition does not hold: the key is not there");
-    } else if (p->operation == OPERATION_DELETE) {
-        reply.version = (struct version){0, 0};
+    } else if (p->effect.outcome == STORE_PAIR_CONFLICT) {
+        reply.error = ERROR_REQUEST_REUSED;
     }
     pending_answer(c, p, &reply);
 }
@@ -462,7 +466,7 @@ static bool is_elsewhere(const struct coordinator *c, const struct pending *p) {
 }
 
 static void expire(struct coordinator *c, struct pending *p) {
-    bool resendable = p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && is_read(p->operation));
+    bool resendable = p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !operation_writes(p->operation));
     if (resendable && is_elsewhere(c, p)) {
         expire_elsewhere(c, p);
         return;

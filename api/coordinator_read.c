@@ -10,6 +10,24 @@ static bool leads(const struct coordinator *c) {
     return raft_role(coordinator_raft(c)) == RAFT_LEADER;
 }
 
+/* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up. */
+static void read_outcome(struct coordinator *c, const struct request *request, struct reply *reply) {
+    struct replica *replica = c->options.replica;
+    struct store_answer answer = {0};
+    reply->outcome = OUTCOME_UNKNOWN;
+    if (store_answered(replica_store(replica), request->client, request->request, &answer)) {
+        if (answer.at.index > raft_commit(coordinator_raft(c))) {
+            reply->outcome = OUTCOME_PENDING;
+        } else {
+            reply->outcome = answer.outcome == STORE_CONDITION_FAILED ? OUTCOME_FAILED : OUTCOME_DONE;
+            reply->version = answer.current;
+        }
+    } else if (replica_find(replica, request->client, request->request, &answer.at)) {
+        reply->outcome = OUTCOME_PENDING;
+    }
+    reply->position = (struct position){c->options.self->group, answer.at};
+}
+
 void read_now(struct coordinator *c, uint64_t now_ms, const struct request *request, struct reply *reply) {
     *reply = reply_here(c);
     if (!leads(c)) {
@@ -23,7 +41,9 @@ void read_now(struct coordinator *c, uint64_t now_ms, const struct request *requ
         keys_now(c, request, reply);
         return;
     }
-    if (request->key.size == 0)
+    if (request->operation == OPERATION_OUTCOME)
+        read_outcome(c, request, reply);
+    if (request->operation == OPERATION_OUTCOME || request->key.size == 0)
         return;
     if (!store_get(replica_store(c->options.replica), request->key, &record)) {
         reply->error = ERROR_NOT_FOUND;
@@ -100,7 +120,7 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
     if (p->origin == ORIGIN_READ_INDEX) {
         struct reply done = reply_here(c);
         pending_answer(c, p, &done);
-    } else if (applied <= raft_commit(coordinator_raft(c))) {
+    } else if (applied <= raft_commit(coordinator_raft(c)) || p->operation == OPERATION_OUTCOME) {
         answer_read(c, now_ms, p);
     } else {
         hold(c, now_ms, p, applied);

@@ -111,7 +111,7 @@ bool route_pending(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     buffer_clear(&c->scratch);
     route_encode(&c->scratch, &route);
     buffer_append(&c->scratch, buffer_bytes(&p->copy));
-    return send_to_group(c, p, is_read(p->operation) && !p->linearizable);
+    return send_to_group(c, p, !operation_writes(p->operation) && !p->linearizable);
 }
 
 static void answer_node(struct coordinator *c, const struct member_id *to, uint64_t id, const struct reply *reply) {
@@ -127,7 +127,7 @@ static const char *cannot_take(struct coordinator *c, const struct route *route,
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
         route->epoch != current->epoch || route->epoch != c->groups.epoch)
         return "this node's group knows another epoch of the ring";
-    if (c->stopping || (!leads && (!is_read(request->operation) || request->linearizable)))
+    if (c->stopping || (!leads && (operation_writes(request->operation) || request->linearizable)))
         return "this node does not lead the group";
     return NULL;
 }
@@ -144,7 +144,7 @@ void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct mem
     const char *why = cannot_take(c, &route, &request);
     if (why != NULL) {
         reply = reply_error(c, ERROR_NOT_LEADER, why);
-    } else if (is_read(request.operation) && !request.linearizable) {
+    } else if (!operation_writes(request.operation) && !request.linearizable) {
         read_now(c, now_ms, &request, &reply);
     } else if (!coordinator_full(c, &reply)) {
         struct pending *p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);

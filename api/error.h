@@ -20,6 +20,7 @@ enum error {
     ERROR_METHOD,            /* 405 with Allow */
     ERROR_TIMEOUT,           /* 408 slow client; closes */
     ERROR_CONFLICT,          /* 409 */
+    ERROR_REQUEST_REUSED,    /* 409 the same KV-Client and KV-Request with another write */
     ERROR_PRECONDITION,      /* 412 with the current ETag */
     ERROR_TOO_LARGE,         /* 413 body or value */
     ERROR_NOT_JSON,          /* 415 */

@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 /* In the order of enum parameter; behind them those that are known but not built. */
-static const char *const names[] = {"key",         "prefix", "after",   "limit", "ack",
-                                    "consistency", "ttl",    "explain", "ready"};
+static const char *const names[] = {"key",    "prefix",  "after", "limit",   "ack",  "consistency",
+                                    "client", "request", "ttl",   "explain", "ready"};
 
 bool refuse(struct refusal *why, enum error error, const char *format, ...) {
     va_list arguments;
@@ -95,6 +95,27 @@ bool parameter_ack(struct bytes text, enum ack_mode *out) {
         }
     }
     return false;
+}
+
+bool pair_name_valid(struct bytes name) {
+    for (size_t i = 0; i < name.size; i++)
+        if (name.data[i] <= ' ' || name.data[i] > '~')
+            return false;
+    return name.size >= 1 && name.size <= CLIENT_SIZE_MAX;
+}
+
+bool pair_parse(const struct http_head *head, const uint8_t *base, struct request *out, struct refusal *why) {
+    if (http_has(head, HTTP_KV_CLIENT) != http_has(head, HTTP_KV_REQUEST))
+        return refuse(why, ERROR_BAD_PARAMETER,
+                      "KV-Client and KV-Request stand together, and one of them is missing.");
+    if (!http_has(head, HTTP_KV_CLIENT))
+        return true;
+    out->client = http_text(head->field[HTTP_KV_CLIENT], base);
+    out->request = http_text(head->field[HTTP_KV_REQUEST], base);
+    if (!pair_name_valid(out->client) || !pair_name_valid(out->request))
+        return refuse(why, ERROR_BAD_PARAMETER,
+                      "KV-Client and KV-Request have 1 to 64 visible ASCII characters each.");
+    return true;
 }
 
 /* "<term>.<index>" with its quotes. */

@@ -15,6 +15,8 @@ enum parameter {
     PARAMETER_LIMIT,
     PARAMETER_ACK,
     PARAMETER_CONSISTENCY,
+    PARAMETER_CLIENT,
+    PARAMETER_REQUEST,
     PARAMETER_COUNT,
 };
 
@@ -48,6 +50,11 @@ bool parameters_parse(struct parameters *out, uint8_t *query, size_t size, uint3
 /* A whole number from 1 to max. */
 bool parameter_number(struct bytes text, uint64_t max, uint64_t *out);
 bool parameter_ack(struct bytes text, enum ack_mode *out);
+
+/* KV-Client and KV-Request of a write: both or none. */
+bool pair_parse(const struct http_head *head, const uint8_t *base, struct request *out, struct refusal *why);
+/* Of a client's or a request's name: 1 to 64 visible ASCII characters. */
+bool pair_name_valid(struct bytes name);
 
 /* If-Match and If-None-Match of a write. */
 bool condition_parse(const struct http_head *head, const uint8_t *base, struct request *out,

@@ -1,10 +1,11 @@
 /* Bytes of FRAME_REQUEST and FRAME_REPLY, little-endian:
  *
  *     request  u64 id, u8 operation, u8 flags, u8 condition, u8 ack, u32 time left in ms,
- *              [u64 term, u64 index: CONDITION_MATCH only], u16 size and key, u32 size and value
+ *              [u64 term, u64 index: CONDITION_MATCH only], [u8 size and client, u8 size and request],
+ *              u16 size and key, u32 size and value
  *     reply    u64 id, u8 error, u8 flags, u8 acks, u8 voters, 16 bytes node, u32 group, u32 retry after in
- * s, [u64 term, u64 index: version], [u32 group, u64 term, u64 index: position], [u64 staleness in ms], u32
- * size and value, u16 size and message, u16 size and fix
+ * s, [u64 term, u64 index: version], [u32 group, u64 term, u64 index: position], [u64 staleness in ms],
+ *              [u8 outcome], u32 size and value, u16 size and message, u16 size and fix
  *
  * Fields in brackets are there when their flag is. A deadline travels as the time that is left, because
  * clocks of two nodes have nothing in common. */
@@ -14,7 +15,7 @@
 
 #include <assert.h>
 
-enum { REQUEST_ACK = 1, REQUEST_LINEARIZABLE = 2 };
+enum { REQUEST_ACK = 1, REQUEST_LINEARIZABLE = 2, REQUEST_PAIR = 4, REQUEST_FLAGS = 7 };
 
 enum {
     REPLY_VERSION = 1,
@@ -22,7 +23,8 @@ enum {
     REPLY_STALENESS = 4,
     REPLY_FOLLOWER = 8,
     REPLY_DEGRADED = 16,
-    REPLY_FLAGS = 31,
+    REPLY_OUTCOME = 32,
+    REPLY_FLAGS = 63,
 };
 
 #define TIME_LEFT_MAX_MS (60u * 60 * 1000) /* more is a mistake of the sender */
@@ -41,28 +43,45 @@ void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const stru
     assert(request->key.size >= 1 || request->operation == OPERATION_KEYS);
     assert(request->key.size <= KEY_SIZE_MAX);
     assert(request->value.size <= VALUE_SIZE_MAX);
+    assert(request->client.size <= CLIENT_SIZE_MAX && request->request.size <= CLIENT_SIZE_MAX);
+    assert((request->client.size > 0) == (request->request.size > 0));
     uint64_t left = request->deadline_ms > now_ms ? request->deadline_ms - now_ms : 0;
     write_u64(out, id);
     write_u8(out, (uint8_t)request->operation);
     write_u8(out, (uint8_t)((request->ack_given ? REQUEST_ACK : 0) |
-                            (request->linearizable ? REQUEST_LINEARIZABLE : 0)));
+                            (request->linearizable ? REQUEST_LINEARIZABLE : 0) |
+                            (request->client.size > 0 ? REQUEST_PAIR : 0)));
     write_u8(out, (uint8_t)request->condition);
     write_u8(out, (uint8_t)request->ack);
     write_u32(out, left > TIME_LEFT_MAX_MS ? TIME_LEFT_MAX_MS : (uint32_t)left);
     if (request->condition == CONDITION_MATCH)
         version_write(out, request->match);
+    if (request->client.size > 0) {
+        write_bytes8(out, request->client);
+        write_bytes8(out, request->request);
+    }
     write_bytes16(out, request->key);
     write_bytes32(out, request->value);
+}
+
+static bool pair_within_limits(const struct request *q, unsigned flags) {
+    size_t least = flags & REQUEST_PAIR ? 1 : 0;
+    if (q->client.size > CLIENT_SIZE_MAX || q->request.size > CLIENT_SIZE_MAX)
+        return false;
+    return q->client.size >= least && q->request.size >= least &&
+           (least == 1 || q->operation != OPERATION_OUTCOME);
 }
 
 static bool request_within_limits(const struct request *q, unsigned flags, uint32_t left) {
     if (q->operation < OPERATION_GET || q->operation > OPERATION_KEYS)
         return false;
-    if (flags > (REQUEST_ACK | REQUEST_LINEARIZABLE) || q->condition > CONDITION_EXISTS || q->ack > ACK_ALL)
+    if (flags > REQUEST_FLAGS || !pair_within_limits(q, flags) || q->condition > CONDITION_EXISTS ||
+        q->ack > ACK_ALL)
         return false;
-    if ((q->key.size < 1 && q->operation != OPERATION_KEYS) || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
+    bool keys = q->operation == OPERATION_KEYS;
+    if ((q->key.size < 1 && !keys) || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
         return false;
-    return left <= TIME_LEFT_MAX_MS && (q->operation == OPERATION_SET || q->operation == OPERATION_KEYS || q->value.size == 0);
+    return left <= TIME_LEFT_MAX_MS && (keys || q->operation == OPERATION_SET || q->value.size == 0);
 }
 
 bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out) {
@@ -76,6 +95,10 @@ bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct 
     uint32_t left = read_u32(&r);
     if (out->condition == CONDITION_MATCH)
         out->match = version_read(&r);
+    if (flags & REQUEST_PAIR) {
+        out->client = read_bytes8(&r);
+        out->request = read_bytes8(&r);
+    }
     out->key = read_bytes16(&r);
     out->value = read_bytes32(&r);
     out->ack_given = (flags & REQUEST_ACK) != 0;
@@ -96,7 +119,8 @@ void reply_encode(struct buffer *out, uint64_t id, const struct reply *reply) {
     write_u8(out, (uint8_t)reply->error);
     write_u8(out, (uint8_t)((reply->version.index != 0 ? REPLY_VERSION : 0) |
                             (position ? REPLY_POSITION : 0) | (reply->staleness_known ? REPLY_STALENESS : 0) |
-                            (reply->follower ? REPLY_FOLLOWER : 0) | (reply->degraded ? REPLY_DEGRADED : 0)));
+                            (reply->follower ? REPLY_FOLLOWER : 0) | (reply->degraded ? REPLY_DEGRADED : 0) |
+                            (reply->outcome != OUTCOME_NONE ? REPLY_OUTCOME : 0)));
     write_u8(out, reply->acks);
     write_u8(out, reply->voters);
     buffer_append(out, (struct bytes){reply->node, NODE_ID_SIZE});
@@ -110,6 +134,8 @@ void reply_encode(struct buffer *out, uint64_t id, const struct reply *reply) {
     }
     if (reply->staleness_known)
         write_u64(out, reply->staleness_ms);
+    if (reply->outcome != OUTCOME_NONE)
+        write_u8(out, (uint8_t)reply->outcome);
     write_bytes32(out, reply->value);
     write_bytes16(out, cut(reply->message));
     write_bytes16(out, cut(reply->fix));
@@ -147,9 +173,11 @@ bool reply_decode(struct bytes payload, uint64_t *id, struct reply *out) {
         out->staleness_ms = read_u64(&r);
     out->follower = (flags & REPLY_FOLLOWER) != 0;
     out->degraded = (flags & REPLY_DEGRADED) != 0;
+    if (flags & REPLY_OUTCOME)
+        out->outcome = read_u8(&r);
     out->value = read_bytes32(&r);
     out->message = read_bytes16(&r);
     out->fix = read_bytes16(&r);
     return reader_done(&r) && error_row(out->error) != NULL && flags <= REPLY_FLAGS &&
-           out->value.size <= VALUE_SIZE_MAX && reply_node_valid(out->node);
+           out->outcome < OUTCOME_COUNT && out->value.size <= VALUE_SIZE_MAX && reply_node_valid(out->node);
 }

@@ -7,10 +7,10 @@
 #include "replication/configuration.h"
 #include "storage/entry.h"
 
-enum operation { OPERATION_GET = 1, OPERATION_SET, OPERATION_DELETE, OPERATION_KEYS };
+enum operation { OPERATION_GET = 1, OPERATION_SET, OPERATION_DELETE, OPERATION_OUTCOME, OPERATION_KEYS };
 
-static inline bool is_read(enum operation operation) {
-    return operation == OPERATION_GET || operation == OPERATION_KEYS;
+static inline bool operation_writes(enum operation operation) {
+    return operation == OPERATION_SET || operation == OPERATION_DELETE;
 }
 
 struct request {
@@ -21,12 +21,24 @@ struct request {
     bool ack_given;
     enum ack_mode ack;    /* ?ack= */
     bool linearizable;    /* ?consistency=linearizable */
+    struct bytes client;  /* KV-Client of a write, or of the one that OUTCOME asks for; empty: no pair */
+    struct bytes request; /* KV-Request, likewise */
     uint64_t deadline_ms; /* absolute, of the own monotonic clock; travels as time left */
 };
 
 struct position {
     uint32_t group;
     struct version at; /* index 0: none */
+};
+
+/* What OUTCOME tells of a pair. */
+enum outcome {
+    OUTCOME_NONE,
+    OUTCOME_UNKNOWN, /* not committed before it was asked for, or forgotten since */
+    OUTCOME_PENDING, /* in the log, and not committed yet: position */
+    OUTCOME_DONE,    /* committed: position and version as in its answer */
+    OUTCOME_FAILED,  /* likewise; its condition did not hold */
+    OUTCOME_COUNT,
 };
 
 struct reply {
@@ -42,6 +54,7 @@ struct reply {
     bool staleness_known;
     uint64_t staleness_ms;
     bool degraded;          /* KV-Degraded: no-majority */
+    enum outcome outcome;   /* OUTCOME */
     uint32_t retry_after_s; /* 0: none */
 };
 

@@ -37,6 +37,7 @@ struct route {
 static bool run_set(struct call *call);
 static bool run_get(struct call *call);
 static bool run_delete(struct call *call);
+static bool run_outcome(struct call *call);
 static bool run_keys(struct call *call);
 static bool run_cluster(struct call *call);
 static bool run_health(struct call *call);
@@ -53,13 +54,15 @@ static const struct route routes[] = {
     {PATH("/delete"), METHOD(DELETE), PARAMETER(KEY) | PARAMETER(ACK), "DELETE", ROUTE_WRITE, run_delete},
     {PATH("/keys"), READS, PARAMETER(PREFIX) | PARAMETER(AFTER) | PARAMETER(LIMIT) | PARAMETER(CONSISTENCY),
      "GET, HEAD", ROUTE_ALONE, run_keys},
+    {PATH("/outcome"), READS, PARAMETER(CLIENT) | PARAMETER(REQUEST) | PARAMETER(KEY), "GET, HEAD",
+     ROUTE_READ, run_outcome},
     {PATH("/cluster"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_cluster},
     {PATH("/health"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_health},
 };
 
 /* Known, and answered with 501. A path that ends in / stands for all below it. */
-static const char *const not_built[] = {"/kv/",     "/api/v1/",      "/rejected",      "/metrics",
-                                        "/outcome", "/cluster/join", "/cluster/leave", "/cluster/nodes"};
+static const char *const not_built[] = {"/kv/",          "/api/v1/",       "/rejected",     "/metrics",
+                                        "/cluster/join", "/cluster/leave", "/cluster/nodes"};
 
 static const struct route *find(struct bytes path) {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
@@ -112,13 +115,20 @@ static bool check_not_built(const struct api_client *client, struct refusal *why
     static const struct {
         enum http_field field;
         const char *name;
-    } headers[] = {
-        {HTTP_KV_CLIENT, "KV-Client"}, {HTTP_KV_REQUEST, "KV-Request"}, {HTTP_KV_AFTER, "KV-After"}};
+    } headers[] = {{HTTP_KV_AFTER, "KV-After"}};
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
         if (http_has(&client->head, headers[i].field))
             return refuse(why, ERROR_NOT_BUILT, "This version does not have the header `%s`.",
                           headers[i].name);
     return true;
+}
+
+static bool check_pair(const struct api_client *client, const struct route *route, struct refusal *why) {
+    const struct http_head *head = &client->head;
+    if (route->kind == ROUTE_WRITE || (!http_has(head, HTTP_KV_CLIENT) && !http_has(head, HTTP_KV_REQUEST)))
+        return true;
+    return refuse(why, ERROR_BAD_PARAMETER,
+                  "KV-Client and KV-Request belong to writes: /set and /delete take them.");
 }
 
 static bool check_body(const struct api_client *client, const struct route *route, struct refusal *why) {
@@ -146,7 +156,7 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
         *allow = route->allow;
         return refuse(why, ERROR_METHOD, "%s takes %s.", route->path, route->allow);
     }
-    return check_not_built(client, why) && check_body(client, route, why);
+    return check_not_built(client, why) && check_pair(client, route, why) && check_body(client, route, why);
 }
 
 bool routes_may_start(const struct api_client *client) {
@@ -170,7 +180,7 @@ static bool submit(struct call *call, struct request *request) {
     struct api_client *client = call->client;
     struct reply reply;
     request->deadline_ms = call->now_ms + REQUEST_DEADLINE_MS;
-    client->writes = request->operation != OPERATION_GET;
+    client->writes = operation_writes(request->operation);
     if (!coordinator_submit(client->api->options.coordinator, call->now_ms, request, client_ticket(client),
                             &reply)) {
         client_wait(client, request->operation, request->key);
@@ -238,7 +248,7 @@ static bool run_delete(struct call *call) {
     if (utf8_valid(request.key) != request.key.size)
         return refuse(&call->why, ERROR_CONFLICT,
                       "The key is not UTF-8, so that JSON cannot name it in the answer.");
-    return read_ack(call, &request) &&
+    return read_ack(call, &request) && pair_parse(&call->client->head, call->base, &request, &call->why) &&
            condition_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
@@ -262,8 +272,25 @@ static bool run_set(struct call *call) {
                       set.value.size);
     request.key = set.key;
     request.value = set.value;
-    return read_ack(call, &request) && condition_parse(&client->head, call->base, &request, &call->why) &&
-           submit(call, &request);
+    return read_ack(call, &request) && pair_parse(&client->head, call->base, &request, &call->why) &&
+           condition_parse(&client->head, call->base, &request, &call->why) && submit(call, &request);
+}
+
+static bool run_outcome(struct call *call) {
+    const struct parameters *p = &call->parameters;
+    struct request request = {.operation = OPERATION_OUTCOME, .linearizable = true};
+    if (http_has(&call->client->head, HTTP_IF_MATCH))
+        return refuse_match(call);
+    if (!parameter_has(p, PARAMETER_CLIENT) || !parameter_has(p, PARAMETER_REQUEST))
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "/outcome wants client, request and key.");
+    request.client = p->value[PARAMETER_CLIENT];
+    request.request = p->value[PARAMETER_REQUEST];
+    if (!pair_name_valid(request.client) || !pair_name_valid(request.request))
+        return refuse(&call->why, ERROR_BAD_PARAMETER,
+                      "client and request have 1 to 64 visible ASCII characters each.");
+    if (parameter_has(p, PARAMETER_KEY))
+        request.key = p->value[PARAMETER_KEY];
+    return check_key(request.key, &call->why) && submit(call, &request);
 }
 
 /* ---- keys ---- */

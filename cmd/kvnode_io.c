@@ -336,7 +336,8 @@ static int run_to_end(struct program *p) {
         if (!ok)
             return EXIT_ENVIRONMENT;
         if (state == NODE_STOPPED) {
-            say(p, NODE_INFO, "stopped", "stopped: everything accepted is on disk");
+            say(p, NODE_INFO, "stopped",
+                p->options.memory ? "stopped: -memory kept nothing on disk" : "stopped: everything accepted is on disk");
             return 0;
         }
         leader = false;

@@ -125,8 +125,8 @@ static bool replay_state(struct ledger *l, struct reader *r) {
 static bool replay_next(struct ledger *l, uint64_t size) {
     uint8_t header[HEADER_SIZE];
     size_t got;
-    if (size - l->end < HEADER_SIZE ||
-        file_read(l->file, l->end, header, sizeof header, &got) != FILE_OK || got != sizeof header)
+    if (size - l->end < HEADER_SIZE || file_read(l->file, l->end, header, sizeof header, &got) != FILE_OK ||
+        got != sizeof header)
         return false;
     uint32_t body_size = get_u32(header + 4);
     if (body_size == 0 || body_size > BODY_MAX || size - l->end - HEADER_SIZE < body_size)
@@ -148,6 +148,23 @@ static bool replay_next(struct ledger *l, uint64_t size) {
     return ok;
 }
 
+static enum file_result refuse(struct ledger **l, enum file_result result, const char *what, char *why,
+                               size_t why_size) {
+    snprintf(why, why_size, "cannot %s the file '" LEDGER_FILE "': %s", what, file_result_text(result));
+    ledger_close(*l);
+    *l = NULL;
+    return result;
+}
+
+/* What stands behind a torn record may be whole, and would be read again behind a new one of the same size.
+ */
+static enum file_result cut_tail(struct ledger *l, struct ledger **out, char *why, size_t why_size) {
+    enum file_result result = file_truncate(l->file, l->end);
+    if (result == FILE_OK)
+        result = file_sync(l->file);
+    return result == FILE_OK ? FILE_OK : refuse(out, result, "cut the torn end of", why, why_size);
+}
+
 enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *why, size_t why_size) {
     struct ledger *l = calloc(1, sizeof *l);
     if (l == NULL)
@@ -160,15 +177,11 @@ enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *
     uint64_t size = 0;
     if (result == FILE_OK)
         result = file_size(l->file, &size);
-    if (result != FILE_OK) {
-        snprintf(why, why_size, "cannot read the file '" LEDGER_FILE "': %s", file_result_text(result));
-        ledger_close(l);
-        *out = NULL;
-        return result;
-    }
+    if (result != FILE_OK)
+        return refuse(out, result, "read", why, why_size);
     while (replay_next(l, size))
         ;
-    return FILE_OK;
+    return l->end < size ? cut_tail(l, out, why, why_size) : FILE_OK;
 }
 
 void ledger_close(struct ledger *l) {

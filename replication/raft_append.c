@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+#include "cluster/groups.h"
+
 static void refuse_lower_term(struct raft *r, const struct member_id *to) {
     struct message m = {.type = MESSAGE_APPEND_REPLY};
     m.append_reply.last = log_last(r->log);
@@ -69,9 +71,28 @@ static bool overrule(struct raft *r, uint64_t index) {
 
 enum taken { TAKEN, KNOWN, STOP };
 
+/* Its checksum is right, but that any sender can make. A record that cannot be applied must never get into a
+ * log, which would be unreadable from then on. */
+static bool decodes(const struct log_record *record, struct configuration *configuration) {
+    struct entry entry;
+    struct groups_record ring;
+    switch (record->type) {
+    case ENTRY_NOOP:
+        return true;
+    case ENTRY_CONFIGURATION:
+        return configuration_decode(record->payload, configuration);
+    case ENTRY_PUT:
+    case ENTRY_DELETE:
+        return entry_decode(record->payload, &entry);
+    case ENTRY_RING:
+        return groups_record_decode(record->payload, &ring);
+    }
+    return false;
+}
+
 static enum taken append_record(struct raft *r, const struct log_record *record) {
     struct configuration configuration;
-    if (record->type == ENTRY_CONFIGURATION && !configuration_decode(record->payload, &configuration)) {
+    if (!decodes(record, &configuration)) {
         r->ignored++;
         return STOP;
     }

@@ -7,6 +7,8 @@
 
 #include "replication/replica_internal.h"
 
+#define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
+
 void replica_fail(struct replica *r, const char *what, const char *why) {
     if (r->failure[0] == '\0')
         snprintf(r->failure, sizeof r->failure, "%s: %s; free or replace the disk, then start the node again",
@@ -119,6 +121,12 @@ static bool rebuild(struct replica *r) {
     return true;
 }
 
+/* Such a write is never answered before its commit. */
+static bool bears_pair(struct bytes payload) {
+    struct entry entry;
+    return entry_decode(payload, &entry) && entry.client.size > 0;
+}
+
 static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
     struct log_record record;
     enum log_result result = log_read(r->log, index, &record);
@@ -135,7 +143,7 @@ static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
         .by_term = raft_term(r->raft),
         .recorded_ms = r->wall_ms,
         .answered = at.term == r->answered.term && at.index <= r->answered.index &&
-                    !r->host.unanswered(r->host.arg, at),
+                    !bears_pair(record.payload) && !r->host.unanswered(r->host.arg, at),
         .type = record.type,
         .payload = record.payload,
     };
@@ -215,7 +223,8 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     if (result != LOG_OK) {
         snprintf(why, why_size, "%s%s", report->detail,
                  result == LOG_CORRUPT
-                     ? "; empty the data directory, and the node gets its data from the group's other members"
+                     ? "; restore the file, or empty the data directory, and the node gets its data from the "
+                       "group's other members"
                      : "");
         return false;
     }
@@ -434,6 +443,23 @@ bool replica_shutdown(struct replica *r) {
     if (raft_commit(r->raft) > r->snapshot.index)
         replica_snapshot_now(r);
     return true;
+}
+
+bool replica_find(struct replica *r, struct bytes client, struct bytes request, struct version *at) {
+    struct log_record record;
+    struct entry entry;
+    uint64_t index = store_applied(r->store).index + 1, last = log_last(r->log);
+    for (uint64_t end = index + FIND_MAX; index <= last && index < end; index++) {
+        if (log_read(r->log, index, &record) != LOG_OK)
+            return false;
+        if (!is_write(record.type) || !entry_decode(record.payload, &entry))
+            continue;
+        if (!bytes_equal(entry.client, client) || !bytes_equal(entry.request, request))
+            continue;
+        *at = (struct version){record.term, record.index};
+        return true;
+    }
+    return false;
 }
 
 uint64_t replica_applied(const struct replica *r) {

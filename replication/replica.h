@@ -94,6 +94,10 @@ void replica_now(struct replica *r, uint64_t now_ms);
 /* Everything accepted is on disk and a snapshot taken where the log grew; blocks. */
 bool replica_shutdown(struct replica *r);
 
+/* The first entry beyond those applied that bears this pair. A bounded number of entries is looked through, so false
+ * is no proof where the log is far ahead. */
+bool replica_find(struct replica *r, struct bytes client, struct bytes request, struct version *at);
+
 /* The index that may be read at: applied, with everything committed in it. */
 uint64_t replica_applied(const struct replica *r);
 /* Follower: when this state was last known to be the leader's committed one; 0 never. */

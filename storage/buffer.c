@@ -12,6 +12,8 @@ void buffer_release(struct buffer *b) {
 uint8_t *buffer_reserve(struct buffer *b, size_t size) {
     assert(b->start <= b->end);
     assert(b->end <= b->capacity);
+    if (size == 0 && b->data == NULL)
+        return NULL; /* NULL + 0 is undefined */
     if (b->capacity - b->end >= size)
         return b->data + b->end;
     size_t held = b->end - b->start;

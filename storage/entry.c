@@ -14,9 +14,9 @@ enum {
 };
 
 static unsigned flags_of(const struct entry *e) {
-    return (e->condition != CONDITION_NONE ? HAS_CONDITION : 0) |
-           (e->client.size + e->request.size > 0 ? HAS_REQUEST : 0) | (e->epoch != 0 ? HAS_EPOCH : 0) |
-           (e->expiry_ms != 0 ? HAS_EXPIRY : 0) | (e->clock.size > 0 ? HAS_CLOCK : 0);
+    return (e->condition != CONDITION_NONE ? HAS_CONDITION : 0) | (e->client.size > 0 ? HAS_REQUEST : 0) |
+           (e->epoch != 0 ? HAS_EPOCH : 0) | (e->expiry_ms != 0 ? HAS_EXPIRY : 0) |
+           (e->clock.size > 0 ? HAS_CLOCK : 0);
 }
 
 size_t entry_size(const struct entry *e) {
@@ -39,6 +39,7 @@ void entry_encode(struct buffer *out, const struct entry *e) {
     assert(e->key.size >= 1 && e->key.size <= KEY_SIZE_MAX);
     assert(e->value.size <= VALUE_SIZE_MAX);
     assert(e->client.size <= CLIENT_SIZE_MAX && e->request.size <= CLIENT_SIZE_MAX);
+    assert((e->client.size > 0) == (e->request.size > 0));
     assert(e->clock.size <= CLOCK_SIZE_MAX);
     unsigned flags = flags_of(e);
     buffer_reserve(out, entry_size(e));
@@ -80,7 +81,7 @@ static bool request_read(struct reader *r, struct entry *out) {
     out->client = read_bytes8(r);
     out->request = read_bytes8(r);
     return out->client.size <= CLIENT_SIZE_MAX && out->request.size <= CLIENT_SIZE_MAX &&
-           out->client.size + out->request.size > 0;
+           out->client.size > 0 && out->request.size > 0;
 }
 
 bool entry_decode(struct bytes payload, struct entry *out) {

@@ -41,7 +41,7 @@ struct entry {
     struct bytes key, value;
     enum condition condition;
     struct version match;         /* for CONDITION_MATCH */
-    struct bytes client, request; /* exactly-once retries; empty when not used */
+    struct bytes client, request; /* exactly-once retries; both empty when not used, never one */
     uint64_t epoch;               /* of the cluster's configuration; 0 none */
     uint64_t expiry_ms;           /* Unix time; 0 never */
     struct bytes clock;           /* encoded vector clock; empty when not used */

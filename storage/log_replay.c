@@ -364,9 +364,7 @@ static enum log_result judge_damage(struct replay *r) {
     if (!corrupt)
         return remove_rest(r);
     snprintf(report->detail, sizeof report->detail,
-             "%s is damaged at offset %" PRIu32
-             ", in what had been durable: restore it or rejoin with an empty directory",
-             report->file, r->damage.offset);
+             "%s is damaged at offset %" PRIu32 ", in what had been durable", report->file, r->damage.offset);
     return LOG_CORRUPT;
 }
 

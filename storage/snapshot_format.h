@@ -11,11 +11,12 @@ enum snapshot_block {
     SNAPSHOT_BLOCK_HEADER = 1, /* the first, once */
     SNAPSHOT_BLOCK_RECORDS,
     SNAPSHOT_BLOCK_END, /* the last, once */
+    SNAPSHOT_BLOCK_ANSWERED,
 };
 
 /* Type, size and checksum before a block's content. */
 #define SNAPSHOT_BLOCK_HEADER_SIZE 9
-/* A block of records ends with the record that reaches this. */
+/* A block of records, or of answered pairs, ends with the one that reaches this. */
 #define SNAPSHOT_BLOCK_SIZE (64u * 1024)
 #define SNAPSHOT_BLOCK_MAX  (SNAPSHOT_BLOCK_SIZE + RECORD_SIZE_MAX)
 

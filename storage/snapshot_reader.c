@@ -18,6 +18,7 @@ struct source {
     uint32_t chain;
     uint64_t records;
     struct version at;
+    uint64_t answered;   /* index of the last answered pair read */
     struct store *store; /* NULL: verify only */
     char *why;
     size_t why_size;
@@ -136,6 +137,31 @@ static enum snapshot_result read_records(struct source *source) {
     return SNAPSHOT_OK;
 }
 
+static enum snapshot_result read_answered(struct source *source) {
+    struct bytes left = buffer_bytes(&source->block);
+    while (left.size > 0) {
+        struct store_answer answer, known;
+        size_t size = retries_decode(left, &answer);
+        if (size == 0)
+            return corrupt(source, "an answered request is malformed");
+        if (answer.at.index > source->at.index || answer.at.term > source->at.term ||
+            answer.current.index > answer.at.index || answer.current.term > answer.at.term)
+            return corrupt(source, "an answered request is newer than the snapshot");
+        if (answer.at.index <= source->answered)
+            return corrupt(source, "answered requests are out of order");
+        source->answered = answer.at.index;
+        if (source->store != NULL) {
+            struct retries *retries = &source->store->retries;
+            if (retries_find(retries, answer.client, answer.request, &known))
+                return corrupt(source, "an answered request is there twice");
+            retries_add(retries, &answer);
+        }
+        left.data += size;
+        left.size -= size;
+    }
+    return SNAPSHOT_OK;
+}
+
 static enum snapshot_result read_end(struct source *source) {
     struct reader r = reader_of(buffer_bytes(&source->block));
     uint64_t records = read_u64(&r);
@@ -160,11 +186,14 @@ static enum snapshot_result read_blocks(struct source *source) {
             return result;
         if (type == SNAPSHOT_BLOCK_END)
             return read_end(source);
-        if (type != SNAPSHOT_BLOCK_RECORDS) {
+        if (type == SNAPSHOT_BLOCK_RECORDS) {
+            result = read_records(source);
+        } else if (type == SNAPSHOT_BLOCK_ANSWERED) {
+            result = read_answered(source);
+        } else {
             snprintf(what, sizeof what, "a block of unknown type %u", type);
             return corrupt(source, what);
         }
-        result = read_records(source);
         if (result != SNAPSHOT_OK)
             return result;
     }
@@ -203,6 +232,7 @@ enum snapshot_result snapshot_load(struct file_system *fs, const char *name, str
     }
     store->applied = out->at;
     undo_forget(&store->undo, &store->slab, out->at.index);
+    retries_forget(&store->retries, out->at.index);
     return SNAPSHOT_OK;
 }
 

@@ -10,7 +10,11 @@
  * The scan leaves out every record with a higher index, so nothing beyond `at` is ever written. Undoing
  * entries brings records back that may have been put out already, and the scan then puts them out again: the
  * same bytes, which a reader takes once. What `replaced` puts out waits in memory until the next step, so
- * whoever writes a snapshot steps it at least as fast as entries are applied. */
+ * whoever writes a snapshot steps it at least as fast as entries are applied.
+ *
+ * Answered pairs go first, oldest first. The table drops its oldest for good, and tells of it before: where
+ * that row's turn has not come yet, all before it have been put out, so it is put out then, and the order
+ * holds. */
 #include "storage/snapshot.h"
 
 #include "storage/crc32c.h"
@@ -28,12 +32,16 @@
 struct snapshot_writer {
     struct store *store;
     struct version at;
-    struct buffer from;    /* keys before it have been scanned: the last one and a NUL */
-    bool scanned;          /* all of them */
-    struct buffer records; /* of the block being filled */
-    struct buffer sealed;  /* blocks that wait to be taken */
-    uint64_t count;        /* of records put out */
-    uint32_t chain;        /* checksum over the magic and the blocks' headers */
+    struct buffer from;     /* keys before it have been scanned: the last one and a NUL */
+    bool scanned;           /* all of them */
+    struct buffer records;  /* of the block being filled */
+    struct buffer sealed;   /* blocks that wait to be taken */
+    struct buffer answered; /* rows of the block being filled */
+    uint64_t
+        answered_until; /* indexes of rows up to this one have been put out, or are not part of the state */
+    bool answered_all;
+    uint64_t count; /* of records put out */
+    uint32_t chain; /* checksum over the magic and the blocks' headers */
 };
 
 static void seal(struct snapshot_writer *writer, enum snapshot_block type, struct bytes content) {
@@ -50,6 +58,12 @@ static void seal_records(struct snapshot_writer *writer) {
     if (buffer_size(&writer->records) > 0)
         seal(writer, SNAPSHOT_BLOCK_RECORDS, buffer_bytes(&writer->records));
     buffer_clear(&writer->records);
+}
+
+static void seal_answered(struct snapshot_writer *writer) {
+    if (buffer_size(&writer->answered) > 0)
+        seal(writer, SNAPSHOT_BLOCK_ANSWERED, buffer_bytes(&writer->answered));
+    buffer_clear(&writer->answered);
 }
 
 static void seal_header(struct snapshot_writer *writer, const struct snapshot_header *header) {
@@ -92,10 +106,53 @@ static void replaced(void *arg, const struct record *record) {
         put_out(writer, record);
 }
 
+/* The bytes put out. */
+static size_t put_answered(struct snapshot_writer *writer, const struct retries_row *row) {
+    size_t before = buffer_size(&writer->answered), size;
+    retries_row_encode(&writer->answered, row);
+    writer->answered_until = retries_row_index(row);
+    size = buffer_size(&writer->answered) - before;
+    if (buffer_size(&writer->answered) >= SNAPSHOT_BLOCK_SIZE)
+        seal_answered(writer);
+    return size;
+}
+
+static void dropping(void *arg, const struct retries_row *row) {
+    struct snapshot_writer *writer = arg;
+    uint64_t index = retries_row_index(row);
+    if (!writer->answered_all && index > writer->answered_until && index <= writer->at.index)
+        put_answered(writer, row);
+}
+
+static void begin_answered(struct snapshot_writer *writer) {
+    struct retries *retries = &writer->store->retries;
+    size_t from, to;
+    retries_range(retries, writer->at.index, &from, &to);
+    writer->answered_until = from > 0 ? retries_row_index(retries_at(retries, from - 1)) : 0;
+    retries->dropping = dropping;
+    retries->dropping_arg = writer;
+}
+
+/* What is left of the budget. */
+static size_t step_answered(struct snapshot_writer *writer, size_t budget) {
+    const struct retries *retries = &writer->store->retries;
+    size_t position = retries_until(retries, writer->answered_until);
+    size_t to = retries_until(retries, writer->at.index);
+    while (position < to) {
+        size_t size = put_answered(writer, retries_at(retries, position++));
+        if (size >= budget)
+            return 0;
+        budget -= size;
+    }
+    writer->answered_all = true;
+    seal_answered(writer);
+    return budget;
+}
+
 struct snapshot_writer *snapshot_writer_new(struct store *store, const struct snapshot_header *header) {
     assert(store->replaced == NULL);
     assert(header->at.index <= store->applied.index);
-    if (header->at.index < store->undo.floor)
+    if (header->at.index < store->undo.floor || header->at.index < retries_floor(&store->retries))
         return NULL;
     struct snapshot_writer *writer = calloc(1, sizeof *writer);
     if (writer == NULL)
@@ -108,6 +165,7 @@ struct snapshot_writer *snapshot_writer_new(struct store *store, const struct sn
         if (item->index > header->at.index && item->out != NULL)
             put_out(writer, item->out);
     }
+    begin_answered(writer);
     store->replaced = replaced;
     store->replaced_arg = writer;
     store->snapshot_index = header->at.index;
@@ -135,8 +193,11 @@ static bool scan_each(void *arg, struct record *record) {
 bool snapshot_writer_step(struct snapshot_writer *writer, size_t budget, struct buffer *out) {
     assert(budget > 0);
     size_t waiting = buffer_size(&writer->sealed);
-    if (!writer->scanned && waiting < budget) {
-        struct slice slice = {writer, budget - waiting};
+    size_t left = waiting < budget ? budget - waiting : 0;
+    if (!writer->answered_all && left > 0)
+        left = step_answered(writer, left);
+    if (!writer->scanned && left > 0) {
+        struct slice slice = {writer, left};
         writer->scanned = index_walk(&writer->store->index, buffer_bytes(&writer->from), scan_each, &slice);
         if (writer->scanned) {
             seal_records(writer);
@@ -157,8 +218,11 @@ void snapshot_writer_free(struct snapshot_writer *writer) {
     assert(writer->store->replaced_arg == writer);
     writer->store->replaced = NULL;
     writer->store->replaced_arg = NULL;
+    writer->store->retries.dropping = NULL;
+    writer->store->retries.dropping_arg = NULL;
     buffer_release(&writer->from);
     buffer_release(&writer->records);
     buffer_release(&writer->sealed);
+    buffer_release(&writer->answered);
     free(writer);
 }

@@ -1,5 +1,5 @@
-/* Records in a slab, an index over them, and the undo list. What a put or a delete takes out of the index
- * moves to the undo list as it is, without a copy. */
+/* Records in a slab, an index over them, the undo list, and the table of answered pairs. What a put or a
+ * delete takes out of the index moves to the undo list as it is, without a copy. */
 #include "storage/store.h"
 
 #include "storage/store_parts.h"
@@ -14,6 +14,7 @@ struct store *store_new(size_t undo_size_max) {
         err(1, "out of memory for a store");
     slab_init(&store->slab);
     index_init(&store->index, &store->slab);
+    retries_init(&store->retries, &store->slab);
     undo_init(&store->undo, undo_size_max == 0 ? STORE_UNDO_SIZE : undo_size_max);
     return store;
 }
@@ -28,6 +29,7 @@ void store_free(struct store *store) {
 void store_clear(struct store *store) {
     assert(store->replaced == NULL);
     undo_release(&store->undo, &store->slab);
+    retries_clear(&store->retries);
     slab_clear(&store->slab);
     index_init(&store->index, &store->slab);
     store->applied = (struct version){0, 0};
@@ -38,7 +40,8 @@ uint64_t store_count(const struct store *store) {
 }
 
 uint64_t store_memory(const struct store *store) {
-    return sizeof *store + slab_memory(&store->slab) + store->undo.capacity * sizeof(struct undo_item);
+    return sizeof *store + slab_memory(&store->slab) + store->undo.capacity * sizeof(struct undo_item) +
+           retries_memory(&store->retries);
 }
 
 struct version store_applied(const struct store *store) {
@@ -94,16 +97,49 @@ static struct store_effect apply_put(struct store *store, struct version at, con
                                                                         .expiry_ms = entry->expiry_ms,
                                                                         .clock = entry->clock});
     keep(store, at.index, index_put(&store->index, in), in, undo);
-    return (struct store_effect){STORE_APPLIED, at};
+    return (struct store_effect){.outcome = STORE_APPLIED, .current = at};
 }
 
 static struct store_effect apply_delete(struct store *store, struct version at, const struct entry *entry,
                                         bool undo) {
     struct record *out = index_remove(&store->index, entry->key);
     if (out == NULL)
-        return (struct store_effect){STORE_ABSENT, {0, 0}};
+        return (struct store_effect){.outcome = STORE_ABSENT};
     keep(store, at.index, out, NULL, undo);
-    return (struct store_effect){STORE_APPLIED, {0, 0}};
+    return (struct store_effect){.outcome = STORE_APPLIED};
+}
+
+static struct store_effect apply_write(struct store *store, struct version at, enum entry_type type,
+                                       const struct entry *entry, bool undo) {
+    if (entry->condition != CONDITION_NONE) {
+        struct version current = current_version(store, entry->key);
+        if (!condition_holds(entry, current))
+            return (struct store_effect){.outcome = STORE_CONDITION_FAILED, .current = current};
+    }
+    return type == ENTRY_PUT ? apply_put(store, at, entry, undo) : apply_delete(store, at, entry, undo);
+}
+
+/* A write that bears a pair: the first one is done and remembered, the others are told about it. */
+static struct store_effect apply_once(struct store *store, struct version at, enum entry_type type,
+                                      const struct entry *entry, bool undo) {
+    uint64_t fingerprint = retries_fingerprint(type, entry);
+    struct store_answer known;
+    if (retries_find(&store->retries, entry->client, entry->request, &known)) {
+        if (known.fingerprint != fingerprint)
+            return (struct store_effect){.outcome = STORE_PAIR_CONFLICT, .at = known.at};
+        return (struct store_effect){known.outcome, known.current, known.at, true};
+    }
+    struct store_effect effect = apply_write(store, at, type, entry, undo);
+    effect.at = at;
+    retries_add(&store->retries, &(struct store_answer){.client = entry->client,
+                                                        .request = entry->request,
+                                                        .fingerprint = fingerprint,
+                                                        .outcome = effect.outcome,
+                                                        .at = at,
+                                                        .current = effect.current});
+    if (!undo)
+        retries_forget(&store->retries, at.index);
+    return effect;
 }
 
 struct store_effect store_apply(struct store *store, struct version at, enum entry_type type,
@@ -113,24 +149,32 @@ struct store_effect store_apply(struct store *store, struct version at, enum ent
     assert(entry != NULL || (type != ENTRY_PUT && type != ENTRY_DELETE));
     store->applied = at;
     if (type != ENTRY_PUT && type != ENTRY_DELETE)
-        return (struct store_effect){STORE_APPLIED, {0, 0}};
-    if (entry->condition != CONDITION_NONE) {
-        struct version current = current_version(store, entry->key);
-        if (!condition_holds(entry, current))
-            return (struct store_effect){STORE_CONDITION_FAILED, current};
-    }
-    return type == ENTRY_PUT ? apply_put(store, at, entry, undo) : apply_delete(store, at, entry, undo);
+        return (struct store_effect){.outcome = STORE_APPLIED, .at = at};
+    if (entry->client.size > 0)
+        return apply_once(store, at, type, entry, undo);
+    struct store_effect effect = apply_write(store, at, type, entry, undo);
+    effect.at = at;
+    return effect;
+}
+
+bool store_answered(const struct store *store, struct bytes client, struct bytes request,
+                    struct store_answer *out) {
+    return retries_find(&store->retries, client, request, out);
 }
 
 void store_forget(struct store *store, uint64_t index) {
-    undo_forget(&store->undo, &store->slab, index < store->applied.index ? index : store->applied.index);
+    if (index > store->applied.index)
+        index = store->applied.index;
+    undo_forget(&store->undo, &store->slab, index);
+    retries_forget(&store->retries, index);
 }
 
 bool store_undo(struct store *store, struct version at) {
     assert(at.index <= store->applied.index);
     assert(store->replaced == NULL || at.index >= store->snapshot_index);
-    if (at.index < store->undo.floor)
+    if (at.index < store->undo.floor || at.index < retries_floor(&store->retries))
         return false;
+    retries_undo(&store->retries, at.index);
     struct undo_item item;
     while (undo_pop(&store->undo, at.index, &item)) {
         struct record *gone = item.out != NULL ? index_put(&store->index, item.out)

@@ -22,13 +22,26 @@ struct store_record {
 
 enum store_outcome {
     STORE_APPLIED,
-    STORE_ABSENT,        /* a delete of a key that was not there: applied, nothing to do */
-    STORE_CONDITION_FAILED, /* not applied; current holds the version that stood against it, index 0 if absent */
+    STORE_ABSENT,           /* a delete of a key that was not there: applied, nothing to do */
+    STORE_CONDITION_FAILED, /* not applied; current: the version that stood against it, index 0 if absent */
+    STORE_PAIR_CONFLICT, /* not applied; the entry at `at` bears the same pair and asks for another thing */
 };
 
+/* An entry that bears a pair (client, request) which was answered before has no effect: it is told what the
+ * first one was. retries.h has how long a pair is remembered. */
 struct store_effect {
     enum store_outcome outcome;
     struct version current; /* after the entry: its own version, or what stands; index 0: no such key */
+    struct version at;      /* the entry that had the effect: itself, or the first one with its pair */
+    bool repeated;          /* outcome and current are those of the entry at `at` */
+};
+
+/* What is remembered of the first entry with a pair; borrowed until the next call that changes the store. */
+struct store_answer {
+    struct bytes client, request;
+    uint64_t fingerprint; /* of what it asked for */
+    enum store_outcome outcome;
+    struct version at, current; /* as in store_effect */
 };
 
 #define STORE_UNDO_SIZE (64u * 1024 * 1024) /* bytes of undo kept; default */
@@ -37,21 +50,26 @@ struct store *store_new(size_t undo_size_max); /* 0: the default */
 void store_free(struct store *store);
 
 uint64_t store_count(const struct store *store);  /* live keys */
-uint64_t store_memory(const struct store *store); /* bytes allocated for records, index and undo */
+uint64_t store_memory(const struct store *store); /* bytes for records, index, undo, answered pairs */
 struct version store_applied(const struct store *store);
 
 bool store_get(const struct store *store, struct bytes key, struct store_record *out);
 
-/* Applies the entry at `at`, whose index is applied + 1 (asserted). entry is NULL for a record that writes no key
- * (no-op, configuration). With `undo` set, what it overwrote is kept until store_forget passes it. */
+/* Applies the entry at `at`, whose index is applied + 1 (asserted). entry is NULL for a record that writes no
+ * key (no-op, configuration). With `undo` set, what it overwrote is kept until store_forget passes it. */
 struct store_effect store_apply(struct store *store, struct version at, enum entry_type type,
                                 const struct entry *entry, bool undo);
 
+/* What the first entry with this pair was answered; false where the pair is not, or no longer, remembered. */
+bool store_answered(const struct store *store, struct bytes client, struct bytes request,
+                    struct store_answer *out);
+
 /* Forgets the undo of entries up to and including index: they are committed. */
 void store_forget(struct store *store, uint64_t index);
-/* Undoes entries applied after index, newest first; `at` is the version at index. False where the list does not
- * reach that far back (its bound was passed, or an entry that changed something was applied without undo): the store
- * is then unchanged and must be rebuilt. Not behind a snapshot that is being written (asserted). */
+/* Undoes entries applied after index, newest first; `at` is the version at index. False where the list does
+ * not reach that far back (its bound was passed, or an entry that changed something was applied without
+ * undo): the store is then unchanged and must be rebuilt. Not behind a snapshot that is being written
+ * (asserted). */
 bool store_undo(struct store *store, struct version at);
 /* Drops everything; applied becomes {0, 0}. A snapshot being written is freed first (asserted). */
 void store_clear(struct store *store);

@@ -3,12 +3,14 @@
 #define STORAGE_STORE_PARTS_H
 
 #include "storage/index.h"
+#include "storage/retries.h"
 #include "storage/undo.h"
 
 struct store {
-    struct slab slab; /* of records and of the index's nodes */
+    struct slab slab; /* of records, of the index's nodes, of the answered pairs */
     struct index index;
     struct undo undo;
+    struct retries retries;
     struct version applied;
     /* Set while a snapshot is being written: told of every record that an entry has just put out of the
      * index. */

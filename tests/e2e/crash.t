@@ -82,6 +82,25 @@ for my $mode ('async', 'quorum') {
     };
 }
 
+for my $when ('100ms', 'never') {
+    subtest "-fsync $when: a crash of the process alone loses nothing" => sub {
+        my $cluster = Cluster->new;
+        my ($node) = $cluster->start(1, -fsync => $when);
+        my $load = Cluster::Load->start($cluster, [($node) x 3]);
+        for my $round (1 .. 5) {
+            $load->wait_for(20);
+            $node->kill9;
+            $node->start;
+            $cluster->settle;
+        }
+        $load->stop;
+        my @answered = $load->answered;
+        my @values = values_of($node, @answered);
+        is(scalar(grep { ($values[$_] // '') ne $answered[$_] } 0 .. $#answered), 0, @answered . ' answered writes are there');
+        $node->stop;
+    };
+}
+
 # A leader that is cut off answers writes that the others overrule: they are in its ledger.
 subtest 'async: what an isolated leader answered and lost is in its ledger' => sub {
     my $cluster = Cluster->new;

@@ -121,6 +121,9 @@ subtest 'of a group of two the survivor of a leader serves reads, and says how w
     poll(sub { ($other->value('k') // '') eq 'v' }, 'the data');
     $leader->kill9;
     is($other->value('k'), 'v', 'a default read');
+    my $staleness = sub { $other->get('k')->header('KV-Staleness-Ms') };
+    my $before = $staleness->();
+    ok(poll(sub { $staleness->() > $before + 500 }, 'the staleness to grow'), 'which says how stale it may be');
     my $from = time;
     my ($reply, $read) = at_once($other, set_request(k => 'w'), strict_read('k'));
     error_is($reply, 503, 'a write');
@@ -132,7 +135,9 @@ subtest 'of a group of two the survivor of a leader serves reads, and says how w
     like($health->{reason}, qr/start the other node/, '/health says why');
     $other->kill9;
     $other->start->up;
-    is($other->value('first'), 'one', 'a voter of two that restarts alone serves default reads at once');
+    my $alone = $other->get('first');
+    is($alone->json->{value}, 'one', 'a voter of two that restarts alone serves default reads at once');
+    is($alone->header('KV-Staleness-Ms'), 'unknown', 'and says that it cannot know how stale they are');
     error_is($other->set(k => 'w'), 503, 'and refuses writes');
     $leader->start;
     $cluster->settle;

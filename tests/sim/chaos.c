@@ -3,6 +3,7 @@
 #include "tests/sim/client.h"
 
 #define WORKERS      6
+#define RETRIES      12 /* of a write with a pair */
 #define KEYS         12
 #define PATIENCE_US  (12 * SECOND) /* of a client; a node answers within 5 s */
 #define PROGRESS_US  (10 * SECOND)
@@ -16,6 +17,7 @@ struct worker {
     struct chaos *chaos;
     struct client client;
     size_t op;
+    size_t paired;  /* the last write with a pair + 1; 0 none */
     uint64_t epoch; /* of the process asked */
     struct version seen[KEYS];
 };
@@ -234,6 +236,7 @@ static void heal(struct chaos *c) {
 /* The workload. */
 
 static void work(struct sim *sim, struct event *event);
+static void retry(struct sim *sim, struct event *event);
 
 static void work_later(struct worker *w, uint64_t delay_us) {
     sim_at(w->chaos->sim, w->chaos->sim->now_us + delay_us, work, NULL)->object = w;
@@ -244,6 +247,10 @@ static void answered(void *arg, struct client *client, const struct response *re
     struct sim *sim = w->chaos->sim;
     const struct op *op = check_op(sim->check, w->op);
     (void)client;
+    if (op->pair && op->unknown < RETRIES && response->status != 200 && response->status != 412) {
+        sim_at(sim, sim->now_us + sim_between(sim, STREAM_WORKLOAD, 1, 600) * MS, retry, NULL)->object = w;
+        return;
+    }
     if (response->status == 200)
         w->seen[op->key] = response->etag;
     check_answered(sim->check, w->op, response);
@@ -255,7 +262,8 @@ static void impatient(struct sim *sim, struct event *event) {
     static const struct response none;
     struct worker *w = event->object;
     const struct op *op = check_op(sim->check, event->number);
-    if (w->client.waiting && w->op == event->number) {
+    bool last = sim->now_us - op->began_us >= PATIENCE_US; /* and no retry of it is under way */
+    if (w->client.waiting && w->op == event->number && last) {
         const struct machine *m = sim->machines[op->machine];
         bool ran = m->epoch == w->epoch && !m->paused && w->chaos->paused_us[m->index] < op->began_us;
         if (ran)
@@ -278,7 +286,12 @@ static struct op choose(struct worker *w) {
         .machine = (unsigned)sim_below(sim, STREAM_WORKLOAD, sim->options.machines),
         .value_size = (uint32_t)sim_below(sim, STREAM_WORKLOAD, w->chaos->value_size_max),
     };
-    op.quorum = sim->options.ack != ACK_ASYNC || sim_chance(sim, STREAM_WORKLOAD, 250);
+    if (w->paired > 0 && op.kind == OP_READ && sim_chance(sim, STREAM_WORKLOAD, 300)) {
+        op.kind = OP_OUTCOME;
+        op.target = w->paired - 1;
+    }
+    op.pair = op.kind <= OP_DELETE && sim_chance(sim, STREAM_WORKLOAD, 300);
+    op.quorum = op.pair || sim->options.ack != ACK_ASYNC || sim_chance(sim, STREAM_WORKLOAD, 250);
     if (op.kind == OP_SET && sim_chance(sim, STREAM_WORKLOAD, 120))
         op.match = w->seen[op.key];
     return op;
@@ -287,7 +300,7 @@ static struct op choose(struct worker *w) {
 static void ask(struct worker *w, const struct op *op) {
     struct sim *sim = w->chaos->sim;
     struct machine *m = sim->machines[op->machine];
-    const char *ack = op->quorum && sim->options.ack == ACK_ASYNC ? "quorum" : NULL;
+    const char *ack = op->quorum && !op->pair && sim->options.ack == ACK_ASYNC ? "quorum" : NULL;
     struct buffer request = {0}, value = {0};
     char key[16];
     snprintf(key, sizeof key, "k%u", op->key);
@@ -297,13 +310,25 @@ static void ask(struct worker *w, const struct op *op) {
         request_set(&request, key, (const char *)value.data, ack, op->match);
     } else if (op->kind == OP_DELETE) {
         request_delete(&request, key, ack);
+    } else if (op->kind == OP_OUTCOME) {
+        request_outcome(&request, key, op->target);
     } else {
         request_get(&request, key, op->kind == OP_READ);
     }
+    if (op->pair)
+        request_pair(&request, w->op);
     w->epoch = m->epoch;
     sim_client_ask(&w->client, m, (const char *)request.data);
     buffer_release(&request);
     buffer_release(&value);
+}
+
+static void send_op(struct worker *w) {
+    struct sim *sim = w->chaos->sim;
+    ask(w, check_op(sim->check, w->op));
+    struct event *limit = sim_at(sim, sim->now_us + PATIENCE_US, impatient, NULL);
+    limit->object = w;
+    limit->number = w->op;
 }
 
 static void work(struct sim *sim, struct event *event) {
@@ -313,10 +338,17 @@ static void work(struct sim *sim, struct event *event) {
         return;
     struct op op = choose(w);
     w->op = check_begin(sim->check, &op);
-    ask(w, &op);
-    struct event *limit = sim_at(sim, sim->now_us + PATIENCE_US, impatient, NULL);
-    limit->object = w;
-    limit->number = w->op;
+    if (op.pair)
+        w->paired = w->op + 1;
+    send_op(w);
+}
+
+/* The same write with the same pair, through any node. */
+static void retry(struct sim *sim, struct event *event) {
+    struct worker *w = event->object;
+    sim_event_free(event);
+    check_again(sim->check, w->op, (unsigned)sim_below(sim, STREAM_WORKLOAD, sim->options.machines));
+    send_op(w);
 }
 
 /* After the healing: each node takes a write. */
@@ -375,6 +407,24 @@ static bool settled(const struct chaos *c) {
     return true;
 }
 
+static void note_nodes(struct sim *sim) {
+    for (unsigned i = 0; i < sim->options.machines; i++) {
+        struct machine *m = sim->machines[i];
+        if (m->node == NULL)
+            continue;
+        const struct replica *replica = node_replica(m->node);
+        const struct raft *raft = replica_raft_view(replica);
+        const struct log *log = replica_log(replica);
+        sim_note(
+            sim,
+            "%u %s, term %llu, log from %llu to %llu, durable %llu, commit %llu, applied %llu, %zu members",
+            i + 1, raft_role(raft) == RAFT_LEADER ? "leads" : "follows", (unsigned long long)raft_term(raft),
+            (unsigned long long)log_first(log), (unsigned long long)log_last(log),
+            (unsigned long long)log_durable(log), (unsigned long long)raft_commit(raft),
+            (unsigned long long)replica_applied(replica), raft_configuration(raft)->count);
+    }
+}
+
 static void run_until(struct chaos *c, uint64_t limit_us, bool (*reached)(const struct chaos *c),
                       const char *what) {
     uint64_t end = c->sim->now_us + limit_us;
@@ -384,9 +434,10 @@ static void run_until(struct chaos *c, uint64_t limit_us, bool (*reached)(const 
             if (c->sim->machines[i]->node == NULL)
                 bring_up(c->sim->machines[i]);
     }
-    if (!reached(c))
-        sim_violated(c->sim, "%s within %llu s of the healing", what,
-                     (unsigned long long)(limit_us / SECOND));
+    if (reached(c))
+        return;
+    note_nodes(c->sim);
+    sim_violated(c->sim, "%s within %llu s of the healing", what, (unsigned long long)(limit_us / SECOND));
 }
 
 static void demand_progress(struct chaos *c) {

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 
 #include "storage/crc32c.h"
+#include "storage/store_parts.h"
 
 struct committed {
     uint64_t term;
     uint32_t crc;
     uint64_t state;             /* hash of the store after it */
+    uint64_t answered;          /* hash of the answered pairs after it */
     int key;                    /* of a write; -1 otherwise */
     struct version key_version; /* of that key after it; index 0: absent */
 };
@@ -112,6 +114,41 @@ static uint64_t store_hash(const struct store *store) {
     return sum;
 }
 
+static uint64_t answer_hash(size_t number, struct version at, struct version current, bool failed) {
+    uint64_t hash =
+        number * 0x9e3779b97f4a7c15ull ^ at.index << 20 ^ at.term << 40 ^ current.index * 2 ^ failed;
+    hash *= 0xff51afd7ed558ccdull;
+    return hash ^ hash >> 31;
+}
+
+/* Of a pair's request: "r123"; SIZE_MAX for another. */
+static size_t pair_number(struct bytes request) {
+    size_t number = 0;
+    if (request.size < 2 || request.data[0] != 'r')
+        return SIZE_MAX;
+    for (size_t i = 1; i < request.size; i++)
+        number = number * 10 + (size_t)(request.data[i] - '0');
+    return number;
+}
+
+static uint64_t answered_hash(const struct store *store) {
+    const struct retries *retries = &store->retries;
+    struct buffer row = {0};
+    uint64_t sum = 0;
+    size_t from, to;
+    retries_range(retries, store->applied.index, &from, &to);
+    for (; from < to; from++) {
+        struct store_answer answer;
+        buffer_clear(&row);
+        retries_row_encode(&row, retries_at(retries, from));
+        retries_decode(buffer_bytes(&row), &answer);
+        sum += answer_hash(pair_number(answer.request), answer.at, answer.current,
+                           answer.outcome == STORE_CONDITION_FAILED);
+    }
+    buffer_release(&row);
+    return sum;
+}
+
 /* What is committed. */
 
 static bool condition_holds(const struct entry *entry, struct version current) {
@@ -146,23 +183,49 @@ static void op_committed(struct check *c, const struct log_record *record, const
     op->committed = record->index;
 }
 
+/* The op whose pair the entry bears; NULL: it bears none. */
+static struct op *paired(struct check *c, const struct entry *write) {
+    size_t number = write->request.size > 0 ? pair_number(write->request) : SIZE_MAX;
+    return number < c->op_count && c->ops[number].pair ? &c->ops[number] : NULL;
+}
+
+/* A write takes effect. */
+static void apply_write(struct check *c, struct committed *entry, const struct log_record *record,
+                        const struct entry *write, uint64_t *state) {
+    int key = entry->key;
+    struct op *op = paired(c, write);
+    struct version at = {record->term, record->index};
+    bool holds = condition_holds(write, c->versions[key]);
+    if (holds) {
+        *state -= c->hashes[key];
+        c->versions[key] = record->type == ENTRY_PUT ? at : (struct version){0, 0};
+        c->hashes[key] = record->type == ENTRY_PUT ? record_hash(write->key, at, write->value) : 0;
+        *state += c->hashes[key];
+    }
+    op_committed(c, record, write);
+    if (op == NULL)
+        return;
+    op->committed = record->index;
+    op->fails = !holds;
+    op->stands = c->versions[key];
+    entry->answered += answer_hash((size_t)(op - c->ops), at, op->stands, op->fails);
+}
+
 static void apply(struct check *c, struct committed *entry, const struct log_record *record) {
     struct entry write;
     uint64_t state = c->count > 0 ? c->entries[c->count - 1].state : 0;
+    entry->answered = c->count > 0 ? c->entries[c->count - 1].answered : 0;
     entry->key = -1;
     if ((record->type == ENTRY_PUT || record->type == ENTRY_DELETE) &&
         entry_decode(record->payload, &write) && key_number(write.key) >= 0) {
         int key = key_number(write.key);
         entry->key = key;
-        if (condition_holds(&write, c->versions[key])) {
-            state -= c->hashes[key];
-            struct version at = {record->term, record->index};
-            c->versions[key] = record->type == ENTRY_PUT ? at : (struct version){0, 0};
-            c->hashes[key] = record->type == ENTRY_PUT ? record_hash(write.key, at, write.value) : 0;
-            state += c->hashes[key];
-        }
+        const struct op *op = paired(c, &write);
+        if (op != NULL && op->committed != 0)
+            c->counts.retries++;
+        else
+            apply_write(c, entry, record, &write, &state);
         entry->key_version = c->versions[key];
-        op_committed(c, record, &write);
     }
     entry->state = state;
 }
@@ -204,6 +267,8 @@ static void check_commit(struct machine *m) {
         index = log_first(log);
     for (; index <= commit && m->sim->violation[0] == '\0'; index++) {
         enum log_result result = log_read(log, index, &record);
+        if (result != LOG_OK && m->may_fail)
+            return;
         if (result != LOG_OK) {
             sim_violated(m->sim, "node %u cannot read %llu back: %s", m->index + 1, (unsigned long long)index,
                          log_result_text(result));
@@ -252,14 +317,18 @@ static void check_store(struct machine *m) {
     if (store_hash(replica_store(replica)) != c->entries[applied - 1].state)
         sim_violated(m->sim, "node %u has another state than its log gives at %llu", m->index + 1,
                      (unsigned long long)applied);
+    if (applied % 32 == 0 && answered_hash(replica_store(replica)) != c->entries[applied - 1].answered)
+        sim_violated(m->sim, "node %u has other answered pairs than its log gives at %llu", m->index + 1,
+                     (unsigned long long)applied);
 }
 
 void check_turn(struct machine *m) {
-    if (m->sim->unchecked || node_state(m->node) == NODE_FAILED) /* its disk may not even be read */
+    if (m->sim->unchecked)
         return;
     check_leader(m);
     check_commit(m);
-    check_store(m);
+    if (node_state(m->node) != NODE_FAILED)
+        check_store(m);
 }
 
 void check_started(struct machine *m) {
@@ -288,7 +357,15 @@ size_t check_begin(struct check *c, const struct op *op) {
     *begun = *op;
     begun->began_us = c->sim->now_us;
     begun->floor = c->floor;
+    if (op->kind == OP_OUTCOME)
+        begun->target_done = c->ops[op->target].state == OP_DONE || c->ops[op->target].state == OP_FAILED;
     return c->op_count++;
+}
+
+void check_again(struct check *c, size_t number, unsigned machine) {
+    c->ops[number].unknown++;
+    c->ops[number].machine = machine;
+    c->ops[number].began_us = c->sim->now_us;
 }
 
 const struct op *check_op(const struct check *c, size_t number) {
@@ -319,6 +396,16 @@ static void check_quorum_write(struct check *c, size_t number, const struct op *
         c->floor = op->at.index;
 }
 
+/* Whatever attempt it answers, it is what the first entry with the pair gave. */
+static void check_pair(struct check *c, size_t number, const struct op *op, const struct response *r) {
+    struct version stands = op->kind == OP_DELETE && !op->fails ? (struct version){0, 0} : op->stands;
+    if (r->position.index != op->committed || (r->status == 412) != op->fails ||
+        !version_equal(r->etag, stands))
+        sim_violated(c->sim, "write %zu had its effect at %llu, and was answered %u for %llu.%llu", number,
+                     (unsigned long long)op->committed, r->status, (unsigned long long)r->position.term,
+                     (unsigned long long)r->position.index);
+}
+
 static void write_answered(struct check *c, size_t number, const struct response *r) {
     struct op *op = &c->ops[number];
     if (r->status == 200 || r->status == 412) {
@@ -328,7 +415,9 @@ static void write_answered(struct check *c, size_t number, const struct response
         c->counts.failed += r->status == 412;
         if (op->quorum)
             check_quorum_write(c, number, op);
-    } else if (is_refusal(r)) {
+        if (op->pair)
+            check_pair(c, number, op, r);
+    } else if (is_refusal(r) && op->unknown == 0) {
         op->state = OP_REFUSED;
         c->counts.refused++;
         if (op->committed != 0)
@@ -384,6 +473,28 @@ static void check_linearizable(struct check *c, size_t number, const struct resp
                  op->key, (unsigned long long)seen, floor, (unsigned long long)need.index);
 }
 
+static void outcome_answered(struct check *c, size_t number, const struct response *r) {
+    struct op *op = &c->ops[number];
+    const struct op *target = &c->ops[op->target];
+    char body[160], want[160];
+    op->state = r->status == 200 ? OP_DONE : OP_UNKNOWN;
+    if (r->status != 200)
+        return;
+    c->counts.outcomes++;
+    snprintf(body, sizeof body, "%.*s", (int)r->body.size, (const char *)r->body.data);
+    if (strncmp(body, "{\"outcome\":\"unknown\"", 20) == 0 ||
+        strncmp(body, "{\"outcome\":\"pending\"", 20) == 0) {
+        if (op->target_done)
+            sim_violated(c->sim, "write %zu was answered before, and is told as %s", op->target, body);
+        return;
+    }
+    snprintf(want, sizeof want, "{\"outcome\":\"committed\",\"position\":\"0:%llu.%llu\",\"result\":\"%s\"}",
+             target->committed > 0 ? (unsigned long long)c->entries[target->committed - 1].term : 0,
+             (unsigned long long)target->committed, target->fails ? "precondition_failed" : "ok");
+    if (strcmp(body, want) != 0)
+        sim_violated(c->sim, "the outcome of write %zu is told as %s, not as %s", op->target, body, want);
+}
+
 static void read_answered(struct check *c, size_t number, const struct response *r) {
     struct op *op = &c->ops[number];
     bool none = r->status == 404 && strcmp(r->error, "not_found") == 0;
@@ -409,6 +520,8 @@ void check_answered(struct check *c, size_t number, const struct response *r) {
         sim_violated(c->sim, "request %zu was answered %u %s", number, r->status, r->error);
     if (op->kind == OP_SET || op->kind == OP_DELETE)
         write_answered(c, number, r);
+    else if (op->kind == OP_OUTCOME)
+        outcome_answered(c, number, r);
     else
         read_answered(c, number, r);
 }
@@ -460,6 +573,10 @@ static void check_kept(struct check *c, size_t number) {
 }
 
 void check_final(struct check *c) {
+    for (unsigned i = 0; i < c->sim->options.machines && c->count > 0; i++)
+        if (answered_hash(replica_store(node_replica(c->sim->machines[i]->node))) !=
+            c->entries[c->count - 1].answered)
+            sim_violated(c->sim, "node %u ends with other answered pairs than its log gives", i + 1);
     for (size_t i = 0; i < c->op_count && c->sim->violation[0] == '\0'; i++)
         if ((c->ops[i].kind == OP_SET || c->ops[i].kind == OP_DELETE) &&
             (c->ops[i].state == OP_DONE || c->ops[i].state == OP_FAILED))

@@ -5,7 +5,10 @@
  *  - the store of a node that has applied exactly what is committed is the one that these entries give;
  *  - a write that was answered is committed where its answer said: at once in quorum groups or with
  * ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
- *  - a write that was refused is never committed, and no write is committed twice;
+ *  - a write that was refused is never committed, and no write is committed twice; one that bears a pair and
+ * is retried has its effect at the first entry that bears it, its answers are what that entry gave, and the
+ *    table of answered pairs is the one that the committed entries give;
+ *  - /outcome tells that entry's position and result, and nothing answered before is unknown to it;
  *  - a linearizable read never returns less than what was acknowledged at quorum, or read linearizably,
  * before it began, and every read returns what somebody wrote. */
 #ifndef TESTS_SIM_CHECK_H
@@ -15,7 +18,7 @@
 
 #define KEYS_MAX 64
 
-enum op_kind { OP_SET, OP_DELETE, OP_GET, OP_READ }; /* READ: linearizable */
+enum op_kind { OP_SET, OP_DELETE, OP_GET, OP_READ, OP_OUTCOME }; /* READ: linearizable */
 
 enum op_state {
     OP_OPEN,
@@ -36,11 +39,17 @@ struct op {
     uint64_t floor;     /* reads: index that it must see */
     uint64_t committed; /* index; 0 none */
     uint32_t value_size;
+    bool pair;             /* a write that bears a pair, by its number */
+    unsigned unknown;      /* attempts before, of which it is not known what became */
+    bool fails;            /* committed, and its condition did not hold there */
+    struct version stands; /* committed: the key's version after it */
+    size_t target;         /* OUTCOME: the write asked for */
+    bool target_done;      /* it was answered before */
 };
 
 struct check_counts {
     uint64_t done, failed, refused, unknown, reads, linearizable, committed, ledger, elections, snapshots,
-        installed, overruled;
+        installed, overruled, retries, outcomes;
 };
 
 struct check *check_new(struct sim *sim);
@@ -54,6 +63,8 @@ void check_said(struct machine *m, const char *event);
 /* Of clients. The number names the op, and is in the value that a set writes. */
 size_t check_begin(struct check *check, const struct op *op);
 const struct op *check_op(const struct check *check, size_t number);
+/* The op is about to be sent once more. */
+void check_again(struct check *check, size_t number, unsigned machine);
 void check_answered(struct check *check, size_t number, const struct response *response);
 /* A set's value: its number, and padding up to value_size. */
 void check_value(const struct check *check, size_t number, struct buffer *out);

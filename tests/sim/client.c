@@ -260,3 +260,23 @@ void request_get(struct buffer *out, const char *key, bool linearizable) {
     buffer_append_text(out, text);
     buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
 }
+
+void request_outcome(struct buffer *out, const char *key, size_t number) {
+    char text[256];
+    snprintf(text, sizeof text, "GET /outcome?client=sim&request=r%zu&key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
+             number, key);
+    buffer_append_text(out, text);
+    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
+}
+
+void request_pair(struct buffer *request, size_t number) {
+    struct buffer whole = {0};
+    char lines[80];
+    const char *text = (const char *)request->data + request->start, *rest = strstr(text, "\r\n") + 2;
+    snprintf(lines, sizeof lines, "KV-Client: sim\r\nKV-Request: r%zu\r\n", number);
+    buffer_append(&whole, (struct bytes){(const uint8_t *)text, (size_t)(rest - text)});
+    buffer_append_text(&whole, lines);
+    buffer_append(&whole, (struct bytes){(const uint8_t *)rest, strlen(rest) + 1});
+    buffer_release(request);
+    *request = whole;
+}

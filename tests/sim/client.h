@@ -44,5 +44,8 @@ void request_set(struct buffer *out, const char *key, const char *value, const c
                  struct version match);
 void request_delete(struct buffer *out, const char *key, const char *ack);
 void request_get(struct buffer *out, const char *key, bool linearizable);
+void request_outcome(struct buffer *out, const char *key, size_t number);
+/* Makes a set or a delete bear the pair of this number. */
+void request_pair(struct buffer *request, size_t number);
 
 #endif

@@ -58,10 +58,11 @@ static void print_totals(const struct totals *t) {
            (unsigned long long)c->done, (unsigned long long)c->failed, (unsigned long long)c->refused,
            (unsigned long long)c->unknown, (unsigned long long)c->ledger, (unsigned long long)c->reads,
            (unsigned long long)c->linearizable);
-    printf(
-        "%llu entries committed, %llu leaders, %llu snapshots taken, %llu installed, %llu times overruled\n",
-        (unsigned long long)c->committed, (unsigned long long)c->elections, (unsigned long long)c->snapshots,
-        (unsigned long long)c->installed, (unsigned long long)c->overruled);
+    printf("%llu entries committed, %llu of them retries without effect; %llu outcomes told; %llu leaders, "
+           "%llu snapshots taken, %llu installed, %llu times overruled\n",
+           (unsigned long long)c->committed, (unsigned long long)c->retries, (unsigned long long)c->outcomes,
+           (unsigned long long)c->elections, (unsigned long long)c->snapshots,
+           (unsigned long long)c->installed, (unsigned long long)c->overruled);
     printf("faults:");
     for (int i = 0; i < FAULTS; i++)
         printf(" %s %u", chaos_fault_text((enum fault)i), t->faults[i]);

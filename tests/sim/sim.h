@@ -80,7 +80,7 @@ struct sim {
     struct link_list *links;
     struct check *check;
     char violation[512]; /* empty: none */
-    bool unchecked; /* several foundings: there is not one history */
+    bool unchecked;      /* several foundings: there is not one history */
     /* What nodes say; may be NULL. */
     void (*said)(void *arg, struct machine *m, const char *event, const char *text);
     void *said_arg;

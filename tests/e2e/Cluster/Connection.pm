@@ -3,6 +3,7 @@ package Cluster::Connection;
 
 use strict;
 use warnings;
+use Errno;
 use IO::Socket::INET;
 use Time::HiRes qw(time);
 
@@ -48,8 +49,11 @@ sub more {
     my $wait = $until - time;
     my $bits = '';
     vec($bits, fileno $self->{socket}, 1) = 1;
-    return 0 unless $wait > 0 && select $bits, undef, undef, $wait;
+    return 0 if $wait <= 0;
+    my $ready = select $bits, undef, undef, $wait;
+    return $ready < 0 ? $!{EINTR} : 0 if $ready <= 0;
     my $got = sysread $self->{socket}, $self->{input}, 1 << 18, length $self->{input};
+    return 1 if !defined $got && $!{EINTR};
     $self->{ended} = 1 unless $got;
     return $got;
 }

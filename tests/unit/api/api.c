@@ -262,13 +262,79 @@ TEST(conditions_acknowledgement_and_consistency_reach_the_coordinator) {
     fixture_free(f);
 }
 
+#define SIXTY_FOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+TEST(the_pair_of_a_write_reaches_the_coordinator) {
+    struct fixture *f = fixture_new(0);
+    ask(f, "DELETE /delete?key=a HTTP/1.1\r\nHost: localhost\r\nKV-Client: c!~\r\nKV-Request:  17 \r\n\r\n");
+    OK(bytes_equal(buffer_bytes(&f->c->last_pair), bytes_of("c!~ 17")));
+    ask(f, "POST /set HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nkv-client: " SIXTY_FOUR
+           "\r\nkv-request: r\r\n" BODY("{\"value\":\"v\",\"key\":\"k\"}"));
+    OK(bytes_equal(buffer_bytes(&f->c->last_pair), bytes_of(SIXTY_FOUR " r")));
+    ask(f, "%s", SET("Content-Length: 23\r\n\r\n{\"key\":\"a\",\"value\":\"b\"}"));
+    OK(bytes_equal(buffer_bytes(&f->c->last_pair), bytes_of(" ")));
+    fixture_free(f);
+}
+
+TEST(a_pair_that_is_half_or_malformed_or_not_on_a_write_is_refused) {
+#define DELETE_AS(headers) "DELETE /delete?key=a HTTP/1.1\r\nHost: localhost\r\n" headers "\r\n"
+    static const struct case_of cases[] = {
+        {DELETE_AS("KV-Client: c\r\n"), 400, "stand together"},
+        {DELETE_AS("KV-Request: r\r\n"), 400, "stand together"},
+        {DELETE_AS("KV-Client: \r\nKV-Request: r\r\n"), 400, "1 to 64 visible"},
+        {DELETE_AS("KV-Client: c\r\nKV-Request: a b\r\n"), 400, "1 to 64 visible"},
+        {DELETE_AS("KV-Client: c\r\nKV-Request: \xc3\xa4\r\n"), 400, "1 to 64 visible"},
+        {DELETE_AS("KV-Client: " SIXTY_FOUR "5\r\nKV-Request: r\r\n"), 400, "1 to 64 visible"},
+        {"GET /get?key=a HTTP/1.1\r\nHost: localhost\r\nKV-Client: c\r\nKV-Request: r\r\n\r\n", 400,
+         "belong to writes"},
+        {GET("/outcome"), 400, "client, request and key"},
+        {GET("/outcome?client=c&key=k"), 400, "client, request and key"},
+        {GET("/outcome?client=c&request=r"), 400, "bad_key"},
+        {GET("/outcome?client=c&request=a+b&key=k"), 400, "1 to 64 visible"},
+        {GET("/outcome?client=&request=r&key=k"), 400, "1 to 64 visible"},
+        {"POST /outcome HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405, "GET, HEAD"},
+    };
+    struct fixture *f = fixture_new(0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        EQUAL(status(ask(f, "%s", cases[i].text)), cases[i].status);
+        if (!OK(has(f->text, cases[i].holds)))
+            printf("# %s -> %s\n", cases[i].text, f->text);
+        EQUAL(status(say(f, GET("/health"))), 200);
+    }
+    EQUAL(f->c->submitted, 0);
+    fixture_free(f);
+}
+
+TEST(an_outcome_is_told_in_json) {
+    static const struct {
+        enum outcome outcome;
+        const char *body;
+    } cases[] = {
+        {OUTCOME_DONE, "\r\n\r\n{\"outcome\":\"committed\",\"position\":\"2:3.9\",\"result\":\"ok\"}"},
+        {OUTCOME_FAILED,
+         "\r\n\r\n{\"outcome\":\"committed\",\"position\":\"2:3.9\",\"result\":\"precondition_failed\"}"},
+        {OUTCOME_PENDING, "\r\n\r\n{\"outcome\":\"pending\",\"position\":\"2:3.9\"}"},
+        {OUTCOME_UNKNOWN, "\r\n\r\n{\"outcome\":\"unknown\"}"},
+    };
+    struct fixture *f = fixture_new(0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        f->c->outcome = cases[i].outcome;
+        EQUAL(status(ask(f, "%s", GET("/outcome?client=c&request=r%2F1&key=k"))), 200);
+        if (!OK(has(f->text, cases[i].body)))
+            printf("# %s\n", f->text);
+        OK(bytes_equal(buffer_bytes(&f->c->last_pair), bytes_of("c r/1")));
+        OK(f->c->last.linearizable && f->c->last.operation == OPERATION_OUTCOME);
+        OK(bytes_equal(buffer_bytes(&f->c->last_key), bytes_of("k")));
+    }
+    fixture_free(f);
+}
+
 TEST(what_is_not_built_is_refused_by_name) {
     static const struct case_of cases[] = {
         {GET("/kv/a"), 501, "/kv/a"},
         {GET("/api/v1/kv/a"), 501, "/api/v1/kv/a"},
         {GET("/rejected"), 501, "/rejected"},
         {GET("/metrics"), 501, "/metrics"},
-        {GET("/outcome"), 501, "/outcome"},
         {GET("/cluster/nodes"), 501, "/cluster/nodes"},
         {"POST /cluster/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 501,
          "/cluster/join"},
@@ -277,10 +343,6 @@ TEST(what_is_not_built_is_refused_by_name) {
         {GET("/health?ready=1"), 501, "`ready`"},
         {GET("/get?key=a&explain"), 501, "`explain`"},
         {SET("Content-Length: 40\r\n\r\n{\"key\":\"a\",\"value\":\"b\",\"ttl\":\"60000000\"}"), 501, "`ttl`"},
-        {SET("KV-Client: a\r\nContent-Length: 23\r\n\r\n{\"key\":\"a\",\"value\":\"b\"}"), 501,
-         "`KV-Client`"},
-        {SET("KV-Request: a\r\nContent-Length: 23\r\n\r\n{\"key\":\"a\",\"value\":\"b\"}"), 501,
-         "`KV-Request`"},
         {"GET /get?key=a HTTP/1.1\r\nHost: localhost\r\nKV-After: 0:1.1\r\n\r\n", 501, "`KV-After`"},
         {"DELETE /delete?key=a&ttl=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, "`ttl`"},
         {SET("Content-Length: 36\r\n\r\n{\"key\":\"a\",\"value\":\"b\",\"other\":true}"), 400, "`other`"},
@@ -1010,6 +1072,8 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(sizes_of_keys_values_and_bodies_hold_to_the_byte),
       TAP(parameters_and_conditions_are_taken_strictly),
       TAP(conditions_acknowledgement_and_consistency_reach_the_coordinator),
+      TAP(the_pair_of_a_write_reaches_the_coordinator),
+      TAP(a_pair_that_is_half_or_malformed_or_not_on_a_write_is_refused), TAP(an_outcome_is_told_in_json),
       TAP(what_is_not_built_is_refused_by_name), TAP(other_methods_are_told_which_a_route_takes),
       TAP(head_gets_the_headers_of_get_and_nothing_else), TAP(only_hosts_and_origins_of_this_node_are_served),
       TAP(a_body_that_is_not_said_to_be_json_changes_nothing),

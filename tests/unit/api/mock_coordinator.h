@@ -24,6 +24,8 @@ struct coordinator {
     size_t held_count;
     struct request last; /* without what it borrows */
     struct buffer last_key, last_value;
+    struct buffer last_pair; /* "client request" */
+    enum outcome outcome;    /* the answer to OUTCOME */
     size_t submitted;
     struct reply fixed; /* with an error: the answer to everything */
     struct reply base;  /* what every reply bears */
@@ -75,6 +77,7 @@ static inline void mock_free(struct coordinator *c) {
     }
     buffer_release(&c->last_key);
     buffer_release(&c->last_value);
+    buffer_release(&c->last_pair);
     free(c);
 }
 
@@ -112,7 +115,11 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
     buffer_append(&c->last_key, request->key);
     buffer_clear(&c->last_value);
     buffer_append(&c->last_value, request->value);
-    bool hold = request->operation == OPERATION_GET ? c->hold_reads : c->hold_writes;
+    bool hold = operation_writes(request->operation) ? c->hold_writes : c->hold_reads;
+    buffer_clear(&c->last_pair);
+    buffer_append(&c->last_pair, request->client);
+    buffer_append_text(&c->last_pair, " ");
+    buffer_append(&c->last_pair, request->request);
     if (request->operation == OPERATION_SET)
         mock_set(c, request->key, request->value);
     if (hold && c->held_count < MOCK_HELD_MAX) {
@@ -121,6 +128,13 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
     }
     if (c->fixed.error != ERROR_NONE) {
         *reply = c->fixed;
+        return true;
+    }
+    if (request->operation == OPERATION_OUTCOME) {
+        *reply = c->base;
+        reply->outcome = c->outcome;
+        if (c->outcome != OUTCOME_UNKNOWN)
+            reply->position = (struct position){2, {3, 9}};
         return true;
     }
     if (request->operation != OPERATION_GET) {

@@ -13,6 +13,8 @@ static const struct request request = {
     .ack_given = true,
     .ack = ACK_ALL,
     .linearizable = true,
+    .client = {(const uint8_t *)"client", 6},
+    .request = {(const uint8_t *)"r1", 2},
     .deadline_ms = 5600,
 };
 
@@ -32,6 +34,7 @@ static const struct reply reply = {
     .staleness_ms = 123456789012u,
     .degraded = true,
     .retry_after_s = 9,
+    .outcome = OUTCOME_PENDING,
 };
 
 static bool decode_request(struct bytes payload, struct request *out, uint64_t *id) {
@@ -62,6 +65,7 @@ TEST(a_request_travels_whole_and_its_deadline_as_time_left) {
     EQUAL(out.condition, CONDITION_MATCH);
     OK(version_equal(out.match, request.match));
     OK(out.ack_given && out.ack == ACK_ALL && out.linearizable);
+    OK(bytes_equal(out.client, request.client) && bytes_equal(out.request, request.request));
     EQUAL(out.deadline_ms, 100600);
     buffer_clear(&b);
     request_encode(&b, 77, 6000, &request);
@@ -86,6 +90,7 @@ TEST(a_reply_travels_whole) {
     OK(out.group == 3 && out.follower && out.staleness_known && out.degraded);
     EQUAL(out.staleness_ms, reply.staleness_ms);
     EQUAL(out.retry_after_s, 9);
+    EQUAL(out.outcome, OUTCOME_PENDING);
     buffer_clear(&b);
     struct reply none = {0};
     reply_encode(&b, 1, &none);
@@ -123,9 +128,10 @@ TEST(a_flipped_bit_gives_a_request_within_its_limits_or_none) {
     for (size_t bit = 0; bit < b.end * 8; bit++) {
         b.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
         if (decode_request(buffer_bytes(&b), &q, &id)) {
-            OK(q.operation >= OPERATION_GET && q.operation <= OPERATION_DELETE &&
+            OK(q.operation >= OPERATION_GET && q.operation <= OPERATION_OUTCOME &&
                q.condition <= CONDITION_EXISTS);
             OK(q.ack <= ACK_ALL && q.key.size >= 1 && q.key.size <= KEY_SIZE_MAX);
+            OK(q.client.size <= CLIENT_SIZE_MAX && (q.client.size > 0) == (q.request.size > 0));
         }
         b.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }

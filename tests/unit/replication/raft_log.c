@@ -201,6 +201,24 @@ TEST(an_append_against_committed_records_is_ignored) {
     one_free(o);
 }
 
+TEST(a_record_that_cannot_be_applied_is_not_taken) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    for (enum entry_type type = ENTRY_CONFIGURATION; type <= ENTRY_DELETE; type++) {
+        struct one *o = one_new(&c);
+        struct foreign f;
+        struct message m = records(&f, 1, (struct version){0}, 1, 1, 2);
+        uint64_t last;
+        EQUAL(log_append(f.log, 1, type, bytes_of("\xff no entry")), LOG_OK);
+        EQUAL(log_slice(f.log, 1, MESSAGE_RECORDS_MAX, &m.append.records, &last), LOG_OK);
+        receive(o, 2, m);
+        turn(o);
+        EQUAL(log_last(o->log), 1);
+        EQUAL(raft_commit(o->raft), 1);
+        foreign_free(&f);
+        one_free(o);
+    }
+}
+
 TEST(a_refusal_names_the_last_position_that_may_fit) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = one_new(&c);
@@ -320,7 +338,7 @@ TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once),
       TAP(without_sync_written_is_durable_enough),
       TAP(a_commit_index_never_passes_what_the_leader_has_verified),
-      TAP(an_append_against_committed_records_is_ignored),
+      TAP(an_append_against_committed_records_is_ignored), TAP(a_record_that_cannot_be_applied_is_not_taken),
       TAP(a_refusal_names_the_last_position_that_may_fit),
       TAP(an_append_of_a_lower_term_is_answered_with_the_term),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),

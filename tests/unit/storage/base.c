@@ -20,6 +20,14 @@ TEST(a_buffer_keeps_its_content_while_it_grows_and_is_consumed) {
     buffer_release(&b);
 }
 
+TEST(an_empty_buffer_gives_room_for_nothing_without_an_allocation) {
+    struct buffer b = {0};
+    OK(buffer_reserve(&b, 0) == NULL);
+    buffer_grow(&b, 0);
+    OK(b.data == NULL && buffer_size(&b) == 0);
+    buffer_release(&b);
+}
+
 TEST(every_prefix_of_encoded_fields_fails_softly) {
     struct buffer b = {0};
     write_u8(&b, 7);
@@ -62,5 +70,6 @@ TEST(the_same_seed_gives_the_same_numbers) {
         OK(random_below(&a, 3) < 3);
 }
 
-TESTS(TAP(a_buffer_keeps_its_content_while_it_grows_and_is_consumed),
+TESTS(TAP(an_empty_buffer_gives_room_for_nothing_without_an_allocation),
+      TAP(a_buffer_keeps_its_content_while_it_grows_and_is_consumed),
       TAP(every_prefix_of_encoded_fields_fails_softly), TAP(the_same_seed_gives_the_same_numbers))

@@ -37,7 +37,7 @@ TEST(what_is_encoded_is_decoded_with_every_set_of_fields) {
             entry.match = (struct version){0},
             entry.condition = (enum condition)(set & 2 ? CONDITION_EXISTS : 0);
         if (set & 2)
-            entry.client = (struct bytes){0};
+            entry.client = entry.request = (struct bytes){0};
         if (set & 4)
             entry.epoch = 0;
         if (set & 8)
@@ -45,7 +45,7 @@ TEST(what_is_encoded_is_decoded_with_every_set_of_fields) {
         if (set & 16)
             entry.clock = (struct bytes){0};
         if (set & 32)
-            entry.value = entry.request = entry.client = (struct bytes){0};
+            entry.value = (struct bytes){0};
         struct buffer b = {0};
         uint8_t *memory;
         entry_encode(&b, &entry);
@@ -142,7 +142,8 @@ TEST(unknown_flags_and_fields_that_say_nothing_are_refused) {
     struct entry back;
     static const uint8_t unknown_flag[] = {32, 1, 0, 'k'}, no_key[] = {0, 0, 0}, long_key[] = {0, 1, 4, 'k'},
                          no_condition[] = {1, 1, 0, 0, 'k'}, bad_condition[] = {1, 1, 0, 4, 'k'},
-                         empty_request[] = {2, 1, 0, 0, 0, 'k'},
+                         empty_pair[] = {2, 1, 0, 0, 0, 'k'}, no_request[] = {2, 1, 0, 1, 'c', 0, 'k'},
+                         no_client[] = {2, 1, 0, 0, 1, 'r', 'k'},
                          no_epoch[] = {4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'k'},
                          empty_clock[] = {16, 1, 0, 0, 0, 'k'}, plain[] = {0, 1, 0, 'k'};
     OK(!entry_decode((struct bytes){unknown_flag, sizeof unknown_flag}, &back));
@@ -150,7 +151,9 @@ TEST(unknown_flags_and_fields_that_say_nothing_are_refused) {
     OK(!entry_decode((struct bytes){long_key, sizeof long_key}, &back));
     OK(!entry_decode((struct bytes){no_condition, sizeof no_condition}, &back));
     OK(!entry_decode((struct bytes){bad_condition, sizeof bad_condition}, &back));
-    OK(!entry_decode((struct bytes){empty_request, sizeof empty_request}, &back));
+    OK(!entry_decode((struct bytes){empty_pair, sizeof empty_pair}, &back));
+    OK(!entry_decode((struct bytes){no_request, sizeof no_request}, &back));
+    OK(!entry_decode((struct bytes){no_client, sizeof no_client}, &back));
     OK(!entry_decode((struct bytes){no_epoch, sizeof no_epoch}, &back));
     OK(!entry_decode((struct bytes){empty_clock, sizeof empty_clock}, &back));
     OK(entry_decode((struct bytes){plain, sizeof plain}, &back));
