@@ -452,7 +452,10 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
 /* Its group is another one and did not answer, or is not known. */
 static void expire_elsewhere(struct coordinator *c, struct pending *p) {
     char text[160];
-    snprintf(text, sizeof text, "group %u owns the key, and no leader of it can be reached; its keys wait for it",
+    snprintf(text, sizeof text,
+             p->operation == OPERATION_KEYS
+                 ? "group %u cannot be reached, and the list needs its keys"
+                 : "group %u owns the key and cannot be reached; its keys stay with it",
              p->group);
     if (c->ring == NULL)
         pending_error(c, p, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");

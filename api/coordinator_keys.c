@@ -1,8 +1,8 @@
 /* A slice of all groups' keys, in byte order.
  *
- * Each group gives its next keys behind the last one listed, as many as fit its part. They are merged up to where
- * the first group that has more ends: behind that a key of it may come. So a slice needs nothing but the key it
- * begins behind, every group's memory is bounded, and whoever asks need not come back. */
+ * Each group gives its next keys behind the last one listed, as many as fit its part. They are merged up to
+ * where the first group that has more ends: behind that a key of it may come. So a slice needs nothing but
+ * the key it begins behind, every group's memory is bounded, and whoever asks need not come back. */
 #include <assert.h>
 #include <err.h>
 #include <stdlib.h>
@@ -51,7 +51,8 @@ bool coordinator_gathers(const struct coordinator *c) {
     return c->groups.count > 1 || owner_of_group(c, c->groups.list[0].number) != OWNER_HERE;
 }
 
-/* One group's part. A request for keys: its key is the prefix; its value u32 bytes wanted, u64 limit, then `after`.
+/* One group's part. A request for keys: its key is the prefix; its value u32 bytes wanted, u64 limit, then
+ * `after`.
  */
 
 struct part {
@@ -117,11 +118,12 @@ static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
     /* The last part may be answered at once, and with it the gather. */
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
-        if (p->origin == ORIGIN_GATHER && p->ticket == number)
-            step(c, now_ms, p);
+    if (p->origin == ORIGIN_GATHER && p->ticket == number)
+        step(c, now_ms, p);
 }
 
-void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request, uint64_t ticket) {
+void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request,
+                      uint64_t ticket) {
     struct gather *g = calloc(1, sizeof *g), *other;
     unsigned under_way = 0;
     if (g == NULL)
@@ -134,7 +136,7 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     buffer_append(&g->prefix, request->prefix);
     buffer_append(&g->after, request->after);
     TAILQ_FOREACH(other, &c->gathers, link)
-        under_way++;
+    under_way++;
     TAILQ_INSERT_TAIL(&c->gathers, g, link);
     if (under_way >= GATHERS_MAX || c->count + GROUPS_MAX >= COORDINATOR_PENDING_MAX) {
         struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many listings are under way");
@@ -208,8 +210,8 @@ static void merge(struct coordinator *c, struct gather *g) {
 void gather_part(struct coordinator *c, const struct pending *p, const struct reply *reply) {
     struct gather *g;
     TAILQ_FOREACH(g, &c->gathers, link)
-        if (g->number == p->ticket)
-            break;
+    if (g->number == p->ticket)
+        break;
     if (g == NULL)
         return; /* another part failed, and the client has its answer */
     assert(p->part < g->count);

@@ -7,8 +7,8 @@
 #include "api/coordinator_internal.h"
 #include "api/route.h"
 
-#define ROUTE_SIZE    20
-#define TIME_LEFT_AT  12 /* where request_encode puts the time left */
+#define ROUTE_SIZE   20
+#define TIME_LEFT_AT 12 /* where request_encode puts the time left */
 
 void route_encode(struct buffer *out, const struct route *route) {
     write_u32(out, route->group);
@@ -83,7 +83,8 @@ static bool send_to(struct coordinator *c, struct pending *p, const struct node_
     return true;
 }
 
-/* To the leader of p's group as hinted, the newest term first; a read that needs no leader, else to any node. */
+/* To the leader of p's group as hinted, the newest term first; a read that needs no leader, else to any node.
+ */
 static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
     const struct membership *membership = c->options.membership;
     const struct listed_group *listed = groups_find(&c->groups, p->group);
@@ -114,14 +115,16 @@ bool route_pending(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     return send_to_group(c, p, !operation_writes(p->operation) && !p->linearizable);
 }
 
-static void answer_node(struct coordinator *c, const struct member_id *to, uint64_t id, const struct reply *reply) {
+static void answer_node(struct coordinator *c, const struct member_id *to, uint64_t id,
+                        const struct reply *reply) {
     buffer_clear(&c->scratch);
     reply_encode(&c->scratch, id, reply);
     c->host.reply(c->host.arg, to, buffer_bytes(&c->scratch));
 }
 
 /* Why this node cannot take it; NULL where it can. */
-static const char *cannot_take(struct coordinator *c, const struct route *route, const struct request *request) {
+static const char *cannot_take(struct coordinator *c, const struct route *route,
+                               const struct request *request) {
     const struct groups *current = &replica_groups(c->options.replica)->current;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||

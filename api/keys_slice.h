@@ -1,5 +1,5 @@
-/* Keys in byte order, as a slice of a listing travels between nodes and to the listing: u8 1 where there are more
- * keys behind it, then each key with its size (u16). */
+/* Keys in byte order, as a slice of a listing travels between nodes and to the listing: u8 1 where there are
+ * more keys behind it, then each key with its size (u16). */
 #ifndef API_KEYS_SLICE_H
 #define API_KEYS_SLICE_H
 

@@ -2,15 +2,16 @@
  *
  * A listing that fits one slice is an ordinary answer. A longer one is sent in chunks; it walks the live
  * store, so a key that is set or deleted meanwhile may or may not be in it, and every other key is in it
- * once. Where other groups have keys too, each slice is gathered from all of them (coordinator_keys); one that
- * cannot be reached is an error before the first byte, and after it the answer breaks off without its end. */
+ * once. Where other groups have keys too, each slice is gathered from all of them (coordinator_keys); one
+ * that cannot be reached is an error before the first byte, and after it the answer breaks off without its
+ * end. */
 #ifndef API_LISTING_H
 #define API_LISTING_H
 
 #include "api/client.h"
 
 #define LISTING_SLICE_SIZE  (32 * 1024) /* bytes of JSON */
-#define LISTING_DEADLINE_MS 5000 /* of a slice that is gathered */
+#define LISTING_DEADLINE_MS 5000        /* of a slice that is gathered */
 
 struct listing;
 

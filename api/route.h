@@ -1,7 +1,7 @@
 /* What stands in front of a request (request.h) that travels to another group: FRAME_ROUTED.
  *
- * It names the ring that the sender went by. A node whose log knows another one answers ERROR_NOT_LEADER, surely
- * without effect, and the sender looks again. */
+ * It names the ring that the sender went by. A node whose log knows another one answers ERROR_NOT_LEADER,
+ * surely without effect, and the sender looks again. */
 #ifndef API_ROUTE_H
 #define API_ROUTE_H
 

@@ -114,7 +114,8 @@ static bool may_take_part(const struct groups_state *state, const struct groups 
 }
 
 static bool founds(const struct groups_state *state, const struct groups *groups) {
-    return groups->epoch == 1 && groups->count == 1 && state->current.epoch == 0 && state->proposed.epoch == 0;
+    return groups->epoch == 1 && groups->count == 1 && state->current.epoch == 0 &&
+           state->proposed.epoch == 0;
 }
 
 static bool apply_in_force(struct groups_state *state, const struct groups *groups) {

@@ -1,10 +1,11 @@
-/* The groups on the ring, and what a group's own log says of them. replication/PROTOCOL.md, "Groups and the ring",
- * says who decides and draws the bytes.
+/* The groups on the ring, and what a group's own log says of them. replication/PROTOCOL.md, "Groups and the
+ * ring", says who decides and draws the bytes.
  *
- * The ring has an id, random and made when it was founded, and an epoch, which grows with each change. A change is
- * a proposal, taken part in by every group that it lists, then a decision; each step is a record in each group's
- * log (ENTRY_RING), and struct groups_state is what these records amount to. They count once they are committed,
- * never earlier, so that nothing here is ever undone. Deterministic: the same log gives the same state. */
+ * The ring has an id, random and made when it was founded, and an epoch, which grows with each change. A
+ * change is a proposal, taken part in by every group that it lists, then a decision; each step is a record in
+ * each group's log (ENTRY_RING), and struct groups_state is what these records amount to. They count once
+ * they are committed, never earlier, so that nothing here is ever undone. Deterministic: the same log gives
+ * the same state. */
 #ifndef CLUSTER_GROUPS_H
 #define CLUSTER_GROUPS_H
 
@@ -42,8 +43,9 @@ struct groups_state {
     struct groups current;  /* in force; epoch 0: none yet */
     struct groups proposed; /* taken part in and not decided; epoch 0: none */
     uint32_t steward;       /* of proposed */
-    uint64_t last_ring_id, last_epoch; /* the newest proposal ever taken part in: it is never taken part in again */
-    uint64_t written;       /* index of the first client write in the log; 0: none ever */
+    uint64_t last_ring_id,
+        last_epoch;   /* the newest proposal ever taken part in: it is never taken part in again */
+    uint64_t written; /* index of the first client write in the log; 0: none ever */
 };
 
 bool groups_equal(const struct groups *a, const struct groups *b);
@@ -54,14 +56,15 @@ bool groups_list(const struct groups *groups, uint32_t number, uint64_t founding
 bool groups_add(struct groups *groups, uint32_t number, uint64_t founding);
 
 void groups_record_encode(struct buffer *out, const struct groups_record *record);
-/* False for foreign bytes that are none: an unknown step, numbers out of order, too many, an epoch or id of 0. */
+/* False for foreign bytes that are none: an unknown step, numbers out of order, too many, an epoch or id of
+ * 0. */
 bool groups_record_decode(struct bytes payload, struct groups_record *out);
 
 void groups_state_write(struct buffer *out, const struct groups_state *state);
 bool groups_state_read(struct reader *r, struct groups_state *out);
 
-/* A committed record, in the order of the log. True where it changed something; one that does not fit what is there
- * (a proposal behind a client write, a decision on something else) changes nothing. */
+/* A committed record, in the order of the log. True where it changed something; one that does not fit what is
+ * there (a proposal behind a client write, a decision on something else) changes nothing. */
 bool groups_apply(struct groups_state *state, const struct groups_record *record);
 /* A client's write stands at index: told for each. */
 static inline void groups_note_write(struct groups_state *state, uint64_t index) {

@@ -136,7 +136,7 @@ static bool is_fresh(const struct node *n) {
     struct log *log = (struct log *)(uintptr_t)replica_log(n->replica);
     if (raft_configuration(raft_of(n))->count != 1 || log_first(log) > 1 || log_last(log) > 64)
         return false;
-    if (replica_groups(n->replica)->current.count > 1 || replica_groups(n->replica)->proposed.epoch != 0)
+    if (!replica_ring_idle(n->replica) || replica_groups(n->replica)->current.count > 1 || replica_groups(n->replica)->proposed.epoch != 0)
         return false; /* other groups count on it */
     for (uint64_t i = 1; i <= log_last(log); i++)
         if (log_read(log, i, &record) != LOG_OK || record.type == ENTRY_PUT || record.type == ENTRY_DELETE)

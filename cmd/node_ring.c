@@ -1,9 +1,12 @@
-/* The groups on the ring, as far as one node has to do with it (PROTOCOL.md, "Groups and the ring"): tells other
- * groups what the own log says of the ring, hears theirs, and, on the leader, logs what the steward's rules want. */
+/* The groups on the ring, as far as one node has to do with it (PROTOCOL.md, "Groups and the ring"): tells
+ * other groups what the own log says of the ring, hears theirs, and, on the leader, logs what the steward's
+ * rules want. */
 #include "cmd/node_internal.h"
 
 #define COMPLAIN_MS 60000
-#define GRACE_MS    2000 /* a group that is about to be founded, or to elect its leader, is waited for so long */
+#define GRACE_MS                                                                                             \
+    2000 /* a group that is about to be founded, or to elect its leader, is waited for so long               \
+          */
 
 void node_ring_heard(struct node *n, const struct peer *peer, struct bytes payload) {
     struct reader r = reader_of(payload);
@@ -14,9 +17,11 @@ void node_ring_heard(struct node *n, const struct peer *peer, struct bytes paylo
     steward_heard(n->steward, n->now_ms, peer->info.group, peer->info.group_id, &state);
 }
 
+/* An async leader that goes on alone can commit nothing, and its clients would wait for it. */
 static bool leads(const struct node *n) {
     const struct raft *raft = replica_raft_view(n->replica);
-    return raft_role(raft) == RAFT_LEADER && raft_term_committed(raft) && n->state == NODE_RUNNING;
+    return raft_role(raft) == RAFT_LEADER && raft_term_committed(raft) && !raft_alone(raft) &&
+           n->state == NODE_RUNNING;
 }
 
 static bool same_state(const struct groups_state *a, const struct groups_state *b) {
@@ -25,7 +30,8 @@ static bool same_state(const struct groups_state *a, const struct groups_state *
            (a->written != 0) == (b->written != 0);
 }
 
-/* To the leaders of other groups, now and then to all their nodes: those of a group that is on no ring route by it. */
+/* To the leaders of other groups, now and then to all their nodes: those of a group that is on no ring route
+ * by it. */
 static void report(struct node *n) {
     const struct groups_state *state = replica_groups(n->replica);
     bool changed = !same_state(state, &n->reported);
@@ -63,8 +69,10 @@ static struct steward_view view_of(struct node *n) {
         .founding = n->identity.group_id,
         .state = replica_groups(n->replica),
         .led_ms = n->led_ms,
-        .ring_id = node_random(n, n->now_ms + 5),
     };
+    if (view.state->current.epoch != 0)
+        return view;
+    view.ring_id = node_random(n, n->now_ms + 5);
     look_around(n, &view);
     return view;
 }
@@ -74,7 +82,8 @@ static void complain(struct node *n) {
         return;
     n->trouble_ms = n->now_ms;
     node_log(n, NODE_ERROR, "two_rings",
-             "two rings of cluster '%s' have met and neither is empty: each goes on with its own keys; stop one, and "
+             "two rings of cluster '%s' have met and neither is empty: each goes on with its own keys; stop "
+             "one, and "
              "start it with another -cluster or on empty directories",
              n->self.cluster);
 }
@@ -82,10 +91,12 @@ static void complain(struct node *n) {
 static const char *joining_text(enum steward_trouble trouble) {
     switch (trouble) {
     case STEWARD_KEYS:
-        return "the groups on the ring hold keys, and keys cannot move yet: this group owns nothing and passes "
+        return "the groups on the ring hold keys, and keys cannot move yet: this group owns nothing and "
+               "passes "
                "requests on";
     case STEWARD_LISTED:
-        return "another founding of this group's number is on the ring: this group owns nothing; bring the other's "
+        return "another founding of this group's number is on the ring: this group owns nothing; bring the "
+               "other's "
                "nodes back, or start this one under another number";
     case STEWARD_WAITS:
     case STEWARD_WELL:
@@ -100,7 +111,8 @@ static void say_trouble(struct node *n) {
     struct steward_view view = {
         .number = n->self.group, .founding = n->identity.group_id, .state = replica_groups(n->replica)};
     enum steward_trouble trouble = steward_trouble(n->steward, &view);
-    bool joining = raft_configuration(replica_raft_view(n->replica))->count > 0 && view.state->current.epoch == 0;
+    bool joining =
+        raft_configuration(replica_raft_view(n->replica))->count > 0 && view.state->current.epoch == 0;
     const char *reason = joining ? joining_text(trouble) : NULL;
     coordinator_set_joining(n->coordinator, reason);
     bool stays = joining && (trouble == STEWARD_KEYS || trouble == STEWARD_LISTED);
@@ -138,6 +150,6 @@ void node_ring_follow(struct node *n) {
     n->seen_ring = *ring;
     n->seen_ring_own = own;
     coordinator_set_ring(n->coordinator, &n->seen_ring, own);
-    if (!same)
+    if (!same && n->started_ms > 0)
         node_say_ring(n);
 }

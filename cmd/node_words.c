@@ -172,7 +172,7 @@ void node_say_ring(struct node *n) {
     for (size_t i = 0; i < ring->count && size < sizeof numbers - 16; i++)
         size += (size_t)snprintf(numbers + size, sizeof numbers - size, "%s%u", i > 0 ? ", " : "",
                                  ring->list[i].number);
-    node_log(n, ring->count > 1 ? NODE_NOTICE : NODE_INFO, "ring", "the ring, epoch %llu, has the group%s %s",
+    node_log(n, ring->count > 1 ? NODE_NOTICE : NODE_DEBUG, "ring", "the ring, epoch %llu, has the group%s %s",
              (unsigned long long)ring->epoch, ring->count == 1 ? "" : "s", numbers);
 }
 

@@ -20,7 +20,8 @@ void greet_send(struct peers *p, uint64_t now_ms, struct connection *c) {
 }
 
 bool greet_conflicts(const struct node_info *self, const struct node_info *other) {
-    return self->group == other->group && self->group_id != 0 && other->group_id != 0 && self->group_id != other->group_id;
+    return self->group == other->group && self->group_id != 0 && other->group_id != 0 &&
+           self->group_id != other->group_id;
 }
 
 /* Refusals. */

@@ -1,9 +1,9 @@
 /* The ring in the group's log and in its snapshots (PROTOCOL.md, "Groups and the ring").
  *
- * A ring record is applied when it is committed, in an async group too: applying waits in front of one that is not.
- * So the state here is never undone, and a leader knows under which ring it appends a client's write: before the
- * first one of its term everything that its log held at its election is applied, and after a ring record of its own
- * it waits for that one. */
+ * A ring record is applied when it is committed, in an async group too: applying waits in front of one that
+ * is not. So the state here is never undone, and a leader knows under which ring it appends a client's write:
+ * before the first one of its term everything that its log held at its election is applied, and after a ring
+ * record of its own it waits for that one. */
 #include <assert.h>
 
 #include "replication/replica_internal.h"

@@ -74,14 +74,16 @@ static bool record(struct groups_record *out, enum groups_step step, uint32_t st
     return true;
 }
 
-/* The group has turned this proposal down, or will: it holds a client's write, or has seen the proposal's end. */
+/* The group has turned this proposal down, or will: it holds a client's write, or has seen the proposal's
+ * end. */
 static bool turned_down(const struct groups_state *state, const struct groups *proposed) {
     return state->written != 0 ||
            (state->last_ring_id == proposed->ring_id && state->last_epoch >= proposed->epoch);
 }
 
 /* The steward's own: every group's log must have it before it is in force. */
-static bool decide(struct steward *s, uint64_t now_ms, const struct steward_view *view, struct groups_record *out) {
+static bool decide(struct steward *s, uint64_t now_ms, const struct steward_view *view,
+                   struct groups_record *out) {
     const struct groups *proposed = &view->state->proposed;
     bool all = true, refused = false;
     if (s->epoch != proposed->epoch) {
@@ -105,8 +107,9 @@ static bool decide(struct steward *s, uint64_t now_ms, const struct steward_view
     return record(out, GROUPS_ABORTED, view->number, proposed);
 }
 
-/* Another group's: waits for the decision, however long it takes. That it is in force may be told by any group;
- * that it was aborted only by the steward's log, which has seen the proposal and has neither it nor its result. */
+/* Another group's: waits for the decision, however long it takes. That it is in force may be told by any
+ * group; that it was aborted only by the steward's log, which has seen the proposal and has neither it nor
+ * its result. */
 static bool follow(const struct steward *s, const struct steward_view *view, struct groups_record *out) {
     const struct groups *proposed = &view->state->proposed;
     for (size_t i = 0; i < s->count; i++) {
@@ -166,7 +169,8 @@ static bool without_ring(const struct steward *s, uint64_t now_ms, const struct 
 /* A ring of one empty group that was never asked to grow. */
 static bool may_leave(const struct groups_state *state) {
     return state->current.epoch == 1 && state->current.count == 1 && state->written == 0 &&
-           state->proposed.epoch == 0 && state->last_ring_id == state->current.ring_id && state->last_epoch == 1;
+           state->proposed.epoch == 0 && state->last_ring_id == state->current.ring_id &&
+           state->last_epoch == 1;
 }
 
 static bool other_ring(const struct heard *h, const struct groups_state *state) {
@@ -190,7 +194,8 @@ static bool idle(const struct groups_state *state) {
 }
 
 /* The steward proposes all that may join at once; while every group can be asked, and none holds keys. */
-static bool admit(struct steward *s, uint64_t now_ms, const struct steward_view *view, struct groups_record *out) {
+static bool admit(struct steward *s, uint64_t now_ms, const struct steward_view *view,
+                  struct groups_record *out) {
     const struct groups *current = &view->state->current;
     struct groups next = *current;
     if (current->list[0].number != view->number || !idle(view->state) || now_ms < s->rest_ms)
@@ -212,7 +217,8 @@ static bool admit(struct steward *s, uint64_t now_ms, const struct steward_view 
     return record(out, GROUPS_PROPOSED, view->number, &next);
 }
 
-bool steward_next(struct steward *s, uint64_t now_ms, const struct steward_view *view, struct groups_record *out) {
+bool steward_next(struct steward *s, uint64_t now_ms, const struct steward_view *view,
+                  struct groups_record *out) {
     const struct groups_state *state = view->state;
     if (s->led_ms != view->led_ms)
         s->epoch = s->rest_ms = 0;

@@ -6,8 +6,8 @@
 
 #include "sharding/hash.h"
 
-/* Two keys of the hash, so that no client's key can be made to fall on a group's place. Never to be changed: they
- * decide where data is. */
+/* Two keys of the hash, so that no client's key can be made to fall on a group's place. Never to be changed:
+ * they decide where data is. */
 #define KEY_OF_KEYS   0x6b766e6f64652e6b
 #define KEY_OF_GROUPS 0x6b766e6f64652e67
 

@@ -1,8 +1,8 @@
 /* The ring: which group owns a key (Karger et al., "Consistent hashing and random trees", 1997).
  *
  * Each group stands at RING_POINTS places, given by its number alone; a key belongs to the group of the first
- * place at or after the key's own hash, around the end. So every node that knows the same numbers gives the same
- * answer, and a group that comes takes its share from all others and moves nothing else.
+ * place at or after the key's own hash, around the end. So every node that knows the same numbers gives the
+ * same answer, and a group that comes takes its share from all others and moves nothing else.
  *
  * With 150 places a group the loads of N groups differ by about 8 % (standard deviation over mean). */
 #ifndef SHARDING_RING_H

@@ -1,6 +1,6 @@
-/* Groups that come to share a ring, in the simulator: three groups of whole nodes, their leaders and above all the
- * steward's ending in every phase of the change. At every step: what is in force under one ring id and epoch is the
- * same everywhere, and no group that holds a client's write takes part in anything.
+/* Groups that come to share a ring, in the simulator: three groups of whole nodes, their leaders and above
+ * all the steward's ending in every phase of the change. At every step: what is in force under one ring id
+ * and epoch is the same everywhere, and no group that holds a client's write takes part in anything.
  *
  * SIM_SEEDS is the number of seeds, SIM_SEED the first. */
 #include "tests/tap.h"
@@ -253,11 +253,13 @@ static bool proposed(const struct world *w) {
 }
 
 static bool one_takes_part(const struct world *w) {
-    return state_of(w, w->per_group)->proposed.epoch != 0 || state_of(w, 2 * w->per_group)->proposed.epoch != 0;
+    return state_of(w, w->per_group)->proposed.epoch != 0 ||
+           state_of(w, 2 * w->per_group)->proposed.epoch != 0;
 }
 
 static bool all_take_part(const struct world *w) {
-    return state_of(w, w->per_group)->proposed.epoch != 0 && state_of(w, 2 * w->per_group)->proposed.epoch != 0;
+    return state_of(w, w->per_group)->proposed.epoch != 0 &&
+           state_of(w, 2 * w->per_group)->proposed.epoch != 0;
 }
 
 static bool decided(const struct world *w) {
@@ -268,12 +270,14 @@ static bool one_knows(const struct world *w) {
     return state_of(w, w->per_group)->current.count > 1 || state_of(w, 2 * w->per_group)->current.count > 1;
 }
 
-static bool (*const phases[])(const struct world *w) = {proposed, one_takes_part, all_take_part, decided, one_knows};
+static bool (*const phases[])(const struct world *w) = {proposed, one_takes_part, all_take_part, decided,
+                                                        one_knows};
 
 #define PHASES (sizeof phases / sizeof phases[0])
 
 /* The machine goes in this phase; it comes back after a while, or its group has others. */
-static void crash_in(struct tap *tap, size_t phase, unsigned machine, unsigned per_group, bool power, uint64_t seed) {
+static void crash_in(struct tap *tap, size_t phase, unsigned machine, unsigned per_group, bool power,
+                     uint64_t seed) {
     struct world *w = world_new(3, per_group, seed, seed % 2 ? ACK_QUORUM : ACK_ASYNC);
     start_all(w);
     if (!OK(run_until(w, phases[phase], 5 * SECOND)))
@@ -436,8 +440,8 @@ TEST(whatever_ends_while_the_ring_is_made_there_is_one_in_the_end) {
         random_seed_of(tap, seed);
 }
 
-/* Clients write from the first moment on, while groups come and machines end; quorum groups, so that what was answered
- * stays. Whether the others could still join depends on the seed; where a key is found does not. */
+/* Clients write from the first moment on, while groups come and machines end; quorum groups, so that what was
+ * answered stays. Whether the others could still join depends on the seed; where a key is found does not. */
 static void write_early(struct tap *tap, uint64_t seed) {
     unsigned per_group = 1 + (unsigned)(seed % 3), acked = 0;
     struct world *w = world_new(3, per_group, seed, ACK_QUORUM);
@@ -468,7 +472,8 @@ static void write_early(struct tap *tap, uint64_t seed) {
         snprintf(key, sizeof key, "k%u", k);
         snprintf(body, sizeof body, "{\"key\":\"%s\",\"value\":\"%s\"}", key, key);
         if (answered_at[k] && strcmp(get(w, machine, key, k % 2 != 0), body) != 0 && !OK(!answered_at[k]))
-            printf("# SIM_SEED=%llu: %s through node %u: %s\n", (unsigned long long)seed, key, machine + 1, w->body);
+            printf("# SIM_SEED=%llu: %s through node %u: %s\n", (unsigned long long)seed, key, machine + 1,
+                   w->body);
     }
     check_world(tap, w);
     world_free(w);
