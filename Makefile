@@ -19,7 +19,9 @@ CORE_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)) $(wildcard cmd/node*.c
 UNIT_SRC  := $(wildcard tests/unit/*/*.c)
 SIM_SRC   := $(filter-out tests/sim/kvsim.c,$(wildcard tests/sim/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
-ALL_SRC   := $(CORE_SRC) cmd/kvnode_io.c cmd/log_io.c cmd/kvctl_io.c $(UNIT_SRC) $(wildcard tests/sim/*.c) $(BENCH_SRC)
+KVNODE_SRC := cmd/kvnode_io.c cmd/log_io.c cmd/process_io.c
+KVCTL_SRC := $(wildcard cmd/kvctl*.c)
+ALL_SRC   := $(CORE_SRC) $(KVNODE_SRC) $(KVCTL_SRC) $(UNIT_SRC) $(wildcard tests/sim/*.c) $(BENCH_SRC)
 
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
 SIM_OBJ   := $(SIM_SRC:%.c=$(BUILD)/%.o)
@@ -61,11 +63,11 @@ $(LIB) $(SIM_LIB):
 	@rm -f $@
 	@ar rcs $@ $^
 
-$(BUILD)/kvnode: $(BUILD)/cmd/kvnode_io.o $(BUILD)/cmd/log_io.o $(LIB)
+$(BUILD)/kvnode: $(KVNODE_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/kvctl: $(BUILD)/cmd/kvctl_io.o $(LIB)
+$(BUILD)/kvctl: $(KVCTL_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
@@ -125,11 +127,12 @@ unit: $(UNIT)
 e2e: programs
 	BUILD=$(BUILD) $(PROVE) $(E2E)
 # Writes the traces that tests/scenarios expect anew; read the diff.
-scenarios: $(BUILD)/tests/unit/replication/scenarios.t
-	UPDATE_SCENARIOS=1 $<
+scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/sim.t
+	for t in $^; do UPDATE_SCENARIOS=1 $$t; done
 soak: $(KVSIM)
 	$(KVSIM) --seeds 5000 --ack async
 	$(KVSIM) --seeds 5000 --ack quorum
+	$(KVSIM) --seeds 2000 --ack all
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: test-deps
@@ -154,6 +157,7 @@ lint: lint-deps
 install: all
 	install -D -m 755 kvnode $(DESTDIR)$(PREFIX)/bin/kvnode
 	install -D -m 755 kvctl $(DESTDIR)$(PREFIX)/bin/kvctl
+	install -D -m 644 cmd/kvctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvctl
 
 clean:
 	rm -rf build kvnode kvctl

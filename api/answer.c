@@ -34,7 +34,9 @@ static uint8_t *put_version(uint8_t *at, struct version version) {
     return put_number(at, version.index);
 }
 
-static uint8_t *put_status(uint8_t *at, unsigned status) {
+static uint8_t *put_status(uint8_t *at, struct manner manner, unsigned status) {
+    if (manner.plain)
+        return PUT(at, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
     if (status == 200)
         return PUT(at, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
     at = PUT(at, "HTTP/1.1 ");
@@ -92,7 +94,7 @@ static uint8_t *put_speaker(uint8_t *at, const struct speaker *speaker, const st
 
 static uint8_t *put_head(uint8_t *at, struct manner manner, const struct speaker *speaker,
                          const struct reply *reply, unsigned status, size_t size) {
-    at = put_status(at, status);
+    at = put_status(at, manner, status);
     if (size != SIZE_UNKNOWN) {
         at = PUT(at, "Content-Length: ");
         at = put_number(at, size);

@@ -9,6 +9,7 @@ struct manner {
     bool head_only; /* HEAD: the headers of the answer to GET */
     bool close;     /* the connection ends behind this answer */
     bool old;       /* HTTP/1.0: says keep-alive, has no chunks */
+    bool plain;     /* the body is text, not JSON */
 };
 
 /* Who speaks where a reply names no node. */
@@ -30,7 +31,7 @@ void answer_outcome(struct buffer *out, struct manner manner, const struct speak
 /* {"error":...,"message":...,"fix":...}. allow: the value of Allow, or NULL. */
 void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
                   const struct reply *reply, const char *allow);
-/* 200 with this JSON. */
+/* 200 with this JSON, or plain text. */
 void answer_json(struct buffer *out, struct manner manner, const struct speaker *speaker,
                  const struct reply *reply, struct bytes body);
 /* The head of an answer whose body follows in chunks (HTTP/1.0: until the connection's end). */

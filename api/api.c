@@ -17,13 +17,17 @@
 #include <err.h>
 #include <stdlib.h>
 
-#define CLIENTS_DEFAULT  10000
+#define CLIENTS_DEFAULT 10000
+#define CLIENTS_SPARE                                                                                        \
+    64 /* beyond clients_max, and a quarter of it at most, while those that gave way are closed */
 #define HEAD_DEADLINE_MS 10000
 #define BODY_DEADLINE_MS 30000
 #define IDLE_DEADLINE_MS 60000
 #define STALL_MS         30000
 #define TICK_MS          1000 /* a look at every client; sooner for a deadline, but not below */
 #define TICK_MIN_MS      100
+#define ROOM_MS          1000 /* idle, or with half a head, so long: may be closed where another one needs room */
+#define ROOM_LOOKS       256         /* clients looked at for one that needs room */
 #define TRIM_MS          2000        /* idle so long, a client gives its memory back */
 #define BUFFER_KEEP      (64 * 1024) /* bytes of capacity an emptied buffer keeps while its client is busy */
 #define HELD_INPUT_MAX                                                                                       \
@@ -39,7 +43,7 @@ struct api *api_new(const struct api_options *options) {
     api->options = *options;
     if (api->options.clients_max == 0)
         api->options.clients_max = CLIENTS_DEFAULT;
-    assert(api->options.clients_max <= MASK(SLOT_BITS));
+    assert(api->options.clients_max <= MASK(SLOT_BITS) - CLIENTS_SPARE);
     api->free_first = UINT32_MAX;
     api->memory_max = MEMORY_MAX;
     TAILQ_INIT(&api->ready);
@@ -69,9 +73,38 @@ static void grow_slots(struct api *api) {
     api->slots_capacity = capacity;
 }
 
+static void close_after_answers(struct api_client *client);
+
+/* It has asked for nothing, or not said what for a while. */
+static bool gives_way(const struct api_client *client, uint64_t now_ms) {
+    uint64_t allowed_ms = client->started ? HEAD_DEADLINE_MS : IDLE_DEADLINE_MS;
+    return client->state == CLIENT_HEAD && client_under_way(client) == 0 &&
+           buffer_size(&client->output) == 0 && now_ms + allowed_ms >= client->deadline_ms + ROOM_MS;
+}
+
+/* Idle connections and slow ones must not keep others out: the next such one, going round, is closed. It
+ * still counts until the shell has seen to it, so some more than clients_max may be there for a moment. */
+static bool make_room(struct api *api, uint64_t now_ms) {
+    uint32_t looks = api->slots_capacity < ROOM_LOOKS ? api->slots_capacity : ROOM_LOOKS;
+    uint32_t quarter = api->options.clients_max / 4 + 1;
+    if (api->clients >= api->options.clients_max + (quarter < CLIENTS_SPARE ? quarter : CLIENTS_SPARE))
+        return false;
+    for (; looks > 0; looks--) {
+        api->hand = (api->hand + 1) % api->slots_capacity;
+        struct api_client *client = api->slots[api->hand].client;
+        if (client != NULL && gives_way(client, now_ms)) {
+            close_after_answers(client);
+            return true;
+        }
+    }
+    return false;
+}
+
 struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell) {
-    if (api->clients >= api->options.clients_max || api->draining)
+    if (api->draining || (api->clients >= api->options.clients_max && !make_room(api, now_ms))) {
+        api->metrics.turned_away++;
         return NULL;
+    }
     if (api->free_first == UINT32_MAX)
         grow_slots(api);
     struct api_client *client = calloc(1, sizeof *client);
@@ -79,6 +112,9 @@ struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell) {
         err(1, "out of memory for a client");
     client->api = api;
     client->shell = shell;
+    client->asked.route = ROUTES_UNKNOWN;
+    client->asked.started_us = api->metrics.now_us;
+    api->metrics.opened++;
     client->slot = api->free_first;
     client->deadline_ms = now_ms + IDLE_DEADLINE_MS;
     struct slot *slot = &api->slots[client->slot];
@@ -106,6 +142,10 @@ struct buffer *api_input(struct api_client *client) {
 
 struct buffer *api_output(struct api_client *client) {
     return &client->output;
+}
+
+uint32_t api_clients_max(const struct api *api) {
+    return api->options.clients_max;
 }
 
 size_t api_clients(const struct api *api) {
@@ -175,6 +215,8 @@ void api_reply(void *arg, uint64_t ticket, const struct reply *reply) {
     struct place *place = client_place(client, client->first + ahead);
     bool last = client->state == CLIENT_CLOSING && ahead + 1 == client_under_way(client);
     place->manner.close = place->manner.close || last;
+    if (client->state != CLIENT_LISTING)
+        client_count(client->api, &place->asked, reply->error, &reply->timing);
     if (client->state == CLIENT_LISTING) {
         client->first++;
         client_list(client, reply);
@@ -208,6 +250,7 @@ static void next_request(struct api_client *client, uint64_t now_ms) {
     buffer_trim(&client->input, BUFFER_KEEP);
     client->head = (struct http_head){0};
     client->body_size = client->head_size = 0;
+    client->asked = (struct asked){.route = ROUTES_UNKNOWN};
     client->started = false;
     client->deadline_ms = now_ms + IDLE_DEADLINE_MS;
     client->state = CLIENT_HEAD;
@@ -220,6 +263,8 @@ static void refuse_and_close(struct api_client *client, enum error error, const 
     struct refusal why;
     refuse(&why, error, "%s", message);
     client->head.keep_alive = false;
+    if (client->asked.started_us == 0)
+        client->asked.started_us = client->api->metrics.now_us;
     client_refuse(client, &why, NULL);
     close_after_answers(client);
 }
@@ -237,6 +282,7 @@ static void head_done(struct api_client *client, uint64_t now_ms) {
     bool body = head->has_transfer_encoding || head->length > 0;
     struct refusal why;
     const char *allow;
+    client->asked.started_us = client->api->metrics.now_us;
     if (!routes_check(client, &why, &allow)) {
         /* A client that waits for a 100 may send its body or not, so nobody knows where the next request
          * begins. */
@@ -315,6 +361,7 @@ static bool step_body(struct api_client *client, uint64_t now_ms) {
         return false;
     }
     if (result == HTTP_DONE) {
+        client->asked.started_us = client->api->metrics.now_us;
         if (discard)
             next_request(client, now_ms);
         else
@@ -363,6 +410,8 @@ void client_list(struct api_client *client, const struct reply *reply) {
             listing_step(client->listing, client->api->options.coordinator, &speaker, reply, &client->output);
     client->listing_begun = true;
     client->listing_done = done;
+    if (done)
+        client_count(client->api, &client->asked, reply->error, NULL);
 }
 
 static bool step_listing(struct api_client *client, uint64_t now_ms) {
@@ -439,6 +488,27 @@ bool api_wants_close(const struct api_client *client) {
 void api_input_ended(struct api_client *client) {
     client->ended = true;
     make_ready(client);
+}
+
+/* ---- what is counted ---- */
+
+void api_clock(struct api *api, uint64_t now_us) {
+    metrics_clock(&api->metrics, now_us);
+}
+
+bool api_wants_clock(const struct api *api) {
+    return api->metrics.any_instant;
+}
+
+void api_log_requests(struct api *api, bool all) {
+    api->log_requests = all;
+}
+
+void api_metrics(const struct api *api, struct buffer *out) {
+    const char *names[METRICS_ROUTES_MAX] = {NULL};
+    for (uint8_t i = 0; i <= ROUTES_UNKNOWN; i++)
+        names[i] = routes_name(i);
+    metrics_print(&api->metrics, names, out);
 }
 
 /* ---- time ---- */

@@ -15,8 +15,24 @@
 #include "api/coordinator.h"
 #include "storage/buffer.h"
 
+/* What a node shows beside its group's keys. Any may be NULL: the route then answers 501, or nothing is logged. */
+struct api_host {
+    void *arg;
+    /* Whether requests are well sent to this node; *why, one sentence, where not. */
+    bool (*ready)(void *arg, uint64_t now_ms, const char **why);
+    /* Appends families in Prometheus' form. */
+    void (*metrics)(void *arg, uint64_t now_ms, struct buffer *out);
+    const char *(*level)(void *arg); /* of the log */
+    bool (*set_level)(void *arg, struct bytes name);
+    /* A line for the log: a request that took longer than slow_ms, or (api_log_requests) any. */
+    void (*request)(void *arg, bool slow, const char *text);
+};
+
 struct api_options {
     struct coordinator *coordinator; /* borrowed */
+    struct replica *replica;         /* borrowed, for its ledger of rejected writes; may be NULL */
+    struct api_host host;
+    uint32_t slow_ms;                /* 0: no request is slow */
     const char *const *allow_hosts;  /* further names, lower case, NULL-terminated; may be NULL; borrowed */
     uint32_t clients_max;            /* 0: 10,000 */
 };
@@ -27,7 +43,8 @@ struct api_client;
 struct api *api_new(const struct api_options *options);
 void api_free(struct api *api);
 
-/* NULL where there are too many clients: the shell writes api_full_answer and closes. */
+/* With clients_max of them, one that has been idle, or slow to send a head, for a second is closed to make
+ * room (it becomes ready). NULL where none is: the shell writes api_full_answer and closes. */
 struct api_client *api_open(struct api *api, uint64_t now_ms, void *shell);
 struct bytes api_full_answer(void);
 void *api_shell(const struct api_client *client);
@@ -52,6 +69,17 @@ struct api_client *api_next_ready(struct api *api);
  * called next, absolute. */
 uint64_t api_tick(struct api *api, uint64_t now_ms);
 size_t api_clients(const struct api *api);
+uint32_t api_clients_max(const struct api *api);
+
+/* The time, for what is measured: the shell tells it when a turn of a client begins and when its answers are
+ * written, and before the turn of the node. A shell that never does measures nothing. */
+void api_clock(struct api *api, uint64_t now_us);
+/* A request was answered since, and what it took is not known yet. */
+bool api_wants_clock(const struct api *api);
+/* Whether every request makes a line of the log. */
+void api_log_requests(struct api *api, bool all);
+/* What the server counts, in Prometheus' form. */
+void api_metrics(const struct api *api, struct buffer *out);
 /* Clean shutdown: no new requests are taken, answers under way go out, then clients are closed. True once
  * none has a request under way. */
 bool api_drain(struct api *api);

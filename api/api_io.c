@@ -20,7 +20,7 @@
 #define BULK_SIZE     (16 * 1024) /* bytes of an unfinished request from which it is read into its place */
 #define PAUSE_MS      100         /* of a listener without descriptors */
 #define LINGER_MS     2000
-#define LINGERING_MAX 256 /* further connections are closed at once */
+#define LINGERING_MAX 256 /* and an eighth of the clients at most; further connections are closed at once */
 
 struct connection {
     struct api_io *io;
@@ -43,11 +43,14 @@ struct api_io {
     uint8_t scratch[READ_SIZE];
 };
 
-/* The coarse clock is read without entering the kernel and is at most 4 ms behind, enough for deadlines. */
-static uint64_t clock_ms(void) {
+static uint64_t clock_us(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t clock_ms(void) {
+    return clock_us() / 1000;
 }
 
 static struct timeval time_of(uint64_t ms) {
@@ -95,7 +98,9 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg) {
 
 /* Its answers are written. */
 static void connection_linger(struct connection *c) {
-    if (c->io->lingering_count >= LINGERING_MAX || shutdown(c->fd, SHUT_WR) != 0) {
+    size_t most = api_clients_max(c->io->options.api) / 8 + 1;
+    if (c->io->lingering_count >= (most < LINGERING_MAX ? most : LINGERING_MAX) ||
+        shutdown(c->fd, SHUT_WR) != 0) {
         connection_free(c);
         return;
     }
@@ -140,13 +145,18 @@ static enum sent connection_send(struct connection *c) {
 }
 
 /* Lets the core go on and writes what it has to say. A client with a lot to say gets one slice a turn. */
-static void connection_turn(struct connection *c, uint64_t now_ms) {
+static void connection_turn(struct connection *c, uint64_t now_us) {
+    struct api *api = c->io->options.api;
+    uint64_t now_ms = now_us / 1000;
+    api_clock(api, now_us);
     api_process(c->client, now_ms);
     enum sent sent = connection_send(c);
     if (sent == SENT_ALL && !api_wants_close(c->client)) {
         api_process(c->client, now_ms); /* the output has drained */
         sent = buffer_size(api_output(c->client)) == 0 ? SENT_ALL : SENT_SOME;
     }
+    if (api_wants_clock(api))
+        api_clock(api, clock_us());
     if (sent == SENT_FAILED) {
         connection_free(c);
     } else if (sent == SENT_ALL && api_wants_close(c->client)) {
@@ -185,7 +195,7 @@ static void on_read(evutil_socket_t fd, short what, void *arg) {
     } else if (!connection_receive(c)) {
         connection_free(c);
     } else {
-        connection_turn(c, clock_ms());
+        connection_turn(c, clock_us());
     }
 }
 
@@ -194,13 +204,14 @@ static void on_write(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
     if (c->client != NULL)
-        connection_turn(c, clock_ms());
+        connection_turn(c, clock_us());
 }
 
 void api_io_flush(struct api_io *io) {
-    struct api_client *client;
-    while ((client = api_next_ready(io->options.api)) != NULL)
-        connection_turn(api_shell(client), clock_ms());
+    struct api_client *client = api_next_ready(io->options.api);
+    uint64_t now_us = client != NULL ? clock_us() : 0;
+    for (; client != NULL; client = api_next_ready(io->options.api))
+        connection_turn(api_shell(client), now_us);
 }
 
 /* ---- the listener ---- */

@@ -1,7 +1,10 @@
 /* The ring of places, and the answers printed into it or past it. */
 #include "api/client.h"
 
+#include "api/routes.h"
+
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- places ---- */
@@ -38,6 +41,7 @@ static struct place *take_place(struct api_client *client) {
     struct place *place = client_place(client, client->next++);
     place->ready = false;
     place->manner = client_manner(client);
+    place->asked = client->asked;
     return place;
 }
 
@@ -68,7 +72,8 @@ struct buffer *client_answer_begin(struct api_client *client) {
     return &place->answer;
 }
 
-void client_answer_end(struct api_client *client, struct buffer *answer) {
+void client_answer_end(struct api_client *client, struct buffer *answer, enum error error) {
+    client_count(client->api, &client->asked, error, NULL);
     if (answer != &client->output)
         client->waiting += buffer_size(answer);
 }
@@ -78,6 +83,48 @@ void client_wait(struct api_client *client, enum operation operation, struct byt
     place->operation = operation;
     buffer_clear(&place->key);
     buffer_append(&place->key, key);
+}
+
+/* Where the time of a slow request went, as far as it is known: " (3 ms until the leader had it, ...)". */
+static void print_timing(const struct timing *t, char *out, size_t size) {
+    static const char *const steps[TIMING_STEPS] = {
+        [TIMING_WAITED] = "waiting for a leader",
+        [TIMING_PASSED_ON] = "passed on to the leader",
+        [TIMING_DURABLE] = "from append to durable here",
+        [TIMING_ACKNOWLEDGED] = "from there to acknowledged",
+        [TIMING_ANSWERED] = "from there to applied and answered",
+        [TIMING_CONFIRMED] = "confirming and reading",
+    };
+    size_t used = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < TIMING_STEPS && used < size; i++)
+        if ((t->known & 1u << i) != 0)
+            used += (size_t)snprintf(out + used, size - used, "%s%u ms %s", used == 0 ? ": " : ", ", t->ms[i],
+                                     steps[i]);
+}
+
+static void log_request(struct api *api, const struct asked *asked, unsigned status, uint64_t us, bool slow,
+                        const struct timing *timing) {
+    static const char *const methods[] = {[HTTP_OTHER] = "other", [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",
+                                          [HTTP_POST] = "POST",   [HTTP_PUT] = "PUT",       [HTTP_DELETE] = "DELETE",
+                                          [HTTP_OPTIONS] = "OPTIONS"};
+    char text[480], steps[320] = "";
+    if (timing != NULL)
+        print_timing(timing, steps, sizeof steps);
+    snprintf(text, sizeof text, "%s %s: status %u after %llu.%03llu ms%s", methods[asked->method],
+             routes_name(asked->route), status, (unsigned long long)(us / 1000),
+             (unsigned long long)(us % 1000), steps);
+    api->options.host.request(api->options.host.arg, slow, text);
+}
+
+void client_count(struct api *api, const struct asked *asked, enum error error, const struct timing *timing) {
+    struct metrics *m = &api->metrics;
+    metrics_request(m, asked->route, error, asked->started_us);
+    uint64_t us = m->now_us > asked->started_us ? m->now_us - asked->started_us : 0;
+    bool slow = api->options.slow_ms > 0 && us >= api->options.slow_ms * 1000ull;
+    m->slow += slow;
+    if ((slow || api->log_requests) && api->options.host.request != NULL)
+        log_request(api, asked, error_row(error)->status, us, slow, timing);
 }
 
 void client_print(struct api_client *client, struct buffer *out, struct manner manner,
@@ -98,7 +145,7 @@ void client_refuse(struct api_client *client, const struct refusal *why, const c
     struct reply reply = {.error = why->error, .message = bytes_of(why->message)};
     struct buffer *out = client_answer_begin(client);
     answer_error(out, client_manner(client), &speaker, &reply, allow);
-    client_answer_end(client, out);
+    client_answer_end(client, out, why->error);
 }
 
 void client_release_ready(struct api_client *client) {

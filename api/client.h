@@ -11,6 +11,7 @@
 #include "api/answer.h"
 #include "api/api.h"
 #include "api/http.h"
+#include "api/metrics.h"
 #include "api/parameters.h"
 
 #include <bsd/sys/queue.h>
@@ -39,8 +40,16 @@ enum client_state {
 #define SEQUENCE_BITS   24
 #define MASK(bits)      ((1u << (bits)) - 1)
 
+/* A request as it is counted and logged. */
+struct asked {
+    uint8_t route; /* routes.h */
+    enum http_method method;
+    uint64_t started_us; /* when it was whole */
+};
+
 struct place {
     bool ready;
+    struct asked asked;
     struct manner manner;
     enum operation operation;
     struct buffer key;    /* for the answer */
@@ -59,6 +68,7 @@ struct api_client {
     struct http_head head;
     struct http_chunked chunked;
     size_t head_size, body_size; /* of the request at the front of input */
+    struct asked asked;      /* it */
 
     uint32_t first, next;     /* sequence numbers */
     uint32_t places_capacity; /* a power of two */
@@ -86,8 +96,11 @@ struct api {
         uint32_t free_next;
     } * slots;
     uint32_t slots_capacity, free_first, clients;
+    uint32_t hand; /* slot looked at last for one that gives way */
     bool draining;
     uint64_t tick_ms;          /* next look at the clients */
+    struct metrics metrics;
+    bool log_requests;
     size_t memory, memory_max; /* bytes that clients hold: input, output, answers that wait */
     uint8_t host[64];          /* the last Host that was allowed: most requests bear the same */
     size_t host_size;
@@ -108,7 +121,9 @@ struct manner client_manner(const struct api_client *client);
 struct speaker client_speaker(const struct api_client *client);
 /* The answer to the request at the front is printed between these two. */
 struct buffer *client_answer_begin(struct api_client *client);
-void client_answer_end(struct api_client *client, struct buffer *answer);
+void client_answer_end(struct api_client *client, struct buffer *answer, enum error error);
+/* A request has its answer: counts it, and logs it where that is wanted. timing may be NULL. */
+void client_count(struct api *api, const struct asked *asked, enum error error, const struct timing *timing);
 /* The answer to a read or a write of this key. */
 void client_print(struct api_client *client, struct buffer *out, struct manner manner,
                   enum operation operation, const struct reply *reply, struct bytes key);

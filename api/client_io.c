@@ -123,13 +123,14 @@ void client_escape(struct buffer *out, struct bytes text) {
     }
 }
 
-static bool send_all(struct client *c, struct bytes bytes, char why[CLIENT_WHY_MAX]) {
+static bool send_all(struct client *c, struct bytes bytes, bool *any, char why[CLIENT_WHY_MAX]) {
     while (bytes.size > 0) {
         ssize_t put = send(c->fd, bytes.data, bytes.size, MSG_NOSIGNAL);
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
             return fail(why, "sending to %s: %s", c->host, strerror(errno));
+        *any = true;
         bytes.data += put;
         bytes.size -= (size_t)put;
     }
@@ -155,6 +156,7 @@ struct answer_head {
     size_t size; /* with its empty line */
     bool chunked, has_length;
     unsigned long long length;
+    char etag[sizeof((struct client_answer *)NULL)->etag];
 };
 
 /* The line that begins at `at`, without its CRLF; false at the empty line. */
@@ -209,6 +211,9 @@ static bool read_head(struct bytes bytes, struct answer_head *head, unsigned *st
             head->has_length = true;
         } else if (header_is(line, "transfer-encoding", &value)) {
             head->chunked = http_text_is(value, "chunked");
+        } else if (header_is(line, "etag", &value) && value.size > 2 && value.size - 2 < sizeof head->etag) {
+            memcpy(head->etag, value.data + 1, value.size - 2);
+            head->etag[value.size - 2] = '\0';
         }
     }
     return head->chunked != head->has_length;
@@ -263,7 +268,7 @@ static bool receive_chunked(struct client *c, struct buffer *body, char why[CLIE
 }
 
 static void append_request(struct buffer *out, const struct client *c, const char *method,
-                           struct bytes target, struct bytes body) {
+                           struct bytes target, const char *headers, struct bytes body) {
     char length[80];
     buffer_append_text(out, method);
     buffer_append_text(out, " ");
@@ -275,20 +280,23 @@ static void append_request(struct buffer *out, const struct client *c, const cha
                  body.size);
         buffer_append_text(out, length);
     }
-    buffer_append_text(out, "\r\n\r\n");
+    buffer_append_text(out, "\r\n");
+    buffer_append_text(out, headers);
+    buffer_append_text(out, "\r\n");
     buffer_append(out, body);
 }
 
-bool client_ask(struct client *c, const char *method, struct bytes target, struct bytes body,
+bool client_ask(struct client *c, const char *method, struct bytes target, const char *headers, struct bytes body,
                 struct client_answer *out, char why[CLIENT_WHY_MAX]) {
     struct buffer request = {0};
     struct answer_head head = {0};
     *out = (struct client_answer){0};
-    append_request(&request, c, method, target, body);
-    bool sent = send_all(c, buffer_bytes(&request), why);
+    append_request(&request, c, method, target, headers, body);
+    bool all = send_all(c, buffer_bytes(&request), &out->sent, why);
     buffer_release(&request);
-    if (!sent || !receive_head(c, &head, &out->status, why))
+    if (!all || !receive_head(c, &head, &out->status, why))
         return false;
+    memcpy(out->etag, head.etag, sizeof out->etag);
     buffer_consume(&c->in, head.size);
     if (head.chunked)
         return receive_chunked(c, &out->body, why);

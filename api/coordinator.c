@@ -265,6 +265,7 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
     bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
     if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
         return submit_elsewhere(c, now_ms, request, ticket, reply);
+    c->now_ms = now_ms;
     if (operation_writes(request->operation))
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
@@ -288,6 +289,7 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
+    c->now_ms = now_ms;
     if (!request_decode(payload, now_ms, &id, &request) || !operation_writes(request.operation))
         return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
@@ -310,7 +312,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
-    (void)now_ms;
+    c->now_ms = now_ms;
     if (!reply_decode(payload, &id, &reply))
         return;
     TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
@@ -326,7 +328,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
     struct pending *p, *next;
-    (void)now_ms;
+    c->now_ms = now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
         if (member_id_equal(&p->asked, peer) && !operation_writes(p->operation))
             pending_move(c, p, PENDING_WAITING);
@@ -373,7 +375,7 @@ static void answer_write(struct coordinator *c, struct pending *p) {
 void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
                          const struct store_effect *effect) {
     struct pending *p;
-    (void)now_ms;
+    c->now_ms = now_ms;
     /* Writes that stand before it were passed over by a snapshot. */
     while ((p = TAILQ_FIRST(&c->states[PENDING_APPENDED])) != NULL && p->at.index <= at.index &&
            !version_equal(p->at, at))
@@ -439,6 +441,7 @@ static void ask_again(struct coordinator *c) {
 
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
+    timing_mark(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
             answer_write(c, p);
@@ -504,6 +507,7 @@ static void expire(struct coordinator *c, struct pending *p) {
 
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
+    c->now_ms = now_ms;
     if (c->count == 0 && TAILQ_EMPTY(&c->gathers))
         return UINT64_MAX;
     for (int i = 0; i < PENDING_STATES; i++)

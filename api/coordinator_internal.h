@@ -49,6 +49,7 @@ struct pending {
     unsigned part;  /* ORIGIN_GATHER */
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
+    uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
     uint64_t ticket;         /* ORIGIN_CLIENT's; else the other node's number */
     struct member_id peer;   /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
@@ -67,8 +68,20 @@ TAILQ_HEAD(pending_list, pending);
 struct gather; /* coordinator_keys.c */
 TAILQ_HEAD(gather_list, gather);
 
+#define TIMING_FROM_MS 20 /* what takes less long is not taken apart */
+
+/* When an index was first seen durable, or committed: the last few. */
+struct marks {
+    struct {
+        uint64_t index, ms;
+    } ring[64];
+    size_t count; /* ever */
+};
+
 struct coordinator {
     struct coordinator_options options;
+    uint64_t now_ms; /* as told last */
+    struct marks durable, committed;
     struct coordinator_host host;
     struct pending_list states[PENDING_STATES]; /* APPENDED in order of index */
     struct pending_list free;
@@ -126,6 +139,10 @@ void keys_now(struct coordinator *c, const struct request *request, struct reply
 void gather_part(struct coordinator *c, const struct pending *p, const struct reply *reply);
 void gathers_poll(struct coordinator *c, uint64_t now_ms);
 void gathers_free(struct coordinator *c);
+
+/* coordinator_timing.c: where the time of slow requests goes. */
+void timing_mark(struct coordinator *c, uint64_t now_ms);
+struct timing timing_of(const struct coordinator *c, const struct pending *p);
 
 /* coordinator_read.c */
 /* A default read. Of a request with an empty key: only who answers. */

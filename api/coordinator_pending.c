@@ -40,11 +40,11 @@ struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct
         .group = c->options.self->group,
         .number = ++c->number,
         .deadline_ms = request->deadline_ms,
+        .began_ms = now_ms,
         .ticket = ticket,
         .operation = request->operation,
         .ack = request->ack,
     };
-    (void)now_ms;
     TAILQ_INSERT_TAIL(&c->states[p->state], p, link);
     c->count++;
     return p;
@@ -52,6 +52,8 @@ struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct
 
 void pending_move(struct coordinator *c, struct pending *p, enum pending_state state) {
     TAILQ_REMOVE(&c->states[p->state], p, link);
+    if (p->state == PENDING_WAITING)
+        p->stepped_ms = c->now_ms;
     p->state = state;
     TAILQ_INSERT_TAIL(&c->states[state], p, link);
 }
@@ -73,10 +75,20 @@ static void answer_read_index(struct coordinator *c, struct pending *p, const st
     c->host.read_index(c->host.arg, &p->peer, &message);
 }
 
+static void answer_client(struct coordinator *c, const struct pending *p, const struct reply *reply) {
+    if (c->now_ms < p->began_ms + TIMING_FROM_MS) {
+        c->host.answer(c->host.arg, p->ticket, reply);
+        return;
+    }
+    struct reply timed = *reply;
+    timed.timing = timing_of(c, p);
+    c->host.answer(c->host.arg, p->ticket, &timed);
+}
+
 void pending_answer(struct coordinator *c, struct pending *p, const struct reply *reply) {
     switch (p->origin) {
     case ORIGIN_CLIENT:
-        c->host.answer(c->host.arg, p->ticket, reply);
+        answer_client(c, p, reply);
         break;
     case ORIGIN_NODE:
         buffer_clear(&c->scratch);

@@ -194,6 +194,7 @@ static void asked_by_follower(struct coordinator *c, uint64_t now_ms, const stru
 
 void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                             const struct message *message) {
+    c->now_ms = now_ms;
     if (message->type == MESSAGE_READ_INDEX) {
         asked_by_follower(c, now_ms, from, message->read_index.id);
         return;

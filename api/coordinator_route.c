@@ -5,18 +5,18 @@
 #include <assert.h>
 
 #include "api/coordinator_internal.h"
-#include "api/route.h"
+#include "api/routed.h"
 
 #define ROUTE_SIZE   20
 #define TIME_LEFT_AT 12 /* where request_encode puts the time left */
 
-void route_encode(struct buffer *out, const struct route *route) {
+void routed_encode(struct buffer *out, const struct routed *route) {
     write_u32(out, route->group);
     write_u64(out, route->ring_id);
     write_u64(out, route->epoch);
 }
 
-bool route_decode(struct bytes payload, struct route *out, struct bytes *request) {
+bool routed_decode(struct bytes payload, struct routed *out, struct bytes *request) {
     struct reader r = reader_of(payload);
     out->group = read_u32(&r);
     out->ring_id = read_u64(&r);
@@ -107,10 +107,10 @@ static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
 }
 
 bool route_pending(struct coordinator *c, uint64_t now_ms, struct pending *p) {
-    struct route route = {p->group, c->groups.ring_id, c->groups.epoch};
+    struct routed route = {p->group, c->groups.ring_id, c->groups.epoch};
     refresh_deadline(p, now_ms);
     buffer_clear(&c->scratch);
-    route_encode(&c->scratch, &route);
+    routed_encode(&c->scratch, &route);
     buffer_append(&c->scratch, buffer_bytes(&p->copy));
     return send_to_group(c, p, !operation_writes(p->operation) && !p->linearizable);
 }
@@ -123,7 +123,7 @@ static void answer_node(struct coordinator *c, const struct member_id *to, uint6
 }
 
 /* Why this node cannot take it; NULL where it can. */
-static const char *cannot_take(struct coordinator *c, const struct route *route,
+static const char *cannot_take(struct coordinator *c, const struct routed *route,
                                const struct request *request) {
     const struct groups *current = &replica_groups(c->options.replica)->current;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
@@ -137,12 +137,12 @@ static const char *cannot_take(struct coordinator *c, const struct route *route,
 
 void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                         struct bytes payload) {
-    struct route route;
+    struct routed route;
     struct bytes encoded;
     struct request request;
     struct reply reply;
     uint64_t id;
-    if (!route_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request))
+    if (!routed_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request))
         return;
     const char *why = cannot_take(c, &route, &request);
     if (why != NULL) {

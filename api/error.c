@@ -31,7 +31,7 @@ static const struct error_row rows[ERROR_COUNT] = {
         "Check the key, or set it first."},
     [ERROR_NO_ROUTE] = {"no_route", 404,
         "There is no such path.",
-        "Use /set, /get, /delete, /keys, /outcome, /cluster or /health."},
+        "See the routes in README.md: /set, /get, /delete, /keys, /outcome, /cluster, /health and more."},
     [ERROR_METHOD] = {"method_not_allowed", 405,
         "The path does not take this method.",
         "Use a method that the Allow header lists."},
@@ -96,6 +96,9 @@ static const struct error_row rows[ERROR_COUNT] = {
     [ERROR_DISK_FULL] = {"disk_full", 507,
         "The node's disk is full.",
         "Free space on the node's disk: it takes writes again by itself."},
+    [ERROR_NOT_READY] = {"not_ready", 503,
+        "The node cannot serve yet.",
+        "Send requests to another node meanwhile."},
 };
 /* clang-format on */
 

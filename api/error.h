@@ -38,6 +38,7 @@ enum error {
     ERROR_NOT_BUILT,         /* 501, naming the flag, header or field */
     ERROR_HTTP_VERSION,      /* 505 */
     ERROR_DISK_FULL,         /* 507 */
+    ERROR_NOT_READY,         /* 503 of GET /health?ready=1 */
     ERROR_COUNT,
 };
 

@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 /* In the order of enum parameter; behind them those that are known but not built. */
-static const char *const names[] = {"key",    "prefix",  "after", "limit",   "ack",  "consistency",
-                                    "client", "request", "ttl",   "explain", "ready"};
+static const char *const names[] = {"key",    "prefix",  "after", "limit", "ack",    "consistency",
+                                    "client", "request", "ready", "ttl",   "explain"};
 
 bool refuse(struct refusal *why, enum error error, const char *format, ...) {
     va_list arguments;
@@ -97,6 +97,12 @@ bool parameter_ack(struct bytes text, enum ack_mode *out) {
     return false;
 }
 
+static bool parse_version(struct bytes text, struct version *out) {
+    const uint8_t *at = text.data, *end = text.data + text.size, *dot = memchr(at, '.', text.size);
+    return dot != NULL && number((struct bytes){at, (size_t)(dot - at)}, &out->term) &&
+           number((struct bytes){dot + 1, (size_t)(end - dot - 1)}, &out->index) && out->index != 0;
+}
+
 bool pair_name_valid(struct bytes name) {
     for (size_t i = 0; i < name.size; i++)
         if (name.data[i] <= ' ' || name.data[i] > '~')
@@ -122,10 +128,17 @@ bool pair_parse(const struct http_head *head, const uint8_t *base, struct reques
 static bool parse_etag(struct bytes text, struct version *out) {
     if (text.size < 5 || text.data[0] != '"' || text.data[text.size - 1] != '"')
         return false;
-    const uint8_t *at = text.data + 1, *end = text.data + text.size - 1;
-    const uint8_t *dot = memchr(at, '.', (size_t)(end - at));
-    return dot != NULL && number((struct bytes){at, (size_t)(dot - at)}, &out->term) &&
-           number((struct bytes){dot + 1, (size_t)(end - dot - 1)}, &out->index) && out->index != 0;
+    return parse_version((struct bytes){text.data + 1, text.size - 2}, out);
+}
+
+bool parameter_position(struct bytes text, struct position *out) {
+    const uint8_t *colon = text.size == 0 ? NULL : memchr(text.data, ':', text.size);
+    uint64_t group;
+    if (colon == NULL || !number((struct bytes){text.data, (size_t)(colon - text.data)}, &group) ||
+        group > UINT32_MAX)
+        return false;
+    out->group = (uint32_t)group;
+    return parse_version((struct bytes){colon + 1, (size_t)(text.data + text.size - colon - 1)}, &out->at);
 }
 
 bool condition_parse(const struct http_head *head, const uint8_t *base, struct request *out,

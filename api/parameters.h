@@ -17,6 +17,7 @@ enum parameter {
     PARAMETER_CONSISTENCY,
     PARAMETER_CLIENT,
     PARAMETER_REQUEST,
+    PARAMETER_READY,
     PARAMETER_COUNT,
 };
 
@@ -47,6 +48,8 @@ static inline bool parameter_has(const struct parameters *p, enum parameter whic
 bool parameters_parse(struct parameters *out, uint8_t *query, size_t size, uint32_t allowed,
                       struct refusal *why);
 
+/* <group>:<term>.<index> */
+bool parameter_position(struct bytes text, struct position *out);
 /* A whole number from 1 to max. */
 bool parameter_number(struct bytes text, uint64_t max, uint64_t *out);
 bool parameter_ack(struct bytes text, enum ack_mode *out);

@@ -41,6 +41,22 @@ enum outcome {
     OUTCOME_COUNT,
 };
 
+/* Where the time of a request went, as far as its coordinator knows; it does not travel between nodes. */
+enum timing_step {
+    TIMING_WAITED,
+    TIMING_PASSED_ON,
+    TIMING_DURABLE,
+    TIMING_ACKNOWLEDGED,
+    TIMING_ANSWERED,
+    TIMING_CONFIRMED,
+    TIMING_STEPS,
+};
+
+struct timing {
+    uint32_t known; /* bits 1 << enum timing_step */
+    uint32_t ms[TIMING_STEPS];
+};
+
 struct reply {
     enum error error;           /* ERROR_NONE: done */
     struct bytes message, fix;  /* errors: what happened; fix empty: the table's */
@@ -56,6 +72,7 @@ struct reply {
     bool degraded;          /* KV-Degraded: no-majority */
     enum outcome outcome;   /* OUTCOME */
     uint32_t retry_after_s; /* 0: none */
+    struct timing timing;   /* of a request that took long */
 };
 
 /* What travels in front of both. */

@@ -1,19 +1,26 @@
-/* What stands in front of a request (request.h) that travels to another group: FRAME_ROUTED.
- *
- * It names the ring that the sender went by. A node whose log knows another one answers ERROR_NOT_LEADER,
- * surely without effect, and the sender looks again. */
+/* What the files of the routes share: a request being run. */
 #ifndef API_ROUTE_H
 #define API_ROUTE_H
 
-#include "storage/wire.h"
+#include "api/client.h"
+#include "api/routes.h"
 
-struct route {
-    uint32_t group; /* that owns the key */
-    uint64_t ring_id, epoch;
+struct call {
+    struct api_client *client;
+    uint64_t now_ms;
+    uint8_t *base; /* the request's first byte */
+    struct parameters parameters;
+    struct refusal why;
 };
 
-void route_encode(struct buffer *out, const struct route *route);
-/* *request borrows from the payload. */
-bool route_decode(struct bytes payload, struct route *out, struct bytes *request);
+/* 200 with this body, which is released; JSON, or plain text. */
+void route_answer(struct call *call, struct buffer *body, bool plain);
+
+/* Each: false where the request is refused, with why. routes_outside.c: how the node is, as seen from outside. */
+bool run_health(struct call *call);
+bool run_metrics(struct call *call);
+bool run_rejected(struct call *call);
+bool run_rejected_drop(struct call *call);
+bool run_log_level(struct call *call);
 
 #endif

@@ -4,6 +4,7 @@
 #include "api/json_in.h"
 #include "api/json_out.h"
 #include "api/listing.h"
+#include "api/route.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>
@@ -14,15 +15,6 @@
 #define REQUEST_DEADLINE_MS 5000 /* PRODUCT.md */
 
 enum route_kind { ROUTE_READ, ROUTE_WRITE, ROUTE_ALONE };
-
-/* A request being run. */
-struct call {
-    struct api_client *client;
-    uint64_t now_ms;
-    uint8_t *base; /* the request's first byte */
-    struct parameters parameters;
-    struct refusal why;
-};
 
 struct route {
     const char *path;
@@ -40,7 +32,6 @@ static bool run_delete(struct call *call);
 static bool run_outcome(struct call *call);
 static bool run_keys(struct call *call);
 static bool run_cluster(struct call *call);
-static bool run_health(struct call *call);
 
 #define METHOD(name)    (1u << HTTP_##name)
 #define PARAMETER(name) (1u << PARAMETER_##name)
@@ -57,11 +48,17 @@ static const struct route routes[] = {
     {PATH("/outcome"), READS, PARAMETER(CLIENT) | PARAMETER(REQUEST) | PARAMETER(KEY), "GET, HEAD",
      ROUTE_READ, run_outcome},
     {PATH("/cluster"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_cluster},
-    {PATH("/health"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_health},
+    {PATH("/health"), READS, PARAMETER(READY), "GET, HEAD", ROUTE_ALONE, run_health},
+    {PATH("/metrics"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_metrics},
+    {PATH("/rejected"), READS, PARAMETER(AFTER) | PARAMETER(LIMIT), "GET, HEAD", ROUTE_ALONE, run_rejected},
+    {PATH("/rejected/drop"), METHOD(POST), 0, "POST", ROUTE_ALONE, run_rejected_drop},
+    {PATH("/log-level"), READS | METHOD(POST), 0, "GET, HEAD, POST", ROUTE_ALONE, run_log_level},
 };
 
+_Static_assert(sizeof routes / sizeof routes[0] <= ROUTES_UNKNOWN, "every route has a number of its own");
+
 /* Known, and answered with 501. A path that ends in / stands for all below it. */
-static const char *const not_built[] = {"/kv/",          "/api/v1/",       "/rejected",     "/metrics",
+static const char *const not_built[] = {"/kv/",          "/api/v1/",
                                         "/cluster/join", "/cluster/leave", "/cluster/nodes"};
 
 static const struct route *find(struct bytes path) {
@@ -69,6 +66,12 @@ static const struct route *find(struct bytes path) {
         if (path.size == routes[i].size && memcmp(path.data, routes[i].path, path.size) == 0)
             return &routes[i];
     return NULL;
+}
+
+const char *routes_name(uint8_t number) {
+    if (number == ROUTES_UNKNOWN)
+        return "other";
+    return number < sizeof routes / sizeof routes[0] ? routes[number].path : NULL;
 }
 
 static bool is_not_built(struct bytes path) {
@@ -144,10 +147,12 @@ static bool check_body(const struct api_client *client, const struct route *rout
 
 bool routes_check(struct api_client *client, struct refusal *why, const char **allow) {
     struct bytes path = http_text(client->head.path, buffer_bytes(&client->input).data);
+    const struct route *route = find(path);
+    client->asked.route = route != NULL ? (uint8_t)(route - routes) : ROUTES_UNKNOWN;
+    client->asked.method = client->head.method;
     *allow = NULL;
     if (!check_access(client, why))
         return false;
-    const struct route *route = find(path);
     if (route == NULL && is_not_built(path))
         return refuse_naming(why, ERROR_NOT_BUILT, "This version does not have the route", path);
     if (route == NULL)
@@ -188,7 +193,7 @@ static bool submit(struct call *call, struct request *request) {
     }
     struct buffer *out = client_answer_begin(client);
     client_print(client, out, client_manner(client), request->operation, &reply, request->key);
-    client_answer_end(client, out);
+    client_answer_end(client, out, reply.error);
     return true;
 }
 
@@ -329,13 +334,15 @@ static bool run_keys(struct call *call) {
 
 /* ---- cluster, health ---- */
 
-static void answer_own(struct call *call, struct buffer *body) {
+void route_answer(struct call *call, struct buffer *body, bool plain) {
     struct reply reply = {0};
     struct api_client *client = call->client;
     struct speaker speaker = client_speaker(client);
+    struct manner manner = client_manner(client);
     struct buffer *out = client_answer_begin(client);
-    answer_json(out, client_manner(client), &speaker, &reply, buffer_bytes(body));
-    client_answer_end(client, out);
+    manner.plain = plain;
+    answer_json(out, manner, &speaker, &reply, buffer_bytes(body));
+    client_answer_end(client, out, ERROR_NONE);
     buffer_release(body);
 }
 
@@ -419,23 +426,7 @@ static bool run_cluster(struct call *call) {
     cJSON_free(text);
     cJSON_Delete(answer);
     free(nodes);
-    answer_own(call, &body);
-    return true;
-}
-
-static bool run_health(struct call *call) {
-    struct coordinator_health h = coordinator_health(call->client->api->options.coordinator, call->now_ms);
-    struct buffer body = {0};
-    char text[200];
-    snprintf(text, sizeof text, "{\"status\":\"%s\",\"role\":\"%s\",\"group\":%u,\"keys\":%llu", h.status,
-             h.role, h.group, (unsigned long long)h.keys);
-    buffer_append_text(&body, text);
-    if (h.reason != NULL) {
-        buffer_append_text(&body, ",\"reason\":");
-        json_append(&body, bytes_of(h.reason));
-    }
-    buffer_append_text(&body, "}");
-    answer_own(call, &body);
+    route_answer(call, &body, false);
     return true;
 }
 

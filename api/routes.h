@@ -8,6 +8,11 @@
  * path, method and type. *allow is set for ERROR_METHOD. */
 bool routes_check(struct api_client *client, struct refusal *why, const char **allow);
 
+#define ROUTES_UNKNOWN (METRICS_ROUTES_MAX - 1) /* requests that name no route */
+
+/* The path of a route by its number, "other" for ROUTES_UNKNOWN; NULL where there is none. */
+const char *routes_name(uint8_t number);
+
 /* Whether the request may be done beside those of its connection that are under way. */
 bool routes_may_start(const struct api_client *client);
 

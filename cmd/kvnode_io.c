@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "cmd/log_io.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
+#include "cmd/process_io.h"
 #include "cmd/version.h"
 #include "discovery/discovery_io.h"
 #include "discovery/resolver_io.h"
@@ -22,26 +24,39 @@
 
 #define RESOLVE_AGAIN_MS 30000 /* names of -peers are looked up again this often: addresses move */
 
+#define SIGNALS 4
+
 enum { EXIT_ENVIRONMENT = 1, EXIT_USAGE = 2 };
+
+#define CLIENTS_MAX     10000
+#define DESCRIPTORS_OWN (PEERS_CONNECTIONS_MAX + 384) /* and files, lingering clients, those that gave way   \
+                                                       */
 
 struct program {
     struct options options;
     struct log_io log;
     struct file_system *fs;
     struct event_base *base;
-    struct event *timer, *resolve_timer, *signals[2];
+    struct event *timer, *resolve_timer, *signals[SIGNALS];
+    struct histogram turns;
+    double started_s;
     struct node *node;
     struct worker *worker;
     struct api_io *api;
     struct peer_io *peers;
     struct discovery_io *discovery; /* NULL with -no-broadcast, or where it cannot be had */
     struct resolver *resolver;
+    uint32_t clients_max;
 };
 
-static uint64_t now_ms(void) {
+static uint64_t now_us(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void) {
+    return now_us() / 1000;
 }
 
 static uint64_t wall_ms(void *arg) {
@@ -81,6 +96,28 @@ static void close_peer(void *arg, uint32_t connection) {
 static void background(void *arg, struct job *job) {
     struct program *p = arg;
     worker_run(p->worker, job);
+}
+
+static void measures(void *arg, struct node_measures *out) {
+    struct program *p = arg;
+    struct rusage usage;
+    struct rlimit limit;
+    *out = (struct node_measures){.version = VERSION, .turns = p->turns, .started_s = p->started_s};
+    worker_times(p->worker, JOB_LOG, &out->log_syncs);
+    worker_times(p->worker, JOB_BULK, &out->bulk_jobs);
+    out->peers_turned_away = peer_io_turned_away(p->peers);
+    out->resident_bytes = process_io_resident_bytes();
+    out->descriptors = process_io_descriptors();
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        out->descriptors_max = limit.rlim_cur;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        out->cpu_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void level_changed(void *arg, enum node_level level) {
+    struct program *p = arg;
+    p->log.level = p->options.log_level = level;
 }
 
 static void log_line(void *arg, enum node_level level, const char *event, const char *text) {
@@ -127,6 +164,17 @@ static void signalled(evutil_socket_t number, short what, void *arg) {
     node_stop(p->node, now_ms());
 }
 
+/* SIGUSR1: one step more verbose; SIGUSR2: one less. */
+static void level_signalled(evutil_socket_t number, short what, void *arg) {
+    struct program *p = arg;
+    enum node_level level = node_level(p->node);
+    (void)what;
+    if (number == SIGUSR1 && level > NODE_DEBUG)
+        node_set_level(p->node, level - 1);
+    else if (number == SIGUSR2 && level < NODE_ERROR)
+        node_set_level(p->node, level + 1);
+}
+
 static void timer_due(evutil_socket_t fd, short what, void *arg) {
     (void)fd;
     (void)what;
@@ -142,7 +190,8 @@ static struct address bound(const struct program *p, uint16_t port) {
 }
 
 /* A busy port is found before anything is written. */
-static bool port_is_free(const struct program *p, uint16_t port, const char *flag, char *why, size_t why_size) {
+static bool port_is_free(const struct program *p, uint16_t port, const char *flag, char *why,
+                         size_t why_size) {
     struct sockaddr_storage socket_address;
     char text[ADDRESS_TEXT_MAX];
     int on = 1, fd = socket(socket_family(&p->options.bind_address), SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -151,8 +200,8 @@ static bool port_is_free(const struct program *p, uint16_t port, const char *fla
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
               bind(fd, (struct sockaddr *)&socket_address, size) == 0 && listen(fd, 1) == 0;
     if (!ok)
-        snprintf(why, why_size, "cannot listen on %s: %s; choose another with %s", address_text(&address, text),
-                 strerror(errno), errno == EADDRNOTAVAIL ? "-bind" : flag);
+        snprintf(why, why_size, "cannot listen on %s: %s; choose another with %s",
+                 address_text(&address, text), strerror(errno), errno == EADDRNOTAVAIL ? "-bind" : flag);
     if (fd >= 0)
         close(fd);
     return ok;
@@ -186,6 +235,9 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .broadcast = !o->no_broadcast,
         .named_peers = o->peers[0] != NULL,
         .allow_hosts = o->allow_hosts,
+        .clients_max = p->clients_max,
+        .slow_ms = o->slow_ms,
+        .level = o->log_level,
     };
     struct node_host host = {
         .arg = p,
@@ -196,6 +248,8 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .background = background,
         .log = log_line,
         .wall_ms = wall_ms,
+        .measures = measures,
+        .level = level_changed,
     };
     memcpy(options.id, o->id, NODE_ID_SIZE);
     snprintf(options.cluster, sizeof options.cluster, "%s", o->cluster);
@@ -242,9 +296,9 @@ static void open_discovery(struct program *p) {
 }
 
 static void watch_signals(struct program *p) {
-    static const int numbers[] = {SIGTERM, SIGINT};
-    for (size_t i = 0; i < 2; i++) {
-        p->signals[i] = evsignal_new(p->base, numbers[i], signalled, p);
+    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
+    for (size_t i = 0; i < SIGNALS; i++) {
+        p->signals[i] = evsignal_new(p->base, numbers[i], i < 2 ? signalled : level_signalled, p);
         if (p->signals[i] == NULL || evsignal_add(p->signals[i], NULL) != 0)
             errx(EXIT_ENVIRONMENT, "out of memory");
     }
@@ -261,12 +315,16 @@ static void start_resolving(struct program *p) {
     resolve_all(p);
 }
 
-/* One turn, one flush: everything that is ready is read, then the node's turn sends and writes what follows. */
+/* One turn, one flush: everything that is ready is read, then the node's turn sends and writes what follows.
+ */
 static enum node_state run(struct program *p) {
     for (;;) {
-        uint64_t now = now_ms(), next = node_turn(p->node, now);
+        uint64_t began_us = now_us(), now = began_us / 1000;
+        api_clock(node_api(p->node), began_us);
+        uint64_t next = node_turn(p->node, now);
         peer_io_flush(p->peers);
         api_io_flush(p->api);
+        histogram_add_us(&p->turns, now_us() - began_us);
         enum node_state state = node_state(p->node);
         if (state != NODE_RUNNING && state != NODE_STOPPING)
             return state;
@@ -344,12 +402,21 @@ static int run_to_end(struct program *p) {
     }
 }
 
-static void raise_descriptors(void) {
+/* As many descriptors as may be had, and of them no more for clients than leave enough for files and for the
+ * connections between nodes: a new segment that cannot be opened would end the process. */
+static uint32_t clients_of_descriptors(void) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            limit = raised;
     }
+    uint64_t most = limit.rlim_cur / 2;
+    if (most > DESCRIPTORS_OWN)
+        most = limit.rlim_cur - DESCRIPTORS_OWN;
+    return most > CLIENTS_MAX ? CLIENTS_MAX : (uint32_t)most;
 }
 
 int main(int argc, char *argv[]) {
@@ -363,9 +430,10 @@ int main(int argc, char *argv[]) {
         fputs(p.options.help ? options_help : "kvnode " VERSION "\n", stdout);
         return 0;
     }
+    p.started_s = (double)wall_ms(NULL) / 1000;
     p.log = (struct log_io){p.options.log_level, p.options.log_format};
     signal(SIGPIPE, SIG_IGN);
-    raise_descriptors();
+    p.clients_max = clients_of_descriptors();
     p.base = event_base_new();
     p.timer = p.base == NULL ? NULL : evtimer_new(p.base, timer_due, NULL);
     if (p.timer == NULL)
@@ -379,8 +447,8 @@ int main(int argc, char *argv[]) {
     } else {
         warnx("%s", why);
     }
-    event_free(p.signals[0]);
-    event_free(p.signals[1]);
+    for (size_t i = 0; i < SIGNALS; i++)
+        event_free(p.signals[i]);
     event_free(p.timer);
     event_base_free(p.base);
     return status;

@@ -250,9 +250,14 @@ static void make_cores(struct node *n) {
     n->coordinator = coordinator_new(&coordinator_options, &coordinator_host);
     struct api_options api_options = {
         .coordinator = n->coordinator,
+        .replica = n->replica,
+        .host = node_outside(n),
+        .slow_ms = n->options.slow_ms,
         .allow_hosts = n->options.allow_hosts,
+        .clients_max = n->options.clients_max,
     };
     n->api = api_new(&api_options);
+    api_log_requests(n->api, n->options.level == NODE_DEBUG);
 }
 
 bool node_open(const struct node_options *options, const struct node_host *host, uint64_t now_ms,

@@ -14,6 +14,17 @@
 
 enum node_level { NODE_DEBUG, NODE_INFO, NODE_NOTICE, NODE_WARNING, NODE_ERROR };
 
+/* What only the program can measure. Times are in microseconds. */
+struct node_measures {
+    const char *version;
+    struct histogram log_syncs;     /* jobs of the lane JOB_LOG */
+    struct histogram bulk_jobs;     /* of JOB_BULK */
+    struct histogram turns;         /* of the loop, from what was ready to what was sent */
+    uint64_t resident_bytes, descriptors, descriptors_max;
+    uint64_t peers_turned_away;     /* connections, for lack of descriptors */
+    double cpu_seconds, started_s;  /* since the start; Unix time of it */
+};
+
 struct node_options {
     struct file_system *fs; /* borrowed; outlives the node */
     uint32_t group;
@@ -32,6 +43,9 @@ struct node_options {
     bool broadcast;
     bool named_peers;         /* -peers was given */
     const char *const *allow_hosts;
+    uint32_t clients_max;       /* of the HTTP server; 0: its default */
+    uint32_t slow_ms;         /* requests that take longer are logged; 0: none are */
+    enum node_level level;    /* of the log */
     uint32_t segment_size;      /* 0: the log's default */
     uint64_t snapshot_log_size; /* 0: the replica's default */
     uint64_t seed;              /* of every random choice */
@@ -48,6 +62,8 @@ struct node_host {
     /* One line without a newline. event is a stable name for machines, text a sentence for people. */
     void (*log)(void *arg, enum node_level level, const char *event, const char *text);
     uint64_t (*wall_ms)(void *arg); /* Unix time */
+    void (*measures)(void *arg, struct node_measures *out); /* may be NULL */
+    void (*level)(void *arg, enum node_level level);        /* the log's was changed; may be NULL */
 };
 
 enum node_state {
@@ -79,6 +95,10 @@ void node_job_done(struct node *n, uint64_t now_ms, struct job *job);
 
 /* End of a turn. Returns when the driver must call it again at the latest, absolute. */
 uint64_t node_turn(struct node *n, uint64_t now_ms);
+
+/* Changes the log's level while the node runs; it stays when the node is opened again. */
+void node_set_level(struct node *n, enum node_level level);
+enum node_level node_level(const struct node *n);
 
 /* A clean stop: a leader hands leadership over, what was accepted is answered, then NODE_STOPPED. */
 void node_stop(struct node *n, uint64_t now_ms);

@@ -73,6 +73,12 @@ uint64_t node_ring_tick(struct node *n);
 /* After what was committed has been applied: the coordinator routes by it. */
 void node_ring_follow(struct node *n);
 
+/* node_outside.c: what the API shows of the node, with the node as arg. */
+struct api_host node_outside(struct node *n);
+/* node_metrics.c */
+void node_metrics(struct node *n, uint64_t now_ms, struct buffer *out);
+bool node_ready(const struct node *n, uint64_t now_ms, const char **why);
+
 /* node_words.c: what the log says. */
 void node_say_start(struct node *n);
 void node_say_changes(struct node *n);

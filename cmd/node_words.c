@@ -125,7 +125,7 @@ static void say_configuration(struct node *n) {
         say_differences(n, configuration);
     n->seen_configuration = index;
     size_t voters = configuration_voters(configuration);
-    node_log(n, NODE_INFO, "members", "group %u has %zu voters and %zu learners", n->self.group, voters,
+    node_log(n, NODE_INFO, "members", "group %u: %zu voting, %zu learning", n->self.group, voters,
              configuration->count - voters);
     n->two_voters_ms = voters == 2 ? n->now_ms + TWO_VOTERS_MS : 0;
 }

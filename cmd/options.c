@@ -33,7 +33,9 @@ const char options_help[] =
     "  -voters N          most voters of the group, 1 to 9; the founder's setting holds (5)\n"
     "  -fsync WHEN        always, a time such as 100ms, or never (always)\n"
     "  -log-level LEVEL   debug, info, notice, warning or error (info)\n"
+    "                     SIGUSR1 makes it one step more verbose while the node runs, SIGUSR2 one less\n"
     "  -log-format FORMAT text or json, to standard error (text)\n"
+    "  -slow-ms N         log requests that take longer, with where the time went; 0: none (200)\n"
     "  -version, -help\n"
     "\n"
     "Then:\n"
@@ -81,6 +83,14 @@ static bool set_voters(struct options *o, const char *value, struct problem *p, 
         return false;
     o->voters = (uint8_t)voters;
     o->voters_given = true;
+    return true;
+}
+
+static bool set_slow(struct options *o, const char *value, struct problem *p, const char *name) {
+    long long slow;
+    if (!number(value, 0, 60000, &slow, p, name))
+        return false;
+    o->slow_ms = (uint32_t)slow;
     return true;
 }
 
@@ -263,6 +273,7 @@ static const struct flag {
     {"fsync", set_fsync, false},
     {"log-level", set_level, false},
     {"log-format", set_format, false},
+    {"slow-ms", set_slow, false},
     {"version", set_switch, true},
     {"help", set_switch, true},
 };
@@ -333,6 +344,7 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
         .cluster = "kvnode",
         .voters = 5,
         .log_level = NODE_INFO,
+        .slow_ms = 200,
     };
     for (int i = 1; i < argc; i++) {
         const char *text = argv[i], *value;

@@ -23,6 +23,7 @@ struct options {
     enum replica_sync sync;
     uint32_t sync_interval_ms;
     enum node_level log_level;
+    uint32_t slow_ms;
     enum log_format log_format;
     struct address bind_address, advertise_address; /* port 0 */
     const char *peers[PEER_NAMES_MAX + 1];      /* "host:port", NULL-terminated; borrowed from `text` */

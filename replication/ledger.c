@@ -18,15 +18,17 @@ struct row {
     struct ledger_row row;
     uint64_t offset; /* of the payload in the file */
     uint32_t size;
+    bool undecided; /* overruled, and nothing here tells what was committed in its place */
 };
 
 struct ledger {
     struct file_system *fs;
     struct file *file; /* NULL before the first row */
     uint64_t end;
+    bool torn; /* the file goes on behind it */
     struct row *rows;
     size_t count, capacity;
-    size_t overruled; /* rows in that state */
+    size_t unsettled; /* rows overruled, and not undecided */
     struct buffer scratch;
 };
 
@@ -70,7 +72,7 @@ static void keep(struct ledger *l, const struct row *row) {
     memmove(&l->rows[position + 1], &l->rows[position], (l->count - position) * sizeof *row);
     l->rows[position] = *row;
     l->count++;
-    l->overruled += row->row.state == LEDGER_OVERRULED;
+    l->unsettled += row->row.state == LEDGER_OVERRULED;
 }
 
 static void drop(struct ledger *l, struct row *row) {
@@ -79,10 +81,14 @@ static void drop(struct ledger *l, struct row *row) {
     l->count--;
 }
 
+static bool is_unsettled(const struct row *row) {
+    return row->row.state == LEDGER_OVERRULED && !row->undecided;
+}
+
 static void change_state(struct ledger *l, struct row *row, enum ledger_state state) {
-    l->overruled -= row->row.state == LEDGER_OVERRULED;
-    l->overruled += state == LEDGER_OVERRULED;
+    l->unsettled -= is_unsettled(row);
     row->row.state = state;
+    l->unsettled += is_unsettled(row);
     if (state == LEDGER_GONE)
         drop(l, row);
 }
@@ -204,12 +210,19 @@ static enum file_result append(struct ledger *l, struct bytes body) {
         if (result != FILE_OK)
             return result;
     }
+    if (l->torn) { /* what is behind the torn record must not come to life behind the next one */
+        enum file_result result = file_truncate(l->file, l->end);
+        if (result != FILE_OK)
+            return result;
+        l->torn = false;
+    }
     uint8_t header[HEADER_SIZE];
     put_u32(header, crc32c((uint32_t)body.size, body));
     put_u32(header + 4, (uint32_t)body.size);
     enum file_result result = file_write(l->file, l->end, (struct bytes){header, sizeof header});
     if (result == FILE_OK)
         result = file_write(l->file, l->end + HEADER_SIZE, body);
+    l->torn = result != FILE_OK;
     if (result == FILE_OK)
         l->end += HEADER_SIZE + body.size;
     return result;
@@ -232,7 +245,11 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *added) {
     enum file_result result = append(l, buffer_bytes(&l->scratch));
     if (result != FILE_OK)
         return result;
-    struct row row = {*added, l->end - added->payload.size, (uint32_t)added->payload.size};
+    struct row row = {
+        .row = *added,
+        .offset = l->end - added->payload.size,
+        .size = (uint32_t)added->payload.size,
+    };
     row.row.state = LEDGER_OVERRULED;
     row.row.payload = (struct bytes){NULL, 0};
     keep(l, &row);
@@ -243,8 +260,7 @@ enum file_result ledger_sync(struct ledger *l) {
     return l->file == NULL ? FILE_OK : file_sync(l->file);
 }
 
-static enum file_result settle_row(struct ledger *l, struct row *row, uint64_t committed_term) {
-    enum ledger_state state = row->row.at.term == committed_term ? LEDGER_GONE : LEDGER_REJECTED;
+static enum file_result write_state(struct ledger *l, struct row *row, enum ledger_state state) {
     buffer_clear(&l->scratch);
     write_u8(&l->scratch, BODY_STATE);
     write_u64(&l->scratch, row->row.group_id);
@@ -257,6 +273,18 @@ static enum file_result settle_row(struct ledger *l, struct row *row, uint64_t c
     return result;
 }
 
+/* States have changed. Where no row is left the file gives its space back: each of its rows is known to be gone
+ * before, so that a crash between the two brings none back. */
+static enum file_result sync_states(struct ledger *l) {
+    enum file_result result = ledger_sync(l);
+    if (result != FILE_OK || l->count > 0)
+        return result;
+    result = file_truncate(l->file, 0);
+    if (result == FILE_OK)
+        l->end = 0;
+    return result == FILE_OK ? ledger_sync(l) : result;
+}
+
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at) {
     bool changed = false;
     size_t position = lower_bound(l, group_id, (struct version){0, at.index});
@@ -266,27 +294,51 @@ enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct versi
             break;
         size_t before = l->count;
         if (row->row.state == LEDGER_OVERRULED) {
-            enum file_result result = settle_row(l, row, at.term);
+            bool own = row->row.at.term == at.term;
+            enum file_result result = write_state(l, row, own ? LEDGER_GONE : LEDGER_REJECTED);
             if (result != FILE_OK)
                 return result;
             changed = true;
         }
         position += l->count == before;
     }
-    return changed ? ledger_sync(l) : FILE_OK;
+    return changed ? sync_states(l) : FILE_OK;
 }
 
-uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id) {
-    if (l->overruled == 0)
+enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_verdict verdict) {
+    assert(position < l->count);
+    struct row *row = &l->rows[position];
+    assert(is_unsettled(row));
+    if (verdict == LEDGER_UNDECIDED) {
+        row->undecided = true;
+        l->unsettled--;
+        return FILE_OK;
+    }
+    enum file_result result = write_state(l, row, verdict == LEDGER_ITS_OWN ? LEDGER_GONE : LEDGER_REJECTED);
+    return result == FILE_OK ? sync_states(l) : result;
+}
+
+uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *position) {
+    if (l->unsettled == 0)
         return UINT64_MAX;
     for (size_t i = lower_bound(l, group_id, (struct version){0, 0}); i < l->count; i++) {
-        const struct ledger_row *row = &l->rows[i].row;
-        if (row->group_id != group_id)
+        if (l->rows[i].row.group_id != group_id)
             break;
-        if (row->state == LEDGER_OVERRULED)
-            return row->at.index;
+        *position = i;
+        if (is_unsettled(&l->rows[i]))
+            return l->rows[i].row.at.index;
     }
     return UINT64_MAX;
+}
+
+enum file_result ledger_drop(struct ledger *l, size_t position) {
+    assert(position < l->count);
+    enum file_result result = write_state(l, &l->rows[position], LEDGER_GONE);
+    return result == FILE_OK ? sync_states(l) : result;
+}
+
+size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at) {
+    return lower_bound(l, group_id, at);
 }
 
 size_t ledger_count(const struct ledger *l) {

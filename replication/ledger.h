@@ -2,8 +2,10 @@
  *
  * One append-only file, `rejected`, beside the log. Before any log record that holds a client's write is truncated it
  * is put here and synced, keyed by (group id, term, index). Its state is `overruled` while another node may still
- * commit it, `rejected` once a different entry is committed at its index; a row goes when its own entry commits
+ * commit it, `rejected` once a different entry is committed at its index, or is bound to be; a row goes when its own entry commits
  * after all. In a group that answers at quorum nothing answered can ever get here.
+ *
+ * A row goes too when an operator drops it (ledger_drop). The file is emptied when its last row goes.
  *
  * FORMAT: records of [crc32c u32][size u32][body]; a body is a row or a change of a row's state. A torn tail is cut
  * when the file is opened; a row that was synced cannot be in it. */
@@ -19,7 +21,7 @@ struct ledger_row {
     uint64_t group_id;
     struct version at;       /* where it stood */
     uint64_t by_term;        /* the term that overruled it */
-    uint64_t recorded_ms;    /* Unix time at which it was put here */
+    uint64_t recorded_ms;    /* Unix time at which it was put here; its client was answered before */
     bool answered;           /* the client was told "ok"; false: unknown */
     enum ledger_state state;
     enum entry_type type;    /* ENTRY_PUT or ENTRY_DELETE */
@@ -39,12 +41,24 @@ enum file_result ledger_sync(struct ledger *l);
 
 /* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index, durably. */
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at);
-/* The lowest index of an overruled row of the group; UINT64_MAX without one: settling needs no look below it. */
-uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id);
+/* What is known of an overruled row without the committed entry at its index. */
+enum ledger_verdict {
+    LEDGER_ITS_OWN,   /* its own entry is committed */
+    LEDGER_ANOTHER,   /* another one is */
+    LEDGER_UNDECIDED, /* it stays overruled, and is not asked about again until the next start */
+};
+enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_verdict verdict);
+/* The first overruled row of the group that can still be settled: *position; its index, or UINT64_MAX without one.
+ * Settling needs no look below it. */
+uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *position);
+/* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
+enum file_result ledger_drop(struct ledger *l, size_t position);
 
 size_t ledger_count(const struct ledger *l); /* rows overruled or rejected */
 /* Without payload. Rows in order of group id, index and term. */
 const struct ledger_row *ledger_at(const struct ledger *l, size_t position);
+/* The first row at or behind that position in the group's log; ledger_count where there is none. */
+size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at);
 /* Reads the row's payload from the file into `out`, which the caller releases. */
 enum file_result ledger_read(struct ledger *l, size_t position, struct buffer *out);
 

@@ -458,7 +458,7 @@ static void forgive_silence(struct peers *p, uint64_t now_ms) {
 uint64_t peers_tick(struct peers *p, uint64_t now_ms) {
     note_time(p, now_ms);
     if (now_ms < p->wake_ms)
-        return p->wake_ms;
+        return p->asked_ms = p->wake_ms;
     if (p->asked_ms != UINT64_MAX && now_ms > p->asked_ms + LATE_MS)
         forgive_silence(p, now_ms);
     for (size_t i = 0; i < p->count;)

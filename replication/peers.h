@@ -43,7 +43,7 @@ enum frame_type {
     FRAME_REPLY,
     FRAME_INFO,       /* node_info of the sender: its role, term or group id changed */
     FRAME_RING,       /* replication/steward.h: what a group's log says of the ring */
-    FRAME_ROUTED,     /* api/route.h: a request passed on to the group that owns its key */
+    FRAME_ROUTED,     /* api/routed.h: a request passed on to the group that owns its key */
 };
 
 enum peers_refusal {

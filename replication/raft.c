@@ -81,8 +81,10 @@ void raft_reset_deadline(struct raft *r) {
 bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, enum raft_cause cause) {
     assert(term >= r->state.term);
     if (r->role != RAFT_FOLLOWER) {
-        if (r->role == RAFT_LEADER)
+        if (r->role == RAFT_LEADER) {
             r->cause = cause;
+            r->counters.lost[cause]++;
+        }
         raft_reset_deadline(r);
         r->matched = 0;
     }
@@ -303,10 +305,8 @@ enum raft_result raft_found(struct raft *r, uint64_t now_ms, const struct config
     if (!raft_save(r))
         return RAFT_FAILED;
     enum raft_result result = append_configuration(r, first);
-    if (result == RAFT_OK) {
-        r->elections++;
+    if (result == RAFT_OK)
         raft_lead(r, RAFT_CAUSE_FOUNDED);
-    }
     return result;
 }
 
@@ -465,8 +465,8 @@ enum raft_cause raft_cause(const struct raft *r) {
     return r->cause;
 }
 
-uint64_t raft_elections(const struct raft *r) {
-    return r->elections;
+const struct raft_counters *raft_counters(const struct raft *r) {
+    return &r->counters;
 }
 
 bool raft_failed(const struct raft *r) {

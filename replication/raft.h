@@ -44,6 +44,14 @@ enum raft_cause {
     RAFT_CAUSE_NO_MAJORITY,  /* check-quorum */
     RAFT_CAUSE_REMOVED,
     RAFT_CAUSE_ALONE,        /* the only voter */
+    RAFT_CAUSES,
+};
+
+/* Since the node started. */
+struct raft_counters {
+    uint64_t elections[RAFT_CAUSES]; /* begun by this node, by their cause */
+    uint64_t won;                    /* and foundings */
+    uint64_t lost[RAFT_CAUSES];      /* leaderships ended, by their cause */
 };
 
 struct raft_host {
@@ -156,7 +164,7 @@ uint64_t raft_all_acked(const struct raft *r);
 uint64_t raft_match(const struct raft *r, const struct member_id *member);
 bool raft_caught_up(const struct raft *r, const struct member_id *member);
 enum raft_cause raft_cause(const struct raft *r);
-uint64_t raft_elections(const struct raft *r);
+const struct raft_counters *raft_counters(const struct raft *r);
 bool raft_failed(const struct raft *r);
 
 #endif

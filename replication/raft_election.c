@@ -65,7 +65,7 @@ static bool cannot_win(const struct raft *r) {
 static void start_election(struct raft *r) {
     r->role = RAFT_CANDIDATE;
     r->asking = r->leader_known = false;
-    r->elections++;
+    r->counters.elections[r->pending_cause]++;
     r->matched = r->read_seen = 0;
     r->owed = (struct owed_reply){0};
     r->state =

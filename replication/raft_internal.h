@@ -92,7 +92,7 @@ struct raft {
     bool leader_known;
     struct member_id leader;
     enum raft_cause cause, pending_cause; /* pending: of an election that is due */
-    uint64_t elections;
+    struct raft_counters counters;
     uint64_t deadline_ms; /* follower and candidate: the next round */
 
     uint64_t commit;

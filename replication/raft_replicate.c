@@ -52,6 +52,7 @@ void raft_peer_start(struct raft *r, struct raft_peer *p) {
 void raft_lead(struct raft *r, enum raft_cause cause) {
     r->role = RAFT_LEADER;
     r->cause = cause;
+    r->counters.won++;
     r->leader_known = true;
     r->leader = r->options.self;
     r->asking = r->alone = r->transferring = r->transferred = false;

@@ -7,6 +7,8 @@
 
 #include "replication/replica_internal.h"
 
+#define IDLE_COMMIT_MS 100 /* without another commit */
+
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
 
 void replica_fail(struct replica *r, const char *what, const char *why) {
@@ -62,20 +64,6 @@ static uint64_t apply_target(const struct replica *r) {
     return own > commit ? own : commit;
 }
 
-static void settle_ledger(struct replica *r, uint64_t commit) {
-    uint64_t group_id = r->options.group_id, index;
-    while ((index = ledger_unsettled(r->ledger, group_id)) <= commit) {
-        uint64_t term;
-        if (!log_term_at(r->log, index, &term))
-            break;
-        enum file_result result = ledger_settle(r->ledger, group_id, (struct version){term, index});
-        if (result != FILE_OK) {
-            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
-            break;
-        }
-    }
-}
-
 static bool advance(struct replica *r) {
     uint64_t commit = raft_commit(r->raft), target = apply_target(r), before = store_applied(r->store).index;
     while (store_applied(r->store).index < target && r->failure[0] == '\0')
@@ -88,7 +76,7 @@ static bool advance(struct replica *r) {
     if (commit > r->forgotten) {
         r->forgotten = commit;
         store_forget(r->store, commit);
-        settle_ledger(r, commit);
+        replica_settle(r, commit);
     }
     if (raft_role(r->raft) != RAFT_LEADER && applied.index >= raft_leader_commit(r->raft))
         r->current_ms = raft_heard_ms(r->raft);
@@ -407,12 +395,28 @@ bool replica_flush(struct replica *r, uint64_t now_ms) {
     return advance(r);
 }
 
+/* Batches record the commit; what is committed after the last one is recorded once the group is idle, so that a node
+ * that restarts alone serves it too. Returns when it wants to be asked again. */
+static uint64_t note_commit(struct replica *r) {
+    uint64_t commit = raft_commit(r->raft);
+    if (commit != r->noted.commit) {
+        r->noted = (struct noted_commit){.commit = commit, .due_ms = r->now_ms + IDLE_COMMIT_MS};
+    } else if (!r->noted.done && r->now_ms >= r->noted.due_ms) {
+        r->noted.done = true;
+        enum log_result result = log_write(r->log, commit, true);
+        if (result != LOG_OK && result != LOG_NO_SPACE)
+            replica_fail(r, "cannot write the log", log_result_text(result));
+    }
+    return r->noted.done ? UINT64_MAX : r->noted.due_ms;
+}
+
 uint64_t replica_tick(struct replica *r, uint64_t now_ms, uint64_t wall_ms) {
     r->now_ms = now_ms;
     r->wall_ms = wall_ms;
     if (r->failure[0] != '\0')
         return UINT64_MAX;
-    uint64_t next = raft_tick(r->raft, now_ms);
+    uint64_t next = raft_tick(r->raft, now_ms), noted = note_commit(r);
+    next = noted < next ? noted : next;
     if (replica_snapshot_tick(r))
         return now_ms;
     if (r->options.sync == SYNC_INTERVAL && log_durable(r->log) < log_last(r->log)) {

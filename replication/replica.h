@@ -65,6 +65,10 @@ const struct raft *replica_raft_view(const struct replica *r);
 const struct store *replica_store(const struct replica *r);
 const struct ledger *replica_ledger(const struct replica *r);
 const struct log *replica_log(const struct replica *r);
+/* For listing: reading rows reads the file. */
+struct ledger *replica_rejected(struct replica *r);
+/* Drops a row, durably. FILE_NO_SPACE: it stays; other failures are the replica's. Blocks. */
+enum file_result replica_rejected_drop(struct replica *r, size_t position);
 
 /* wall_ms is Unix time, for the ledger's rows. */
 void replica_receive(struct replica *r, uint64_t now_ms, uint64_t wall_ms, const struct member_id *from,

@@ -36,6 +36,12 @@ struct received {
     uint64_t total, offset;
 };
 
+/* The commit as last seen, and whether the log has recorded it since. */
+struct noted_commit {
+    uint64_t commit, due_ms;
+    bool done;
+};
+
 struct replica {
     struct replica_options options;
     struct replica_host host;
@@ -46,6 +52,7 @@ struct replica {
     uint64_t now_ms, wall_ms;
     uint64_t forgotten;  /* store_forget was called up to here */
     uint64_t current_ms;
+    struct noted_commit noted;
     uint64_t synced_ms;  /* when the last sync began, for SYNC_INTERVAL */
     struct version answered; /* highest entry of that term that was applied, and so answered, before its commit */
     struct version snapshot; /* the newest one on disk; index 0: none */
@@ -74,6 +81,9 @@ void replica_state_encode(const struct replica *r, uint64_t at, const struct con
 /* at: the snapshot's index. False for bytes that are none. */
 bool replica_state_decode(struct bytes state, uint64_t at, struct configuration *configuration,
                           struct groups_state *groups);
+
+/* replica_ledger.c: rows up to the commit become `rejected`, or go. */
+void replica_settle(struct replica *r, uint64_t commit);
 
 /* replica_snapshot.c */
 bool snapshot_offer(void *arg, struct version *at, uint64_t *total);

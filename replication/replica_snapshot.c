@@ -222,8 +222,9 @@ static bool install(struct replica *r) {
     struct buffer encoded = {0};
     struct configuration configuration;
     struct groups_state groups;
-    char why[160] = "its configuration cannot be decoded";
+    char why[160] = "it is not of the position it was announced for, or its configuration cannot be decoded";
     enum file_result result = file_sync(r->received.file);
+    struct version at = r->received.at;
     uint64_t total = r->received.total;
     receive_end(r);
     if (result != FILE_OK) {
@@ -231,6 +232,7 @@ static bool install(struct replica *r) {
         return false;
     }
     if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
+        !version_equal(header.at, at) ||
         !replica_state_decode(header.configuration, header.at.index, &configuration, &groups)) {
         r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
         buffer_release(&encoded);
@@ -259,6 +261,7 @@ static bool install(struct replica *r) {
     r->forgotten = header.at.index;
     r->log_shrank = true;
     raft_installed(r->raft, header.at, &configuration, header.configuration_index);
+    replica_settle(r, header.at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
     return true;
 }

@@ -226,6 +226,17 @@ static enum file_result segment_write(struct log *log, struct segment *segment, 
     return result;
 }
 
+static void count_batch(struct log *log) {
+    uint64_t records = log->last > log->written ? log->last - log->written : 0;
+    log->counters.records += records;
+    if (records > 0)
+        histogram_add(&log->counters.batch_records, HISTOGRAM_SIZE_LOG2, records, 1);
+}
+
+const struct log_counters *log_counters(const struct log *log) {
+    return &log->counters;
+}
+
 enum log_result log_write(struct log *log, uint64_t commit, bool force) {
     if (log->failed)
         return LOG_IO_ERROR;
@@ -249,6 +260,7 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
         if (result != FILE_OK)
             return log_fail(log, result);
     }
+    count_batch(log);
     log->written = log->last;
     if (several)
         log_evict(log);

@@ -15,6 +15,7 @@
 
 #include "storage/entry.h"
 #include "storage/file.h"
+#include "storage/histogram.h"
 #include "storage/job.h"
 
 enum log_result {
@@ -116,6 +117,14 @@ enum log_result log_compact(struct log *log, struct version at, uint64_t keep_si
 /* After a snapshot from a leader is durable: forgets every record; the next index is at.index + 1. Those files
  * too go one with each sync. LOG_NO_SPACE: nothing changed. */
 enum log_result log_reset(struct log *log, struct version at);
+
+/* Since the log was opened. */
+struct log_counters {
+    uint64_t records;               /* written */
+    struct histogram batch_records; /* records of each batch, HISTOGRAM_SIZE_LOG2 */
+};
+
+const struct log_counters *log_counters(const struct log *log);
 
 const char *log_result_text(enum log_result result);
 

@@ -159,6 +159,7 @@ struct log {
     struct segment **segments; /* by number; the last one is being written */
     size_t count, capacity;
     uint64_t size;        /* bytes of records in all of them */
+    struct log_counters counters;
     uint8_t *spare_image; /* of options.segment_size */
     struct window read_window, slice_window;
 

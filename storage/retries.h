@@ -8,7 +8,8 @@
  *
  * The bound: the newest RETRIES_MAX rows count, by position in the log. A row is never renewed by its
  * retries, so which rows count depends on the log alone and is the same on every node. Names being at most 64
- * bytes, that is at most 25 MB. A pair that was evicted is a new request again.
+ * bytes, that is at most 23 MB, and as much again for undoing. A pair that was evicted is a new request
+ * again.
  *
  *     rows, oldest first     | evicted, for undoing only | the newest RETRIES_MAX: in the tree |
  *

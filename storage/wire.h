@@ -28,7 +28,7 @@ struct reader {
 };
 
 static inline struct reader reader_of(struct bytes b) {
-    return (struct reader){b.data, b.data + b.size, false};
+    return (struct reader){b.data, b.size == 0 ? b.data : b.data + b.size, false};
 }
 
 uint8_t read_u8(struct reader *r);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 struct queue {
@@ -18,7 +19,8 @@ struct lane {
     struct worker *worker;
     pthread_t thread;
     pthread_cond_t wanted;
-    struct queue queue; /* under the worker's mutex */
+    struct queue queue;     /* under the worker's mutex */
+    struct histogram times; /* likewise */
 };
 
 struct worker {
@@ -45,6 +47,12 @@ static struct job *pop(struct queue *queue) {
     return job;
 }
 
+static uint64_t now_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 static void *lane_main(void *arg) {
     struct lane *lane = arg;
     struct worker *worker = lane->worker;
@@ -58,8 +66,11 @@ static void *lane_main(void *arg) {
             continue;
         }
         pthread_mutex_unlock(&worker->mutex);
+        uint64_t before_us = now_us();
         job->run(job);
+        uint64_t took_us = now_us() - before_us;
         pthread_mutex_lock(&worker->mutex);
+        histogram_add_us(&lane->times, took_us);
         push(&worker->done, job);
         uint64_t one = 1;
         if (write(worker->notify, &one, sizeof one) != sizeof one)
@@ -120,6 +131,12 @@ void worker_run(struct worker *worker, struct job *job) {
     pthread_mutex_lock(&worker->mutex);
     push(&worker->lanes[job->lane].queue, job);
     pthread_cond_signal(&worker->lanes[job->lane].wanted);
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+void worker_times(struct worker *worker, enum job_lane lane, struct histogram *out) {
+    pthread_mutex_lock(&worker->mutex);
+    *out = worker->lanes[lane].times;
     pthread_mutex_unlock(&worker->mutex);
 }
 

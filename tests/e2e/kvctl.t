@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use IO::Socket::INET;
 use Test::More;
 use Cluster;
 
@@ -74,6 +75,123 @@ subtest 'cluster nodes and health' => sub {
     is(Cluster::json_of($out)->{node_count}, 2, 'as JSON');
     ($status, $out) = kvctl("--server=127.0.0.1:$leader->{api}", 'health');
     is("$status $out", "0 status: healthy\nrole: leader\ngroup: 0\nkeys: 0\n", 'health');
+};
+
+subtest 'values from standard input, byte for byte' => sub {
+    $server = "127.0.0.1:$leader->{api}";
+    my $file = "$cluster->{directory}/value";
+    my $value = "line 1\nline 2 \0 \xc3\xa9\n";
+    spew($file, $value);
+    my $pipe = sub { run(['sh', '-c', qq("$kvctl" --server $server $_[0] < "$file")]) };
+    is(join(' ', $pipe->('put piped -')), "0 ok\n ", 'put KEY -');
+    is((kvctl('--server', $server, 'get', 'piped', '--raw'))[1], $value, 'get --raw gives it back');
+    says(0, "$value\n", 'without --raw a newline follows', 'get', 'piped');
+    spew($file, '');
+    is(($pipe->('put piped -'))[0], 0, 'an empty one');
+    says(0, '', 'is read back', 'get', '--raw', 'piped');
+    spew($file, "\xff\xfe");
+    my ($status, $out, $error) = $pipe->('put piped -');
+    is("$status $out", '2 ', 'bytes that are not UTF-8');
+    like($error, qr/UTF-8.*base64/, 'are refused with the mend');
+    spew($file, 'x' x (1 << 20));
+    is(($pipe->('put piped -'))[0], 0, 'the largest value');
+    spew($file, 'x' x ((1 << 20) + 1));
+    ($status, $out, $error) = $pipe->('put piped -');
+    is("$status $out", '2 ', 'one byte more');
+    like($error, qr/larger than 1048576 bytes/, 'is refused');
+    says(0, "ok\n", 'clean up', 'delete', 'piped');
+};
+
+subtest 'conditions, versions and confirmed reads' => sub {
+    says(0, "ok\n", 'put --if-absent of a new key', 'put', 'lock', 'me', '--if-absent');
+    says(5, '', 'and of one that is there exits with 5', 'put', 'lock', 'you', '--if-absent');
+    says(0, "me\n", 'which changes nothing', 'get', 'lock');
+    my ($status, $version) = kvctl('--server', $server, 'version', 'lock');
+    like("$status $version", qr/^0 \d+\.\d+\n$/, 'version');
+    chomp $version;
+    says(0, "ok\n", 'put --if-version', 'put', 'lock', 'still me', '--if-version', $version);
+    says(5, '', 'the old version no longer holds', 'put', 'lock', 'you', "--if-version=$version");
+    says(0, "still me\n", 'get --linearizable', 'get', 'lock', '--linearizable');
+    says(5, '', 'delete --if-version', 'delete', 'lock', '--if-version', $version);
+    says(0, "ok\n", 'put --ack all', 'put', 'lock', 'x', '--ack', 'all');
+    says(1, '', 'put --ack nonsense', 'put', 'lock', 'x', '--ack', 'nonsense');
+    says(2, '', 'a version that is none', 'put', 'lock', 'x', '--if-version', 'x"');
+    says(0, "ok\n", 'clean up', 'delete', 'lock');
+    says(4, '', 'the version of a missing key', 'version', 'lock');
+};
+
+subtest 'several servers are tried in turn' => sub {
+    my $gone = Cluster::free_port('tcp');
+    my $list = "127.0.0.1:$gone,127.0.0.1:$leader->{api}";
+    my ($status, $out, $error) = kvctl('--server', $list, 'put', 'turn', 'x');
+    is("$status $out", "0 ok\n", 'a write that surely was not sent goes to the next one');
+    like($error, qr/^kvctl: cannot reach 127\.0\.0\.1:$gone: .*; trying the next server$/m, 'which is said');
+    ($status, $out) = kvctl('--server', $list, 'get', 'turn');
+    is("$status $out", "0 x\n", 'so does a read');
+    is((kvctl('--server', "127.0.0.1:$gone,127.0.0.1:$gone", 'get', 'turn'))[0], 3, 'none is reached');
+    is((kvctl('--server', "127.0.0.1:$gone,", 'get', 'turn'))[0], 2, 'an empty one');
+    # A server that takes the request and closes without an answer.
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 5, ReuseAddr => 1);
+    my $port = $listener->sockport;
+    my $pid = fork // die 'cannot fork';
+    if ($pid == 0) {
+        $SIG{ALRM} = 'DEFAULT';
+        alarm 30;
+        for (1 .. 2) {
+            my $client = $listener->accept or last;
+            sysread $client, my $request, 65536;
+            close $client;
+        }
+        require POSIX;
+        POSIX::_exit(0);
+    }
+    close $listener;
+    ($status, $out, $error) = kvctl('--server', "127.0.0.1:$port,127.0.0.1:$leader->{api}", 'put', 'turn', 'again');
+    is("$status $out", '6 ', 'a write that may have been sent is not sent again');
+    like($error, qr/the write may have happened/, 'and that is said');
+    is($leader->value('turn'), 'x', 'it is not there');
+    ($status, $out) = kvctl('--server', "127.0.0.1:$port,127.0.0.1:$leader->{api}", 'get', 'turn');
+    is("$status $out", "0 x\n", 'a read is');
+    waitpid $pid, 0;
+    $leader->delete('turn');
+};
+
+subtest 'status, metrics, level and readiness' => sub {
+    my $gone = Cluster::free_port('tcp');
+    my ($status, $out) = kvctl('--server', "127.0.0.1:$leader->{api},127.0.0.1:$gone,127.0.0.1:$follower->{api}", 'cluster', 'status');
+    is($status, 0, 'cluster status');
+    like($out, qr/^127\.0\.0\.1:$leader->{api} +healthy +leader +0 +\d+ +0/m, 'the leader');
+    like($out, qr/^127\.0\.0\.1:$gone +unreached/m, 'one that is gone');
+    like($out, qr/^127\.0\.0\.1:$follower->{api} +healthy +follower/m, 'a follower');
+    like($out, qr/^NODE /m, 'and the nodes');
+    ($status, $out) = run(['timeout', '3', $kvctl, '--server', "127.0.0.1:$leader->{api}", 'cluster', 'status', '--watch']);
+    cmp_ok(scalar(() = $out =~ /\e\[H\e\[J/g), '>=', 2, 'cluster status --watch draws it again');
+    ($status, $out) = kvctl('--server', $server, 'metrics');
+    like("$status $out", qr/^0 # HELP /, 'metrics');
+    says(0, "info\n", 'log-level', 'log-level');
+    says(0, "debug\n", 'log-level debug', 'log-level', 'debug');
+    says(0, "info\n", 'log-level info', 'log-level', 'info');
+    ($status) = kvctl('--server', $server, 'health', '--ready');
+    is($status, 0, 'health --ready');
+};
+
+subtest 'completion offers commands and keys' => sub {
+    require Cwd;
+    my $file = Cwd::abs_path("$FindBin::Bin/../../cmd/kvctl.bash");
+    my ($bash) = grep { -x } map { "$_/bash" } split /:/, $ENV{PATH};
+    plan skip_all => 'bash is not installed' unless $bash;
+    $leader->set(complete => 'x');
+    my $complete = sub {
+        my $words = join ' ', map { "'$_'" } @_;
+        my ($folder) = $kvctl =~ m{^(.*)/};
+        return (run([$bash, '-c', "PATH='$folder':\$PATH KVNODE_SERVER=$server; export KVNODE_SERVER; . '$file'; "
+            . "COMP_WORDS=($words); COMP_CWORD=$#_; _kvctl; echo \"\${COMPREPLY[*]}\""]))[1];
+    };
+    is($complete->('kvctl', 'cl'), "cluster\n", 'a command');
+    is($complete->('kvctl', 'rejected', ''), "list apply drop\n", 'its second word');
+    is($complete->('kvctl', '--li'), "--linearizable\n", 'an option');
+    is($complete->('kvctl', 'get', 'comp'), "complete\n", 'a key');
+    $leader->delete('complete');
 };
 
 subtest 'exit codes' => sub {

@@ -312,7 +312,7 @@ subtest 'errors of input' => sub {
 };
 
 subtest 'what is not built yet is refused by its name' => sub {
-    for my $target ('/kv/k', '/api/v1/kv/k', '/api/v1/cluster/stats', '/metrics', '/rejected', '/cluster/nodes') {
+    for my $target ('/kv/k', '/api/v1/kv/k', '/api/v1/cluster/stats', '/cluster/nodes') {
         my $reply = $leader->request(GET => $target);
         error_is($reply, 501, 'not_built', $target);
         like($reply->json->{message}, qr/\Q$target\E/, 'by its name');

@@ -364,7 +364,8 @@ static void final_write(struct chaos *c, unsigned index) {
     c->final_ops[index] = check_begin(sim->check, &op);
     check_value(sim->check, c->final_ops[index], &value);
     buffer_append(&value, (struct bytes){(const uint8_t *)"", 1});
-    request_set(&request, key, (const char *)value.data, "quorum", (struct version){0, 0});
+    const char *ack = sim->options.ack == ACK_ASYNC ? "quorum" : NULL;
+    request_set(&request, key, (const char *)value.data, ack, (struct version){0, 0});
     sim_client_ask(&c->finals[index], sim->machines[index], (const char *)request.data);
     buffer_release(&request);
     buffer_release(&value);

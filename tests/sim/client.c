@@ -263,8 +263,8 @@ void request_get(struct buffer *out, const char *key, bool linearizable) {
 
 void request_outcome(struct buffer *out, const char *key, size_t number) {
     char text[256];
-    snprintf(text, sizeof text, "GET /outcome?client=sim&request=r%zu&key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
-             number, key);
+    snprintf(text, sizeof text,
+             "GET /outcome?client=sim&request=r%zu&key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", number, key);
     buffer_append_text(out, text);
     buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
 }

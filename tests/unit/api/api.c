@@ -333,14 +333,11 @@ TEST(what_is_not_built_is_refused_by_name) {
     static const struct case_of cases[] = {
         {GET("/kv/a"), 501, "/kv/a"},
         {GET("/api/v1/kv/a"), 501, "/api/v1/kv/a"},
-        {GET("/rejected"), 501, "/rejected"},
-        {GET("/metrics"), 501, "/metrics"},
         {GET("/cluster/nodes"), 501, "/cluster/nodes"},
         {"POST /cluster/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 501,
          "/cluster/join"},
         {"POST /cluster/leave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 501,
          "/cluster/leave"},
-        {GET("/health?ready=1"), 501, "`ready`"},
         {GET("/get?key=a&explain"), 501, "`explain`"},
         {SET("Content-Length: 40\r\n\r\n{\"key\":\"a\",\"value\":\"b\",\"ttl\":\"60000000\"}"), 501, "`ttl`"},
         {"GET /get?key=a HTTP/1.1\r\nHost: localhost\r\nKV-After: 0:1.1\r\n\r\n", 501, "`KV-After`"},
@@ -1016,6 +1013,29 @@ TEST(clients_beyond_the_limit_are_told_so) {
     fixture_free(f);
 }
 
+TEST(an_idle_or_slow_client_makes_room_for_a_new_one_and_a_busy_one_does_not) {
+    struct fixture *f = fixture_new(3);
+    struct api_client *busy = f->client, *slow = api_open(f->api, f->now_ms, NULL);
+    struct api_client *idle = api_open(f->api, f->now_ms, NULL);
+    f->c->hold_writes = true;
+    feed(f, bytes_of(SET_ALICE));
+    buffer_append(api_input(slow), bytes_of("GET /get?k"));
+    api_process(slow, f->now_ms);
+    f->now_ms += 999;
+    OK(api_open(f->api, f->now_ms, NULL) == NULL);
+    f->now_ms += 1;
+    for (int i = 0; i < 2; i++) {
+        struct api_client *more = api_open(f->api, f->now_ms, NULL), *gone = api_next_ready(f->api);
+        REQUIRE(more != NULL && (gone == idle || gone == slow));
+        OK(api_wants_close(gone));
+        api_close(gone, f->now_ms);
+    }
+    OK(api_open(f->api, f->now_ms, NULL) == NULL);
+    OK(!api_wants_close(busy));
+    EQUAL(api_clients(f->api), 3);
+    fixture_free(f);
+}
+
 TEST(large_requests_and_answers_of_all_clients_have_one_bound) {
     struct fixture *f = fixture_new(0);
     struct buffer value = {0};
@@ -1165,6 +1185,7 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(answers_that_nobody_reads_are_dropped_after_thirty_seconds),
       TAP(a_request_that_the_node_works_on_has_no_idle_deadline), TAP(an_idle_client_gives_its_memory_back),
       TAP(clients_beyond_the_limit_are_told_so),
+      TAP(an_idle_or_slow_client_makes_room_for_a_new_one_and_a_busy_one_does_not),
       TAP(large_requests_and_answers_of_all_clients_have_one_bound),
       TAP(no_stream_of_bytes_breaks_the_server_or_leaves_an_answer_malformed),
       TAP(draining_answers_what_is_under_way_and_takes_nothing_new),

@@ -354,19 +354,19 @@ TEST(the_client_asks_over_one_connection_and_keeps_every_byte) {
     buffer_append_text(&target, "/get?key=");
     client_escape(&target, (struct bytes){(const uint8_t *)"a\0&%+ b", 7});
     OK(bytes_equal(buffer_bytes(&target), bytes_of("/get?key=a%00%26%25%2B%20b")));
-    OK(client_ask(client, "GET", buffer_bytes(&target), (struct bytes){0}, &answer, why));
+    OK(client_ask(client, "GET", buffer_bytes(&target), "", (struct bytes){0}, &answer, why));
     EQUAL(answer.status, 200);
     OK(bytes_equal(buffer_bytes(&answer.body),
                    bytes_of("{\"key\":\"a\\u0000&%+ b\",\"value\":\"x\\u0000y\"}")));
     buffer_release(&answer.body);
-    OK(client_ask(client, "GET", bytes_of("/keys"), (struct bytes){0}, &answer, why)); /* in chunks */
+    OK(client_ask(client, "GET", bytes_of("/keys"), "", (struct bytes){0}, &answer, why)); /* in chunks */
     OK(memmem(answer.body.data, answer.body.end, "\"count\":4002}", 13) != NULL);
     buffer_release(&answer.body);
-    OK(client_ask(client, "POST", bytes_of("/set"), bytes_of("{\"key\":\"k\",\"value\":\"v\"}"), &answer,
+    OK(client_ask(client, "POST", bytes_of("/set"), "", bytes_of("{\"key\":\"k\",\"value\":\"v\"}"), &answer,
                   why));
     OK(bytes_equal(buffer_bytes(&answer.body), bytes_of("{\"status\":\"ok\",\"key\":\"k\"}")));
     buffer_release(&answer.body);
-    OK(client_ask(client, "GET", bytes_of("/get?key=none"), (struct bytes){0}, &answer, why));
+    OK(client_ask(client, "GET", bytes_of("/get?key=none"), "", (struct bytes){0}, &answer, why));
     EQUAL(answer.status, 404);
     buffer_release(&answer.body);
     client_close(client);
@@ -423,7 +423,7 @@ TEST(answers_that_are_none_are_refused_by_the_client) {
         snprintf(server, sizeof server, "127.0.0.1:%d", ntohs(address.sin_port));
         struct client *client = client_open(server, 5, why);
         REQUIRE(client != NULL);
-        OK(!client_ask(client, "GET", bytes_of("/"), (struct bytes){0}, &answer, why));
+        OK(!client_ask(client, "GET", bytes_of("/"), "", (struct bytes){0}, &answer, why));
         OK(why[0] != '\0');
         buffer_release(&answer.body);
         client_close(client);

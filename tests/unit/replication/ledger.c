@@ -70,13 +70,15 @@ TEST(a_row_added_twice_is_there_once) {
 TEST(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
+    size_t position = 9;
     REQUIRE(l != NULL);
-    EQUAL(ledger_unsettled(l, 7), 3);
+    EQUAL(ledger_unsettled(l, 7, &position), 3);
+    EQUAL(position, 0);
     EQUAL(ledger_settle(l, 7, (struct version){3, 3}), FILE_OK);
-    EQUAL(ledger_unsettled(l, 7), 4);
+    EQUAL(ledger_unsettled(l, 7, &position), 4);
     EQUAL(ledger_settle(l, 7, (struct version){2, 4}), FILE_OK);
-    EQUAL(ledger_unsettled(l, 7), 5);
-    EQUAL(ledger_unsettled(l, 8), UINT64_MAX);
+    EQUAL(ledger_unsettled(l, 7, &position), 5);
+    EQUAL(ledger_unsettled(l, 8, &position), UINT64_MAX);
     for (int restart = 0; restart < 2; restart++) {
         REQUIRE(ledger_count(l) == 2);
         EQUAL(ledger_at(l, 0)->state, LEDGER_REJECTED);
@@ -138,6 +140,63 @@ TEST(a_flipped_byte_never_gives_a_wrong_row) {
     file_system_free(fs);
 }
 
+TEST(a_row_that_stays_undecided_hides_none_behind_it_and_is_looked_at_again_after_a_restart) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    size_t position;
+    REQUIRE(l != NULL);
+    EQUAL(ledger_unsettled(l, 7, &position), 3);
+    EQUAL(ledger_judge(l, position, LEDGER_UNDECIDED), FILE_OK);
+    EQUAL(ledger_unsettled(l, 7, &position), 4);
+    EQUAL(ledger_judge(l, position, LEDGER_ANOTHER), FILE_OK);
+    EQUAL(ledger_unsettled(l, 7, &position), 5);
+    EQUAL(ledger_judge(l, position, LEDGER_ITS_OWN), FILE_OK);
+    EQUAL(ledger_unsettled(l, 7, &position), UINT64_MAX);
+    ledger_close(l);
+    l = opened(fs);
+    REQUIRE(l != NULL && ledger_count(l) == 2);
+    EQUAL(ledger_at(l, 0)->state, LEDGER_OVERRULED);
+    EQUAL(ledger_at(l, 1)->state, LEDGER_REJECTED);
+    EQUAL(ledger_unsettled(l, 7, &position), 3);
+    ledger_close(l);
+    file_system_free(fs);
+}
+
+static uint64_t file_length(struct file_system *fs) {
+    struct file *file;
+    uint64_t size = UINT64_MAX;
+    if (file_open(fs, "rejected", false, &file) != FILE_OK)
+        return size;
+    file_size(file, &size);
+    file_close(file);
+    return size;
+}
+
+TEST(a_dropped_row_stays_away_and_the_last_one_takes_the_files_space_with_it) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    EQUAL(ledger_find(l, 7, (struct version){2, 4}), 1);
+    EQUAL(ledger_find(l, 7, (struct version){3, 5}), 3);
+    EQUAL(ledger_drop(l, 1), FILE_OK);
+    ledger_close(l);
+    l = opened(fs);
+    REQUIRE(l != NULL && ledger_count(l) == 2);
+    EQUAL(ledger_at(l, 0)->at.index, 3);
+    EQUAL(ledger_at(l, 1)->at.index, 5);
+    EQUAL(ledger_drop(l, 1), FILE_OK);
+    EQUAL(ledger_drop(l, 0), FILE_OK);
+    EQUAL(file_length(fs), 0);
+    struct ledger_row row = row_at(9, 2, bytes_of("payload"));
+    EQUAL(ledger_add(l, &row), FILE_OK);
+    ledger_close(l);
+    l = opened(fs);
+    REQUIRE(l != NULL && ledger_count(l) == 1);
+    EQUAL(ledger_at(l, 0)->at.index, 9);
+    ledger_close(l);
+    file_system_free(fs);
+}
+
 TEST(what_stood_behind_a_torn_row_does_not_come_back_behind_a_new_one) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
@@ -164,7 +223,9 @@ TEST(what_stood_behind_a_torn_row_does_not_come_back_behind_a_new_one) {
     file_system_free(fs);
 }
 
-TESTS(TAP(rows_survive_a_restart_with_their_payload), TAP(a_row_added_twice_is_there_once),
+TESTS(TAP(a_row_that_stays_undecided_hides_none_behind_it_and_is_looked_at_again_after_a_restart),
+      TAP(a_dropped_row_stays_away_and_the_last_one_takes_the_files_space_with_it),
+      TAP(rows_survive_a_restart_with_their_payload), TAP(a_row_added_twice_is_there_once),
       TAP(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away),
       TAP(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole),
       TAP(a_flipped_byte_never_gives_a_wrong_row),
