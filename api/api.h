@@ -15,7 +15,8 @@
 #include "api/coordinator.h"
 #include "storage/buffer.h"
 
-/* What a node shows beside its group's keys. Any may be NULL: the route then answers 501, or nothing is logged. */
+/* What a node shows beside its group's keys. Any may be NULL: the route then answers 501, or nothing is
+ * logged. */
 struct api_host {
     void *arg;
     /* Whether requests are well sent to this node; *why, one sentence, where not. */

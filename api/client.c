@@ -105,9 +105,9 @@ static void print_timing(const struct timing *t, char *out, size_t size) {
 
 static void log_request(struct api *api, const struct asked *asked, unsigned status, uint64_t us, bool slow,
                         const struct timing *timing) {
-    static const char *const methods[] = {[HTTP_OTHER] = "other", [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",
-                                          [HTTP_POST] = "POST",   [HTTP_PUT] = "PUT",       [HTTP_DELETE] = "DELETE",
-                                          [HTTP_OPTIONS] = "OPTIONS"};
+    static const char *const methods[] = {
+        [HTTP_OTHER] = "other", [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",      [HTTP_POST] = "POST",
+        [HTTP_PUT] = "PUT",     [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS"};
     char text[480], steps[320] = "";
     if (timing != NULL)
         print_timing(timing, steps, sizeof steps);

@@ -68,7 +68,7 @@ struct api_client {
     struct http_head head;
     struct http_chunked chunked;
     size_t head_size, body_size; /* of the request at the front of input */
-    struct asked asked;      /* it */
+    struct asked asked;          /* it */
 
     uint32_t first, next;     /* sequence numbers */
     uint32_t places_capacity; /* a power of two */

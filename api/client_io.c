@@ -286,8 +286,8 @@ static void append_request(struct buffer *out, const struct client *c, const cha
     buffer_append(out, body);
 }
 
-bool client_ask(struct client *c, const char *method, struct bytes target, const char *headers, struct bytes body,
-                struct client_answer *out, char why[CLIENT_WHY_MAX]) {
+bool client_ask(struct client *c, const char *method, struct bytes target, const char *headers,
+                struct bytes body, struct client_answer *out, char why[CLIENT_WHY_MAX]) {
     struct buffer request = {0};
     struct answer_head head = {0};
     *out = (struct client_answer){0};

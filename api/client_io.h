@@ -23,10 +23,11 @@ struct client_answer {
 
 /* server: host, host:port, [v6]:port. NULL with one line in why where it cannot be reached. */
 struct client *client_open(const char *server, unsigned timeout_s, char why[CLIENT_WHY_MAX]);
-/* headers: whole lines, each with its CRLF, or "". body.data NULL: none; else JSON. False with one line in why where no whole answer came; the connection is
- * then of no more use. The answer's body is the caller's to release, in both cases. */
-bool client_ask(struct client *c, const char *method, struct bytes target, const char *headers, struct bytes body,
-                struct client_answer *out, char why[CLIENT_WHY_MAX]);
+/* headers: whole lines, each with its CRLF, or "". body.data NULL: none; else JSON. False with one line in
+ * why where no whole answer came; the connection is then of no more use. The answer's body is the caller's to
+ * release, in both cases. */
+bool client_ask(struct client *c, const char *method, struct bytes target, const char *headers,
+                struct bytes body, struct client_answer *out, char why[CLIENT_WHY_MAX]);
 void client_close(struct client *c);
 
 /* Appends text as a query wants it: %XX for all but letters, digits and -._~ */

@@ -46,7 +46,8 @@ static void print_route(const uint64_t counts[ERROR_COUNT], const char *route, s
 }
 
 void metrics_print(const struct metrics *m, const char *const names[METRICS_ROUTES_MAX], struct buffer *out) {
-    prometheus_family(out, "kvnode_http_requests_total", "counter", "Requests answered, by route and HTTP status.");
+    prometheus_family(out, "kvnode_http_requests_total", "counter",
+                      "Requests answered, by route and HTTP status.");
     for (size_t i = 0; i < METRICS_ROUTES_MAX; i++)
         if (names[i] != NULL)
             print_route(m->requests[i], names[i], out);
@@ -59,7 +60,8 @@ void metrics_print(const struct metrics *m, const char *const names[METRICS_ROUT
         prometheus_label(labels, sizeof labels, "route", names[i]);
         prometheus_times(out, "kvnode_http_request_duration_seconds", labels, &m->seconds[i]);
     }
-    prometheus_counter(out, "kvnode_http_slow_requests_total", "Requests that took longer than -slow-ms.", m->slow);
+    prometheus_counter(out, "kvnode_http_slow_requests_total", "Requests that took longer than -slow-ms.",
+                       m->slow);
     prometheus_counter(out, "kvnode_http_connections_opened_total", "Client connections taken.", m->opened);
     prometheus_counter(out, "kvnode_http_connections_refused_total",
                        "Client connections turned away because there were too many.", m->turned_away);

@@ -1,8 +1,8 @@
 /* What the HTTP server counts of its requests: how many by route and error, how long they took by route.
  *
- * A core has no clock: its shell tells the time (metrics_clock) when a turn of a client begins and when its answers
- * are written. A request answered within a turn took what lies between the two; one answered later, what lies
- * between its own turn and the time then told last. */
+ * A core has no clock: its shell tells the time (metrics_clock) when a turn of a client begins and when its
+ * answers are written. A request answered within a turn took what lies between the two; one answered later,
+ * what lies between its own turn and the time then told last. */
 #ifndef API_METRICS_H
 #define API_METRICS_H
 

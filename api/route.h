@@ -16,7 +16,8 @@ struct call {
 /* 200 with this body, which is released; JSON, or plain text. */
 void route_answer(struct call *call, struct buffer *body, bool plain);
 
-/* Each: false where the request is refused, with why. routes_outside.c: how the node is, as seen from outside. */
+/* Each: false where the request is refused, with why. routes_outside.c: how the node is, as seen from
+ * outside. */
 bool run_health(struct call *call);
 bool run_metrics(struct call *call);
 bool run_rejected(struct call *call);

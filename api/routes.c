@@ -58,8 +58,8 @@ static const struct route routes[] = {
 _Static_assert(sizeof routes / sizeof routes[0] <= ROUTES_UNKNOWN, "every route has a number of its own");
 
 /* Known, and answered with 501. A path that ends in / stands for all below it. */
-static const char *const not_built[] = {"/kv/",          "/api/v1/",
-                                        "/cluster/join", "/cluster/leave", "/cluster/nodes"};
+static const char *const not_built[] = {"/kv/", "/api/v1/", "/cluster/join", "/cluster/leave",
+                                        "/cluster/nodes"};
 
 static const struct route *find(struct bytes path) {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)

@@ -1,4 +1,5 @@
-/* How the node is, as seen from outside: /health, /metrics, /rejected, /log-level. They show this node and no other.
+/* How the node is, as seen from outside: /health, /metrics, /rejected, /log-level. They show this node and no
+ * other.
  */
 #include "api/json_in.h"
 #include "api/json_out.h"
@@ -8,7 +9,8 @@
 #include <stdio.h>
 
 #define REJECTED_LIMIT_DEFAULT 1000
-#define REJECTED_SIZE_MAX      (4u * 1024 * 1024) /* bytes of an answer, before it ends early and names what is next */
+#define REJECTED_SIZE_MAX                                                                                    \
+    (4u * 1024 * 1024) /* bytes of an answer, before it ends early and names what is next */
 
 static bool refuse_absent(struct call *call) {
     return refuse(&call->why, ERROR_NOT_BUILT, "This node does not have the route.");
@@ -76,8 +78,8 @@ static void append_base64(struct buffer *out, struct bytes bytes) {
         size_t left = bytes.size - i;
         uint32_t three = (uint32_t)bytes.data[i] << 16 | (left > 1 ? (uint32_t)bytes.data[i + 1] << 8 : 0) |
                          (left > 2 ? bytes.data[i + 2] : 0);
-        char text[5] = {digits[three >> 18], digits[three >> 12 & 63], left > 1 ? digits[three >> 6 & 63] : '=',
-                        left > 2 ? digits[three & 63] : '=', '\0'};
+        char text[5] = {digits[three >> 18], digits[three >> 12 & 63],
+                        left > 1 ? digits[three >> 6 & 63] : '=', left > 2 ? digits[three & 63] : '=', '\0'};
         buffer_append_text(out, text);
     }
     buffer_append_text(out, "\"");
@@ -175,8 +177,8 @@ static bool check_position(struct call *call, struct bytes text, struct position
     if (!parameter_position(text, out))
         return refuse(&call->why, ERROR_BAD_PARAMETER, "A position is <group>:<term>.<index>.");
     if (out->group != group)
-        return refuse(&call->why, ERROR_BAD_PARAMETER, "This node is of group %" PRIu32 ", not %" PRIu32 ".", group,
-                      out->group);
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "This node is of group %" PRIu32 ", not %" PRIu32 ".",
+                      group, out->group);
     return true;
 }
 
@@ -217,7 +219,8 @@ static bool read_string(struct call *call, const char *wanted, struct bytes *out
     }
     json_end(&j);
     if (!json_ok(&j))
-        return refuse(&call->why, ERROR_BAD_JSON, "The body is not the JSON that the route takes: %s.", j.error);
+        return refuse(&call->why, ERROR_BAD_JSON, "The body is not the JSON that the route takes: %s.",
+                      j.error);
     return out->data != NULL || refuse(&call->why, ERROR_BAD_JSON, "The field `%s` is missing.", wanted);
 }
 

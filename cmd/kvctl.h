@@ -45,9 +45,9 @@ void question_release(struct question *q);
 
 /* kvctl_ask_io.c */
 
-/* Asks one server after the other until one answers: a read is asked again wherever it got no whole answer or a 503,
- * a write only where it surely was not sent. 0 with the last answer, of any status, which the caller releases; else
- * an exit code, after a line to standard error. */
+/* Asks one server after the other until one answers: a read is asked again wherever it got no whole answer or
+ * a 503, a write only where it surely was not sent. 0 with the last answer, of any status, which the caller
+ * releases; else an exit code, after a line to standard error. */
 int ask(const struct options *o, const struct question *q, struct client_answer *answer);
 /* The same, and the answer has to be 200: else it is printed as a refusal. */
 int ask_for(const struct options *o, const struct question *q, struct client_answer *answer);

@@ -50,7 +50,8 @@ static const char help[] =
     "  --watch, --version, --help\n"
     "  --                   what follows are arguments, such as a key --json\n"
     "\n"
-    "exit status: 0 done, 1 the node refused, 2 wrong usage, 3 no node reached, 4 no such key, 5 the condition\n"
+    "exit status: 0 done, 1 the node refused, 2 wrong usage, 3 no node reached, 4 no such key, 5 the "
+    "condition\n"
     "does not hold, 6 the outcome of a write is unknown: read the key before writing again\n"
     "\n"
     "examples\n"
@@ -88,9 +89,10 @@ static bool read_switch(struct options *o, const char *word) {
         const char *name;
         bool *to;
     } switches[] = {
-        {"--json", &o->json},           {"--help", &o->help}, {"--version", &o->version},
-        {"--linearizable", &o->linearizable}, {"--raw", &o->raw},   {"--if-absent", &o->if_absent},
-        {"--ready", &o->ready},         {"--watch", &o->watch},
+        {"--json", &o->json},       {"--help", &o->help},
+        {"--version", &o->version}, {"--linearizable", &o->linearizable},
+        {"--raw", &o->raw},         {"--if-absent", &o->if_absent},
+        {"--ready", &o->ready},     {"--watch", &o->watch},
     };
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)
         if (strcmp(word, switches[i].name) == 0)
@@ -167,8 +169,8 @@ static bool read_input(struct buffer *out) {
 static int check_text(struct bytes text, const char *what) {
     if (utf8_valid(text) == text.size)
         return 0;
-    return usage("JSON carries UTF-8 text alone, so encode other bytes, as base64 for example: no text is the ",
-                 what);
+    return usage(
+        "JSON carries UTF-8 text alone, so encode other bytes, as base64 for example: no text is the ", what);
 }
 
 static void add_parameter(struct question *q, const char *name, const char *value) {

@@ -19,9 +19,10 @@ static struct rejected_row read_row(struct json *j) {
     const struct {
         const char *name;
         struct bytes *to;
-    } texts[] = {{"key", &row.key},           {"key_base64", &row.key},     {"value", &row.value},
-                 {"value_base64", &row.value}, {"position", &row.position},  {"operation", &row.operation},
-                 {"state", &row.state},        {"answered", &row.answered}};
+    } texts[] = {{"key", &row.key},           {"key_base64", &row.key},
+                 {"value", &row.value},       {"value_base64", &row.value},
+                 {"position", &row.position}, {"operation", &row.operation},
+                 {"state", &row.state},       {"answered", &row.answered}};
     for (json_open_object(j); json_next_member(j, &name);) {
         size_t i = 0;
         while (i < sizeof texts / sizeof texts[0] && !bytes_equal(name, bytes_of(texts[i].name)))
@@ -129,7 +130,8 @@ static int list_row(struct walk *walk, const struct rejected_row *row) {
     time_t seconds = (time_t)(row->recorded_ms / 1000);
     struct tm parts;
     if (walk->done == 0)
-        printf("%-16s %-9s %-8s %7s  %-20s  %s\n", "POSITION", "STATE", "ANSWERED", "BY TERM", "RECORDED", "WRITE");
+        printf("%-16s %-9s %-8s %7s  %-20s  %s\n", "POSITION", "STATE", "ANSWERED", "BY TERM", "RECORDED",
+               "WRITE");
     gmtime_r(&seconds, &parts);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &parts);
     printf("%-16.*s %-9.*s %-8.*s %7" PRIu64 "  %s  %.*s ", (int)row->position.size,

@@ -235,9 +235,9 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .broadcast = !o->no_broadcast,
         .named_peers = o->peers[0] != NULL,
         .allow_hosts = o->allow_hosts,
-        .clients_max = p->clients_max,
         .slow_ms = o->slow_ms,
         .level = o->log_level,
+        .clients_max = p->clients_max,
     };
     struct node_host host = {
         .arg = p,

@@ -17,12 +17,12 @@ enum node_level { NODE_DEBUG, NODE_INFO, NODE_NOTICE, NODE_WARNING, NODE_ERROR }
 /* What only the program can measure. Times are in microseconds. */
 struct node_measures {
     const char *version;
-    struct histogram log_syncs;     /* jobs of the lane JOB_LOG */
-    struct histogram bulk_jobs;     /* of JOB_BULK */
-    struct histogram turns;         /* of the loop, from what was ready to what was sent */
+    struct histogram log_syncs; /* jobs of the lane JOB_LOG */
+    struct histogram bulk_jobs; /* of JOB_BULK */
+    struct histogram turns;     /* of the loop, from what was ready to what was sent */
     uint64_t resident_bytes, descriptors, descriptors_max;
-    uint64_t peers_turned_away;     /* connections, for lack of descriptors */
-    double cpu_seconds, started_s;  /* since the start; Unix time of it */
+    uint64_t peers_turned_away;    /* connections, for lack of descriptors */
+    double cpu_seconds, started_s; /* since the start; Unix time of it */
 };
 
 struct node_options {
@@ -43,9 +43,9 @@ struct node_options {
     bool broadcast;
     bool named_peers;         /* -peers was given */
     const char *const *allow_hosts;
+    uint32_t slow_ms;           /* requests that take longer are logged; 0: none are */
+    enum node_level level;      /* of the log */
     uint32_t clients_max;       /* of the HTTP server; 0: its default */
-    uint32_t slow_ms;         /* requests that take longer are logged; 0: none are */
-    enum node_level level;    /* of the log */
     uint32_t segment_size;      /* 0: the log's default */
     uint64_t snapshot_log_size; /* 0: the replica's default */
     uint64_t seed;              /* of every random choice */

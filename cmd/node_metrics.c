@@ -27,17 +27,20 @@ static void print_group(const struct node *n, uint64_t now_ms, struct buffer *ou
                      node_ready(n, now_ms, &why));
     prometheus_gauge(out, "kvnode_is_leader", "1 on the leader of the group.", leads);
     prometheus_gauge(out, "kvnode_has_leader", "1 when the node knows a leader.", raft_leader(raft, &leader));
-    prometheus_gauge(out, "kvnode_degraded", "1 on an async leader that hears no majority.", raft_alone(raft));
+    prometheus_gauge(out, "kvnode_degraded", "1 on an async leader that hears no majority.",
+                     raft_alone(raft));
     prometheus_gauge(out, "kvnode_voters", "Voters of the group.", voters);
     prometheus_gauge(out, "kvnode_learners", "Learners of the group.", configuration->count - voters);
     prometheus_gauge(out, "kvnode_term", "The current term.", raft_term(raft));
-    prometheus_gauge(out, "kvnode_log_last_index", "Last index of the log.", log_last(replica_log(n->replica)));
+    prometheus_gauge(out, "kvnode_log_last_index", "Last index of the log.",
+                     log_last(replica_log(n->replica)));
     prometheus_gauge(out, "kvnode_log_durable_index", "Last index synced to the disk.",
                      log_durable(replica_log(n->replica)));
     prometheus_gauge(out, "kvnode_commit_index", "Last committed index.", raft_commit(raft));
     prometheus_gauge(out, "kvnode_applied_index", "Last index applied to the keys.", applied);
     uint64_t behind = leads ? 0 : raft_leader_commit(raft);
-    prometheus_gauge(out, "kvnode_lag_entries", "Entries that the leader has committed and this node has not applied.",
+    prometheus_gauge(out, "kvnode_lag_entries",
+                     "Entries that the leader has committed and this node has not applied.",
                      behind > applied ? behind - applied : 0);
     prometheus_family(out, "kvnode_staleness_seconds", "gauge",
                       "Since the keys were last known to be the leader's; NaN: never. 0 on the leader.");
@@ -92,7 +95,8 @@ static void print_elections(const struct node *n, struct buffer *out) {
     const struct raft_counters *counters = raft_counters(replica_raft_view(n->replica));
     prometheus_family(out, "kvnode_elections_total", "counter", "Elections that this node began, by cause.");
     print_causes(counters->elections, "kvnode_elections_total", out);
-    prometheus_counter(out, "kvnode_leaderships_total", "Times that this node became the leader.", counters->won);
+    prometheus_counter(out, "kvnode_leaderships_total", "Times that this node became the leader.",
+                       counters->won);
     prometheus_family(out, "kvnode_leaderships_lost_total", "counter",
                       "Times that this node stopped leading, by cause.");
     print_causes(counters->lost, "kvnode_leaderships_lost_total", out);
@@ -103,14 +107,16 @@ static void print_log(const struct node *n, const struct node_measures *m, struc
     prometheus_counter(out, "kvnode_log_records_written_total", "Records written to the log.",
                        log_counters(log)->records);
     prometheus_gauge(out, "kvnode_log_size_bytes", "Bytes of records that the log holds.", log_size(log));
-    prometheus_family(out, "kvnode_log_batch_records", "histogram", "Records of each batch written to the log.");
+    prometheus_family(out, "kvnode_log_batch_records", "histogram",
+                      "Records of each batch written to the log.");
     prometheus_sizes(out, "kvnode_log_batch_records", NULL, &log_counters(log)->batch_records);
     prometheus_family(out, "kvnode_log_sync_duration_seconds", "histogram", "Syncs of the log to the disk.");
     prometheus_times(out, "kvnode_log_sync_duration_seconds", NULL, &m->log_syncs);
     prometheus_family(out, "kvnode_bulk_job_duration_seconds", "histogram", "Syncs of snapshots.");
     prometheus_times(out, "kvnode_bulk_job_duration_seconds", NULL, &m->bulk_jobs);
-    prometheus_family(out, "kvnode_turn_duration_seconds", "histogram",
-                      "Turns of the loop: from the end of what was read to the answers sent, log write included.");
+    prometheus_family(
+        out, "kvnode_turn_duration_seconds", "histogram",
+        "Turns of the loop: from the end of what was read to the answers sent, log write included.");
     prometheus_times(out, "kvnode_turn_duration_seconds", NULL, &m->turns);
 }
 
@@ -120,13 +126,15 @@ static void print_store(const struct node *n, struct buffer *out) {
     for (size_t i = 0; i < rows; i++)
         overruled += ledger_at(ledger, i)->state == LEDGER_OVERRULED;
     prometheus_gauge(out, "kvnode_keys", "Live keys.", store_count(replica_store(n->replica)));
-    prometheus_gauge(out, "kvnode_store_memory_bytes", "Memory of keys, values, their index and the undo list.",
+    prometheus_gauge(out, "kvnode_store_memory_bytes",
+                     "Memory of keys, values, their index and the undo list.",
                      store_memory(replica_store(n->replica)));
     prometheus_family(out, "kvnode_rejected_writes", "gauge",
                       "Rows of this node's ledger of rejected writes, by state.");
     prometheus_sample(out, "kvnode_rejected_writes", "state=\"overruled\"", overruled);
     prometheus_sample(out, "kvnode_rejected_writes", "state=\"rejected\"", rows - overruled);
-    prometheus_gauge(out, "kvnode_requests_under_way", "Requests that wait for the log, the leader or a majority.",
+    prometheus_gauge(out, "kvnode_requests_under_way",
+                     "Requests that wait for the log, the leader or a majority.",
                      coordinator_pending(n->coordinator));
 }
 
@@ -140,8 +148,9 @@ static void print_discovery(const struct node *n, struct buffer *out) {
                    {"reason=\"foreign\"", c.foreign}, {"reason=\"own\"", c.own}};
     prometheus_counter(out, "kvnode_discovery_sent_total", "Announcements sent.", c.sent);
     prometheus_counter(out, "kvnode_discovery_received_total", "Datagrams received.", c.received);
-    prometheus_family(out, "kvnode_discovery_dropped_total", "counter",
-                      "Datagrams dropped; foreign ones are of another cluster name, own ones were sent by this node.");
+    prometheus_family(
+        out, "kvnode_discovery_dropped_total", "counter",
+        "Datagrams dropped; foreign ones are of another cluster name, own ones were sent by this node.");
     for (size_t i = 0; i < sizeof dropped / sizeof dropped[0]; i++)
         prometheus_sample(out, "kvnode_discovery_dropped_total", dropped[i].reason, dropped[i].count);
     const struct membership *membership = discovery_membership(n->discovery);
@@ -158,7 +167,8 @@ static void print_connections(const struct node *n, const struct node_measures *
     prometheus_sample(out, "kvnode_connections", "kind=\"client\"", api_clients(n->api));
     prometheus_sample(out, "kvnode_connections", "kind=\"peer\"", peers_count(n->peers));
     prometheus_counter(out, "kvnode_peer_connections_refused_total",
-                       "Connections of nodes turned away because descriptors had run out.", m->peers_turned_away);
+                       "Connections of nodes turned away because descriptors had run out.",
+                       m->peers_turned_away);
 }
 
 static void print_process(const struct node_measures *m, struct buffer *out) {

@@ -39,7 +39,8 @@ const char options_help[] =
     "  -version, -help\n"
     "\n"
     "Then:\n"
-    "  curl -X POST localhost:9000/set -H 'Content-Type: application/json' -d '{\"key\":\"k\",\"value\":\"v\"}'\n"
+    "  curl -X POST localhost:9000/set -H 'Content-Type: application/json' -d "
+    "'{\"key\":\"k\",\"value\":\"v\"}'\n"
     "  curl 'localhost:9000/get?key=k'\n";
 
 struct problem {

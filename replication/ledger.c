@@ -273,8 +273,8 @@ static enum file_result write_state(struct ledger *l, struct row *row, enum ledg
     return result;
 }
 
-/* States have changed. Where no row is left the file gives its space back: each of its rows is known to be gone
- * before, so that a crash between the two brings none back. */
+/* States have changed. Where no row is left the file gives its space back: each of its rows is known to be
+ * gone before, so that a crash between the two brings none back. */
 static enum file_result sync_states(struct ledger *l) {
     enum file_result result = ledger_sync(l);
     if (result != FILE_OK || l->count > 0)

@@ -1,14 +1,15 @@
 /* The rejected-write ledger: writes of clients that this node had in its log and a new leader overruled.
  *
- * One append-only file, `rejected`, beside the log. Before any log record that holds a client's write is truncated it
- * is put here and synced, keyed by (group id, term, index). Its state is `overruled` while another node may still
- * commit it, `rejected` once a different entry is committed at its index, or is bound to be; a row goes when its own entry commits
- * after all. In a group that answers at quorum nothing answered can ever get here.
+ * One append-only file, `rejected`, beside the log. Before any log record that holds a client's write is
+ * truncated it is put here and synced, keyed by (group id, term, index). Its state is `overruled` while
+ * another node may still commit it, `rejected` once a different entry is committed at its index, or is bound
+ * to be; a row goes when its own entry commits after all. In a group that answers at quorum nothing answered
+ * can ever get here.
  *
  * A row goes too when an operator drops it (ledger_drop). The file is emptied when its last row goes.
  *
- * FORMAT: records of [crc32c u32][size u32][body]; a body is a row or a change of a row's state. A torn tail is cut
- * when the file is opened; a row that was synced cannot be in it. */
+ * FORMAT: records of [crc32c u32][size u32][body]; a body is a row or a change of a row's state. A torn tail
+ * is cut when the file is opened; a row that was synced cannot be in it. */
 #ifndef REPLICATION_LEDGER_H
 #define REPLICATION_LEDGER_H
 
@@ -48,8 +49,8 @@ enum ledger_verdict {
     LEDGER_UNDECIDED, /* it stays overruled, and is not asked about again until the next start */
 };
 enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_verdict verdict);
-/* The first overruled row of the group that can still be settled: *position; its index, or UINT64_MAX without one.
- * Settling needs no look below it. */
+/* The first overruled row of the group that can still be settled: *position; its index, or UINT64_MAX without
+ * one. Settling needs no look below it. */
 uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *position);
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);

@@ -37,13 +37,13 @@ enum raft_result {
 enum raft_cause {
     RAFT_CAUSE_NONE,
     RAFT_CAUSE_FOUNDED,
-    RAFT_CAUSE_TIMEOUT,      /* no word from the leader for an election timeout */
-    RAFT_CAUSE_LINK,         /* the leader closed its connection and refused another */
-    RAFT_CAUSE_TRANSFER,     /* the leader handed over */
-    RAFT_CAUSE_HIGHER_TERM,  /* somebody has a higher term */
-    RAFT_CAUSE_NO_MAJORITY,  /* check-quorum */
+    RAFT_CAUSE_TIMEOUT,     /* no word from the leader for an election timeout */
+    RAFT_CAUSE_LINK,        /* the leader closed its connection and refused another */
+    RAFT_CAUSE_TRANSFER,    /* the leader handed over */
+    RAFT_CAUSE_HIGHER_TERM, /* somebody has a higher term */
+    RAFT_CAUSE_NO_MAJORITY, /* check-quorum */
     RAFT_CAUSE_REMOVED,
-    RAFT_CAUSE_ALONE,        /* the only voter */
+    RAFT_CAUSE_ALONE, /* the only voter */
     RAFT_CAUSES,
 };
 

@@ -1,18 +1,20 @@
 /* What becomes of the rows of the rejected-write ledger.
  *
- * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it away. Behind
- * the commit a row is rejected once a later term than its own is committed, since terms never fall along a log. The
- * log tells all that, unless a snapshot has taken that part of the log's place. Then the store may tell: it holds, for
- * each key, the version of the last write that stands. What neither tells stays `overruled`. */
+ * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it
+ * away. Behind the commit a row is rejected once a later term than its own is committed, since terms never
+ * fall along a log. The log tells all that, unless a snapshot has taken that part of the log's place. Then
+ * the store may tell: it holds, for each key, the version of the last write that stands. What neither tells
+ * stays `overruled`. */
 #include <assert.h>
 
 #include "replication/replica_internal.h"
 
 /* The row's index is at most the commit, and the log begins behind it.
  *
- * Terms never fall along a log, so an entry of a term above that of the position before the log's first was not
- * committed there. A key whose version is older than the row was not written by the row's entry, nor deleted; unless
- * that had a condition, which may have failed. A key that is not there may have been written and deleted since. */
+ * Terms never fall along a log, so an entry of a term above that of the position before the log's first was
+ * not committed there. A key whose version is older than the row was not written by the row's entry, nor
+ * deleted; unless that had a condition, which may have failed. A key that is not there may have been written
+ * and deleted since. */
 static enum ledger_verdict judge(struct replica *r, size_t position) {
     const struct ledger_row *row = ledger_at(r->ledger, position);
     struct buffer payload = {0};
@@ -22,8 +24,8 @@ static enum ledger_verdict judge(struct replica *r, size_t position) {
     enum ledger_verdict verdict = LEDGER_UNDECIDED;
     if (log_term_at(r->log, log_first(r->log) - 1, &base_term) && row->at.term > base_term)
         return LEDGER_ANOTHER;
-    if (ledger_read(r->ledger, position, &payload) == FILE_OK && entry_decode(buffer_bytes(&payload), &entry) &&
-        store_get(r->store, entry.key, &record)) {
+    if (ledger_read(r->ledger, position, &payload) == FILE_OK &&
+        entry_decode(buffer_bytes(&payload), &entry) && store_get(r->store, entry.key, &record)) {
         bool certain = entry.condition == CONDITION_NONE && entry.client.size == 0;
         if (record.version.index == row->at.index)
             verdict = version_equal(record.version, row->at) ? LEDGER_ITS_OWN : LEDGER_ANOTHER;

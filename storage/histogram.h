@@ -1,5 +1,5 @@
-/* How often something took how long, or was how large: counts by powers of two, and the sum. Counting costs a few
- * instructions. */
+/* How often something took how long, or was how large: counts by powers of two, and the sum. Counting costs a
+ * few instructions. */
 #ifndef STORAGE_HISTOGRAM_H
 #define STORAGE_HISTOGRAM_H
 

@@ -1,6 +1,6 @@
 # make fuzz: every target for FUZZ_SECONDS each (FUZZ_TARGETS names them), from the kept corpus on; what they find is left
-# in build/fuzz/. make fuzz-smoke: the kept corpus and 2,000 more inputs each. make fuzz-keep: takes what the last runs
-# added to the coverage into the kept corpus.
+# in build/fuzz/. make fuzz-smoke: the kept corpus and 2,000 more inputs each. make fuzz-keep: of what runs have added, the
+# 16 small inputs of each target that reach the most go into the kept corpus, as grown-*.
 # A finding is run again with build/fuzz/NAME FILE.
 
 FUZZ_SECONDS ?= 600
@@ -25,7 +25,6 @@ $(FUZZ_TARGETS:%=$(FUZZ_BUILD)/%): $(FUZZ_BUILD)/%: $(FUZZ_BUILD)/o/tests/fuzz/%
 	@echo '  link  $@'
 	@$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ -lcjson -lbsd
 
-# fuzz_run TARGET ARGUMENTS
 fuzz_dict = $(addprefix -dict=,$(wildcard tests/fuzz/$(1).dict))
 
 fuzz-programs: $(FUZZ_TARGETS:%=$(FUZZ_BUILD)/%)
@@ -38,13 +37,23 @@ $(FUZZ_TARGETS:%=fuzz-%): fuzz-%: $(FUZZ_BUILD)/%
 	  $(FUZZ_BUILD)/corpus/$* tests/fuzz/corpus/$* >$(FUZZ_BUILD)/$*.log 2>&1 \
 	  && grep -a number_of_executed_units $(FUZZ_BUILD)/$*.log || { tail -40 $(FUZZ_BUILD)/$*.log; exit 1; }
 
+ifeq ($(shell command -v $(FUZZ_CC)),)
+fuzz-smoke:
+	@echo 'fuzz-smoke: skipped, there is no $(FUZZ_CC)'
+else
 fuzz-smoke: $(FUZZ_TARGETS:%=$(FUZZ_BUILD)/%)
 	@for t in $(FUZZ_TARGETS); do \
 	  $(FUZZ_BUILD)/$$t $(FUZZ_MAX) -seed=1 -runs=2000 -artifact_prefix=$(FUZZ_BUILD)/$$t- tests/fuzz/corpus/$$t \
 	    >$(FUZZ_BUILD)/$$t.log 2>&1 && echo "fuzz $$t: ok" || { tail -40 $(FUZZ_BUILD)/$$t.log; exit 1; }; done
+endif
 
 fuzz-keep:
-	@for t in $(FUZZ_TARGETS); do mkdir -p $(FUZZ_BUILD)/kept/$$t tests/fuzz/corpus/$$t; \
-	  $(FUZZ_BUILD)/$$t -merge=1 $(FUZZ_BUILD)/kept/$$t tests/fuzz/corpus/$$t $(FUZZ_BUILD)/corpus/$$t; done
+	@for t in $(FUZZ_TARGETS); do \
+	  rm -rf $(FUZZ_BUILD)/kept/$$t; mkdir -p $(FUZZ_BUILD)/kept/$$t $(FUZZ_BUILD)/corpus/$$t; \
+	  $(FUZZ_BUILD)/$$t -set_cover_merge=1 $(FUZZ_BUILD)/kept/$$t tests/fuzz/corpus/$$t $(FUZZ_BUILD)/corpus/$$t \
+	    >$(FUZZ_BUILD)/$$t.log 2>&1 || exit 1; \
+	  for f in $$(cd $(FUZZ_BUILD)/kept/$$t && find . -size -2k -printf '%T@ %f\n' | sort -n | cut -d' ' -f2 | \
+	    grep -v '^\.$$' | head -16); do \
+	    cp $(FUZZ_BUILD)/kept/$$t/$$f tests/fuzz/corpus/$$t/grown-$$(echo $$f | cut -c1-8); done; done
 
 .PHONY: fuzz fuzz-programs fuzz-smoke fuzz-keep $(FUZZ_TARGETS:%=fuzz-%)

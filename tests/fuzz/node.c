@@ -353,7 +353,7 @@ static void client_bytes(struct script *s, struct world *w) {
     static const char *const texts[] = {set, get, delete, view};
     uint8_t which = take_u8(s);
     struct bytes text = which < 4 ? bytes_of(texts[which]) : take_sized(s);
-    if (api_wants_close(w->client)) {
+    if (api_wants_close(w->client) && node_state(w->node) == NODE_RUNNING) {
         api_close(w->client, w->now_ms);
         w->client = api_open(node_api(w->node), w->now_ms, w);
     }

@@ -1,4 +1,5 @@
-/* What is seen of a node from outside: readiness, metrics, the log's level, request lines, rejected writes. */
+/* What is seen of a node from outside: readiness, metrics, the log's level, request lines, rejected writes.
+ */
 #include "api/api.h"
 #include "api/prometheus.h"
 #include "tests/tap.h"
@@ -82,7 +83,8 @@ static const char *take(struct fixture *f) {
 static const char *say(struct fixture *f, const char *method, const char *target, const char *body) {
     char text[1024];
     snprintf(text, sizeof text,
-             "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+             "%zu\r\n\r\n%s",
              method, target, strlen(body), body);
     buffer_append(api_input(f->client), bytes_of(text));
     api_process(f->client, 1000);
@@ -103,7 +105,8 @@ static bool has(const char *answer, const char *text) {
 TEST(a_load_balancer_is_told_whether_the_node_can_serve_and_why_not) {
     struct fixture *f = fixture_new();
     const char *answer = ask(f, "/health?ready=1");
-    OK(has(answer, "HTTP/1.1 503 ") && has(answer, "\"error\":\"not_ready\"") && has(answer, "phase of the moon."));
+    OK(has(answer, "HTTP/1.1 503 ") && has(answer, "\"error\":\"not_ready\"") &&
+       has(answer, "phase of the moon."));
     OK(has(ask(f, "/health"), "HTTP/1.1 200 OK"));
     f->ready = true;
     OK(has(ask(f, "/health?ready=1"), "HTTP/1.1 200 OK"));
@@ -154,8 +157,9 @@ TEST(a_slow_request_is_logged_with_where_its_time_went) {
     api_clock(f->api, 1247500);
     api_reply(f->api, f->c->held[1], &reply);
     EQUAL(f->slow, 1);
-    TEXT_EQUAL(f->line, "POST /set: status 200 after 247.500 ms: 7 ms waiting for a leader, 240 ms from append to "
-                        "durable here");
+    TEXT_EQUAL(f->line,
+               "POST /set: status 200 after 247.500 ms: 7 ms waiting for a leader, 240 ms from append to "
+               "durable here");
     take(f);
     OK(has(ask(f, "/metrics"), "\nkvnode_http_slow_requests_total 1\n"));
     fixture_free(f);
@@ -224,4 +228,5 @@ TESTS(TAP(a_load_balancer_is_told_whether_the_node_can_serve_and_why_not),
       TAP(requests_are_counted_by_route_and_status_and_timed_by_what_the_shell_says),
       TAP(a_slow_request_is_logged_with_where_its_time_went), TAP(at_debug_every_request_is_a_line),
       TAP(the_level_of_the_log_is_shown_and_changed), TAP(a_node_without_a_ledger_has_no_such_route),
-      TAP(a_histogram_puts_each_value_below_the_bound_it_reaches), TAP(a_label_holds_no_byte_that_would_end_it))
+      TAP(a_histogram_puts_each_value_below_the_bound_it_reaches),
+      TAP(a_label_holds_no_byte_that_would_end_it))

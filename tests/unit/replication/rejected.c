@@ -1,5 +1,5 @@
-/* What a restart or a snapshot leaves of the rejected-write ledger: rows whose index the log no longer holds are
- * settled by what the store shows. */
+/* What a restart or a snapshot leaves of the rejected-write ledger: rows whose index the log no longer holds
+ * are settled by what the store shows. */
 #include "replication/replica.h"
 #include "storage/hard_state.h"
 #include "tests/tap.h"
@@ -42,8 +42,8 @@ static void no_notice(void *arg, enum replica_notice notice, const char *text) {
 
 static const struct member_id self = {.id = "node-00000000001", .incarnation = 1};
 
-/* A store of ten entries, the first four of term 1 and the others of term 3, as a snapshot: `old` was written at
- * 1.2, `new` at 3.9, and `gone` at 1.3 and deleted at 3.10; no other key is there. */
+/* A store of ten entries, the first four of term 1 and the others of term 3, as a snapshot: `old` was written
+ * at 1.2, `new` at 3.9, and `gone` at 1.3 and deleted at 3.10; no other key is there. */
 static bool make_snapshot(struct file_system *fs) {
     struct store *store = store_new(0);
     struct configuration configuration = {.group_id = GROUP_ID, .voters_max = 5, .count = 1};
@@ -74,7 +74,8 @@ static bool make_snapshot(struct file_system *fs) {
     return ok && hard_state_save(fs, &state) == FILE_OK;
 }
 
-static bool add_row(struct ledger *l, uint64_t term, uint64_t index, const char *key, enum condition condition) {
+static bool add_row(struct ledger *l, uint64_t term, uint64_t index, const char *key,
+                    enum condition condition) {
     struct entry entry = {.key = bytes_of(key), .value = bytes_of("lost"), .condition = condition};
     struct buffer payload = {0};
     entry_encode(&payload, &entry);
@@ -104,7 +105,8 @@ static struct replica *reopened(struct file_system *fs) {
 static enum ledger_state state_of(const struct replica *r, uint64_t term, uint64_t index) {
     const struct ledger *l = replica_ledger(r);
     size_t position = ledger_find(l, GROUP_ID, (struct version){term, index});
-    if (position == ledger_count(l) || !version_equal(ledger_at(l, position)->at, (struct version){term, index}))
+    if (position == ledger_count(l) ||
+        !version_equal(ledger_at(l, position)->at, (struct version){term, index}))
         return LEDGER_GONE;
     return ledger_at(l, position)->state;
 }
