@@ -111,6 +111,21 @@ static uint8_t *put_head(uint8_t *at, struct manner manner, const struct speaker
     return at;
 }
 
+/* The last member of a body that is otherwise whole. */
+#define EXPLAIN_NAME ",\"explain\":"
+
+static size_t explain_size(const struct reply *reply) {
+    return reply->explain.size > 0 ? sizeof EXPLAIN_NAME - 1 + reply->explain.size : 0;
+}
+
+static uint8_t *put_explain(uint8_t *at, const struct reply *reply) {
+    if (reply->explain.size == 0)
+        return at;
+    at = PUT(at, EXPLAIN_NAME);
+    memcpy(at, reply->explain.data, reply->explain.size);
+    return at + reply->explain.size;
+}
+
 static void commit(struct buffer *out, const uint8_t *end) {
     size_t size = (size_t)(end - (out->data + out->end));
     assert(size <= out->capacity - out->end);
@@ -133,7 +148,7 @@ void answer_get(struct buffer *out, struct manner manner, const struct speaker *
         answer_not_utf8(out, manner, speaker, reply);
         return;
     }
-    size_t size = key_size + value_size + sizeof "{'key':'','value':''}" - 1;
+    size_t size = key_size + value_size + sizeof "{'key':'','value':''}" - 1 + explain_size(reply);
     uint8_t *at = buffer_reserve(out, HEAD_SIZE_MAX + size);
     at = put_head(at, manner, speaker, reply, 200, size);
     at = PUT(at, "\r\n");
@@ -142,7 +157,9 @@ void answer_get(struct buffer *out, struct manner manner, const struct speaker *
         at = json_put(at, key, key_size);
         at = PUT(at, "\",\"value\":\"");
         at = json_put(at, reply->value, value_size);
-        at = PUT(at, "\"}");
+        at = PUT(at, "\"");
+        at = put_explain(at, reply);
+        at = PUT(at, "}");
     }
     commit(out, at);
 }
@@ -151,12 +168,14 @@ void answer_done(struct buffer *out, struct manner manner, const struct speaker 
                  const struct reply *reply, struct bytes key) {
     size_t key_size = json_size(key);
     assert(key_size != JSON_NOT_UTF8); /* writes of such keys are refused */
-    size_t size = key_size + sizeof "{'status':'ok','key':''}" - 1;
+    size_t size = key_size + sizeof "{'status':'ok','key':''}" - 1 + explain_size(reply);
     uint8_t *at = buffer_reserve(out, HEAD_SIZE_MAX + size);
     at = put_head(at, manner, speaker, reply, 200, size);
     at = PUT(at, "\r\n{\"status\":\"ok\",\"key\":\"");
     at = json_put(at, key, key_size);
-    at = PUT(at, "\"}");
+    at = PUT(at, "\"");
+    at = put_explain(at, reply);
+    at = PUT(at, "}");
     commit(out, at);
 }
 
@@ -204,6 +223,10 @@ static void error_body(struct buffer *body, const struct reply *reply) {
     json_append(body, reply->message.size > 0 ? reply->message : bytes_of(row->message));
     buffer_append_text(body, ",\"fix\":");
     json_append(body, reply->fix.size > 0 ? reply->fix : bytes_of(row->fix));
+    if (reply->explain.size > 0) {
+        buffer_append_text(body, EXPLAIN_NAME);
+        buffer_append(body, reply->explain);
+    }
     buffer_append_text(body, "}");
 }
 
@@ -211,26 +234,42 @@ static bool wants_retry_after(enum error error) {
     return error == ERROR_OVERLOAD || error == ERROR_NO_LEADER;
 }
 
-void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
-                  const struct reply *reply, const char *allow) {
+/* header: one more, without its end; or NULL. */
+static void answer_refusal(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                           const struct reply *reply, const char *header, struct bytes text) {
     struct buffer body = {0};
     struct reply said = *reply;
     if (said.retry_after_s == 0 && wants_retry_after(said.error))
         said.retry_after_s = 1;
     error_body(&body, reply);
     size_t size = buffer_size(&body);
-    uint8_t *at = buffer_reserve(out, HEAD_SIZE_MAX + size);
+    uint8_t *at = buffer_reserve(out, HEAD_SIZE_MAX + text.size + size);
     at = put_head(at, manner, speaker, &said, error_row(reply->error)->status, size);
-    if (allow != NULL) {
-        at = PUT(at, "Allow: ");
-        at = put_text(at, allow);
-        at = PUT(at, "\r\n");
+    if (header != NULL) {
+        at = put_text(at, header);
+        memcpy(at, text.data, text.size);
+        at = PUT(at + text.size, "\r\n");
     }
     at = PUT(at, "\r\n");
     commit(out, at);
     if (!manner.head_only)
         buffer_append(out, buffer_bytes(&body));
     buffer_release(&body);
+}
+
+void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                  const struct reply *reply, const char *allow) {
+    answer_refusal(out, manner, speaker, reply, allow != NULL ? "Allow: " : NULL, bytes_of(allow != NULL ? allow : ""));
+}
+
+void answer_redirect(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                     const struct reply *reply, const char *authority, struct bytes target) {
+    struct buffer location = {0};
+    buffer_append_text(&location, "http://");
+    buffer_append_text(&location, authority);
+    buffer_append(&location, target);
+    answer_refusal(out, manner, speaker, reply, "Location: ", buffer_bytes(&location));
+    buffer_release(&location);
 }
 
 void answer_json(struct buffer *out, struct manner manner, const struct speaker *speaker,

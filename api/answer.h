@@ -31,6 +31,9 @@ void answer_outcome(struct buffer *out, struct manner manner, const struct speak
 /* {"error":...,"message":...,"fix":...}. allow: the value of Allow, or NULL. */
 void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
                   const struct reply *reply, const char *allow);
+/* ERROR_REDIRECT, with the Location http://<authority><target>. */
+void answer_redirect(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                     const struct reply *reply, const char *authority, struct bytes target);
 /* 200 with this JSON, or plain text. */
 void answer_json(struct buffer *out, struct manner manner, const struct speaker *speaker,
                  const struct reply *reply, struct bytes body);

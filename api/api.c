@@ -598,7 +598,8 @@ bool api_drain(struct api *api) {
             continue;
         if (client->state != CLIENT_CLOSING && client->state != CLIENT_LISTING)
             close_after_answers(client);
-        done = done && client_under_way(client) == 0 && client->state == CLIENT_CLOSING;
+        done = done && client_under_way(client) == 0 && client->state == CLIENT_CLOSING &&
+               buffer_size(&client->output) == 0;
     }
     return done;
 }

@@ -82,7 +82,7 @@ void api_log_requests(struct api *api, bool all);
 /* What the server counts, in Prometheus' form. */
 void api_metrics(const struct api *api, struct buffer *out);
 /* Clean shutdown: no new requests are taken, answers under way go out, then clients are closed. True once
- * none has a request under way. */
+ * none has a request under way, or an answer of which bytes are left. */
 bool api_drain(struct api *api);
 
 #endif

@@ -207,11 +207,13 @@ static void on_write(evutil_socket_t fd, short what, void *arg) {
         connection_turn(c, clock_us());
 }
 
-void api_io_flush(struct api_io *io) {
+bool api_io_flush(struct api_io *io) {
     struct api_client *client = api_next_ready(io->options.api);
-    uint64_t now_us = client != NULL ? clock_us() : 0;
+    bool turned = client != NULL;
+    uint64_t now_us = turned ? clock_us() : 0;
     for (; client != NULL; client = api_next_ready(io->options.api))
         connection_turn(api_shell(client), now_us);
+    return turned;
 }
 
 /* ---- the listener ---- */

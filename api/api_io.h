@@ -28,8 +28,9 @@ struct api_io_options {
 struct api_io *api_io_open(const struct api_io_options *options, char why[API_IO_WHY_MAX]);
 /* Where it listens. */
 struct address api_io_address(const struct api_io *io);
-/* End of a turn: writes out clients whose answers came, and closes those that are done. */
-void api_io_flush(struct api_io *io);
+/* End of a turn: writes out clients whose answers came, and closes those that are done. True where there was
+ * one: its requests that waited behind may have begun, and want another turn at once. */
+bool api_io_flush(struct api_io *io);
 /* No new connections from here on. */
 void api_io_stop_listening(struct api_io *io);
 /* Closes everything. */

@@ -132,6 +132,8 @@ void client_print(struct api_client *client, struct buffer *out, struct manner m
     struct speaker speaker = client_speaker(client);
     if (reply->error != ERROR_NONE)
         answer_error(out, manner, &speaker, reply, NULL);
+    else if (operation_of_members(operation))
+        answer_json(out, manner, &speaker, reply, reply->value);
     else if (operation == OPERATION_GET)
         answer_get(out, manner, &speaker, reply, key);
     else if (operation == OPERATION_OUTCOME)

@@ -8,6 +8,7 @@
 
 #include "api/coordinator_internal.h"
 
+#define MARGIN_MS 100 /* a leader that is asked gives up so much earlier: its answer, with the position, still comes */
 #define RETRY_MS 50 /* how often requests that wait for a leader look again, beside every change of leader */
 
 struct coordinator *coordinator_new(const struct coordinator_options *options,
@@ -38,6 +39,8 @@ void coordinator_free(struct coordinator *c) {
         free(p);
     }
     buffer_release(&c->scratch);
+    buffer_release(&c->explain);
+    buffer_release(&c->view);
     buffer_release(&c->slice);
     ring_free(c->ring);
     free(c);
@@ -123,14 +126,37 @@ static bool other_leader(const struct coordinator *c, struct member_id *out) {
     return raft_role(raft) != RAFT_LEADER && raft_leader(raft, out);
 }
 
-/* Passes the write on, once. False where there is nobody to pass it to, or no connection. */
-static bool forward(struct coordinator *c, struct pending *p) {
-    if (p->origin == ORIGIN_NODE || !other_leader(c, &p->asked))
-        return false;
+void pending_refresh(struct coordinator *c, struct pending *p) {
+    uint64_t left = p->deadline_ms > c->now_ms ? p->deadline_ms - c->now_ms : 0;
+    left -= left > 10 * MARGIN_MS ? MARGIN_MS : left / 10;
+    put_u32(p->copy.data + p->copy.start + REQUEST_TIME_LEFT_AT, (uint32_t)left);
+}
+
+bool pending_send(struct coordinator *c, struct pending *p) {
+    pending_refresh(c, p);
     if (!c->host.request(c->host.arg, &p->asked, buffer_bytes(&p->copy)))
         return false;
     pending_move(c, p, PENDING_FORWARDED);
     return true;
+}
+
+/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so that it
+ * is told who leads, or to come again. */
+static bool refuse_late(struct coordinator *c, struct pending *p) {
+    struct coordinator_away away;
+    if (p->origin != ORIGIN_CLIENT || !coordinator_routes_away(c, &away))
+        return false;
+    if (away.reply.error == ERROR_REDIRECT)
+        away.reply = reply_error(c, ERROR_NO_LEADER, away.text);
+    pending_answer(c, p, &away.reply);
+    return true;
+}
+
+/* Passes the write on, once. False where there is nobody to pass it to, or no connection. */
+static bool forward(struct coordinator *c, struct pending *p) {
+    if (p->origin == ORIGIN_NODE || !other_leader(c, &p->asked))
+        return false;
+    return refuse_late(c, p) || pending_send(c, p);
 }
 
 static void appended(struct coordinator *c, struct pending *p, const struct request *request,
@@ -176,6 +202,8 @@ bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const 
     struct reply reply;
     if (operation_writes(request->operation))
         return !step_write(c, p, request);
+    if (request->after.at.index != 0 && !after_step(c, p, request))
+        return true;
     if (p->linearizable)
         return read_begin(c, now_ms, p);
     if (!belongs_to_none(c, &reply))
@@ -199,7 +227,7 @@ bool step(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     case OWNER_HERE:
         return step_here(c, now_ms, p, &request);
     case OWNER_THERE:
-        return route_pending(c, now_ms, p);
+        return route_pending(c, p);
     case OWNER_UNKNOWN:
         break;
     }
@@ -259,19 +287,41 @@ static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const st
     return false;
 }
 
-bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
-                        struct reply *reply) {
+static bool is_removed(const struct coordinator *c, struct reply *reply) {
+    if (c->options.self->role != NODE_REMOVED)
+        return false;
+    *reply = reply_error(c, ERROR_REMOVED, "");
+    return true;
+}
+
+static bool submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                   struct reply *reply) {
+    if (operation_of_members(request->operation))
+        return members_submit(c, now_ms, request, ticket, reply);
+    if (is_removed(c, reply))
+        return true;
     uint32_t group;
     bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
     if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
         return submit_elsewhere(c, now_ms, request, ticket, reply);
-    c->now_ms = now_ms;
+    if (request->after.at.index != 0)
+        return belongs_to_none(c, reply) || after_submit(c, now_ms, request, ticket, reply);
     if (operation_writes(request->operation))
         return submit_write(c, now_ms, request, ticket, reply);
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
     if (!belongs_to_none(c, reply))
         read_now(c, now_ms, request, reply);
+    return true;
+}
+
+bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                        struct reply *reply) {
+    c->now_ms = now_ms;
+    if (!submit(c, now_ms, request, ticket, reply))
+        return false;
+    if (request->explain && reply->explain.size == 0)
+        explain(c, NULL, reply);
     return true;
 }
 
@@ -289,8 +339,14 @@ void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct me
     struct reply reply;
     struct pending *p;
     uint64_t id;
+    if (!request_decode(payload, now_ms, &id, &request))
+        return;
     c->now_ms = now_ms;
-    if (!request_decode(payload, now_ms, &id, &request) || !operation_writes(request.operation))
+    if (operation_of_members(request.operation)) {
+        members_request(c, now_ms, from, id, &request);
+        return;
+    }
+    if (!operation_writes(request.operation))
         return;
     bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (c->stopping || !leads) {
@@ -321,7 +377,7 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
     if (p == NULL)
         return;
     if (reply.error == ERROR_NOT_LEADER)
-        pending_move(c, p, PENDING_WAITING);
+        pending_move(c, p, operation_of_members(p->operation) ? PENDING_MEMBERS : PENDING_WAITING);
     else
         pending_answer(c, p, &reply);
 }
@@ -352,15 +408,10 @@ static bool acknowledged(const struct coordinator *c, const struct pending *p) {
 }
 
 static void answer_write(struct coordinator *c, struct pending *p) {
-    const struct raft *raft = coordinator_raft(c);
     struct reply reply = reply_here(c);
     reply.position = (struct position){c->options.self->group, p->effect.at};
     reply.version = p->effect.current;
-    if (raft_role(raft) == RAFT_LEADER) {
-        unsigned voters, acks = raft_acks(raft, p->at.index, &voters);
-        reply.acks = (uint8_t)acks;
-        reply.voters = (uint8_t)voters;
-    }
+    reply_acks(c, p->at, &reply);
     if (p->effect.outcome == STORE_CONDITION_FAILED) {
         reply.error = ERROR_PRECONDITION;
         reply.message = bytes_of(p->effect.current.index > 0
@@ -397,6 +448,7 @@ void coordinator_overruled(struct coordinator *c, uint64_t index) {
             if (p->at.index >= index)
                 pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
                               "another leader took over before the write was acknowledged");
+    members_overruled(c, index);
 }
 
 bool coordinator_unanswered(const struct coordinator *c, struct version at) {
@@ -445,11 +497,14 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
         if (acknowledged(c, p))
             answer_write(c, p);
+    c->now_ms = now_ms;
     reads_poll(c, now_ms);
-    bool changed = leader_changed(c);
+    after_poll(c, now_ms);
+    bool proposed = members_poll(c, now_ms), changed = leader_changed(c);
     if (changed)
         ask_again(c);
-    return (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
+    bool retried = (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
+    return proposed || retried;
 }
 
 /* Its group is another one and did not answer, or is not known. */
@@ -494,6 +549,12 @@ static void expire(struct coordinator *c, struct pending *p) {
     case PENDING_ACKING:
         pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
                       "the deadline passed before the write was acknowledged: it may have happened");
+        break;
+    case PENDING_AFTER:
+        pending_error(c, p, ERROR_DEADLINE, "the position in KV-After was not applied here before the deadline");
+        break;
+    case PENDING_MEMBERS:
+        members_expire(c, p);
         break;
     case PENDING_CONFIRMING:
     case PENDING_HOLDING:

@@ -8,6 +8,7 @@
 #include "api/request.h"
 #include "cluster/groups.h"
 #include "cluster/membership.h"
+#include "replication/peers.h"
 #include "replication/replica.h"
 
 #define COORDINATOR_PENDING_MAX 65536 /* requests under way; further ones get ERROR_OVERLOAD */
@@ -26,10 +27,19 @@ struct coordinator_host {
     const struct node_info *(*foreign)(void *arg, size_t position);
 };
 
+/* -route: what a follower does with a request for the leader. */
+enum route_policy {
+    ROUTE_PROXY,    /* passes it on and answers as the leader did */
+    ROUTE_REDIRECT, /* 307 */
+    ROUTE_REFUSE,   /* 421 */
+};
+
 struct coordinator_options {
     struct replica *replica;            /* borrowed */
     const struct membership *membership; /* borrowed: the table of nodes heard of */
     const struct node_info *self;       /* borrowed, followed as it changes */
+    struct peers *peers;                /* borrowed: who is connected, for what is asked about members */
+    enum route_policy route;
 };
 
 struct coordinator;
@@ -86,6 +96,7 @@ struct keys_request {
     struct bytes prefix, after;
     uint64_t limit; /* most keys; UINT64_MAX none */
     bool linearizable;
+    struct position position; /* KV-After: its group's part waits for it; index 0: none */
     uint64_t deadline_ms;
 };
 /* The next slice comes later, under this ticket: reply.value is for keys_slice_next. */
@@ -122,5 +133,12 @@ struct coordinator_ring {
 void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out);
 const struct node_info *coordinator_self(const struct coordinator *c);
 bool coordinator_is_leader(const struct coordinator *c);
+/* Writes and linearizable reads are not for this node: with -route redirect or refuse, the leader is another one. */
+struct coordinator_away {
+    struct reply reply; /* the refusal, which names the leader */
+    struct address api; /* the leader's HTTP port */
+    char text[160];
+};
+bool coordinator_routes_away(const struct coordinator *c, struct coordinator_away *out);
 
 #endif

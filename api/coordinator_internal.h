@@ -14,6 +14,8 @@
  *      +--> APPENDED --> ACKING -----> answered          writes, on the leader
  *      +--> CONFIRMING --> HOLDING --> answered          linearizable reads, on the leader
  *      +--> ASKING --> APPLYING -----> answered          linearizable reads, on a follower
+ *   AFTER -----------> any of the reads' ways             reads with KV-After
+ *   MEMBERS ---------> FORWARDED, or answered             coordinator_members.c
  */
 enum pending_state {
     PENDING_WAITING,
@@ -24,6 +26,8 @@ enum pending_state {
     PENDING_HOLDING,    /* read; what was read is not all committed yet */
     PENDING_ASKING,     /* the leader is asked how far to apply */
     PENDING_APPLYING,
+    PENDING_AFTER,      /* a read waits until the position of its KV-After is applied here */
+    PENDING_MEMBERS,    /* a request about members: to be taken up by the leader, or its change to commit */
     PENDING_STATES,
 };
 
@@ -44,9 +48,12 @@ struct pending {
     TAILQ_ENTRY(pending) link;
     enum pending_state state;
     enum pending_origin origin;
-    bool barrier, linearizable;
-    uint32_t group; /* that owns the key, as it was last looked at */
-    unsigned part;  /* ORIGIN_GATHER */
+    bool barrier, explain;
+    bool tried;              /* MEMBERS: the address was dialled */
+    struct position after;   /* AFTER */
+    bool linearizable;
+    uint32_t group;          /* that owns the key, as it was last looked at */
+    unsigned part;           /* ORIGIN_GATHER */
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
     uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
@@ -91,7 +98,7 @@ struct coordinator {
     uint64_t seen_term;
     struct member_id seen_leader;
     bool seen_leading, stopping;
-    struct buffer scratch;
+    struct buffer scratch, explain, view;
     struct groups groups; /* the ring to route by */
     struct ring *ring;    /* NULL: none is known */
     bool own_ring;        /* groups is in force in the own group's log */
@@ -115,10 +122,16 @@ void pending_error(struct coordinator *c, struct pending *p, enum error error, c
 
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);
+/* KV-Acks of the write at `at`, where this node leads. */
+void reply_acks(const struct coordinator *c, struct version at, struct reply *reply);
 struct reply reply_error(const struct coordinator *c, enum error error, const char *message);
 
 /* coordinator.c */
 bool coordinator_full(const struct coordinator *c, struct reply *reply);
+/* Writes the time that is left into a request's copy. */
+void pending_refresh(struct coordinator *c, struct pending *p);
+/* Passes a request's copy on to p->asked; false where it surely went nowhere. */
+bool pending_send(struct coordinator *c, struct pending *p);
 /* A request of the own group's takes its first, or next, step; false where it has to wait. */
 bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request);
 /* Likewise, wherever it has to go. */
@@ -132,7 +145,7 @@ enum owner owner_of_pending(const struct coordinator *c, struct pending *p, cons
 /* On the leader: the own log says that the key is the group's, and no change is under way. */
 bool may_append(struct coordinator *c, struct bytes key);
 /* Sends it to its group; false where nobody there can be reached. */
-bool route_pending(struct coordinator *c, uint64_t now_ms, struct pending *p);
+bool route_pending(struct coordinator *c, struct pending *p);
 
 /* coordinator_keys.c */
 void keys_now(struct coordinator *c, const struct request *request, struct reply *reply);
@@ -150,5 +163,33 @@ void read_now(struct coordinator *c, uint64_t now_ms, const struct request *requ
 /* Begins a linearizable read here; false where there is no leader to prove it. */
 bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p);
 void reads_poll(struct coordinator *c, uint64_t now_ms);
+/* Answers a read, or a barrier, with the own state. */
+void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_after.c: KV-After */
+enum after { AFTER_WAIT, AFTER_REACHED, AFTER_OVERRULED };
+enum after after_state(const struct raft *raft, const struct log *log, uint64_t applied, struct version at);
+/* Begins a read with KV-After. Same return as coordinator_submit. */
+bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                  struct reply *reply);
+/* The same for a request that is under way already: true where the position is reached; otherwise it waits for it, or
+ * is answered. */
+bool after_step(struct coordinator *c, struct pending *p, const struct request *request);
+void after_poll(struct coordinator *c, uint64_t now_ms);
+
+/* coordinator_members.c: who belongs to the group */
+bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                    struct reply *reply);
+void members_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from, uint64_t id,
+                     const struct request *request);
+/* True where a change was proposed. */
+bool members_poll(struct coordinator *c, uint64_t now_ms);
+void members_overruled(struct coordinator *c, uint64_t index);
+void members_expire(struct coordinator *c, struct pending *p);
+/* coordinator_members_view.c: GET /cluster/nodes as this node sees it */
+void members_view(struct coordinator *c, uint64_t now_ms, struct buffer *out);
+
+/* coordinator_explain.c: ?explain=1. p: NULL for an answer at once. Into c->explain, which reply then borrows. */
+void explain(struct coordinator *c, const struct pending *p, struct reply *reply);
 
 #endif

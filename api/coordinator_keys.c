@@ -18,6 +18,7 @@ struct gather {
     TAILQ_ENTRY(gather) link;
     uint64_t number, ticket, deadline_ms, limit;
     bool begun, linearizable;
+    struct position position;
     struct buffer prefix, after;
     unsigned count, waiting;
     struct buffer parts[GROUPS_MAX];
@@ -100,6 +101,8 @@ static void ask(struct coordinator *c, uint64_t now_ms, struct gather *g, unsign
         .linearizable = g->linearizable,
         .deadline_ms = g->deadline_ms,
     };
+    if (g->position.group == c->groups.list[i].number)
+        request.after = g->position;
     struct pending *p = pending_new(c, now_ms, &request, ORIGIN_GATHER, g->number);
     if (p != NULL) {
         p->group = c->groups.list[i].number;
@@ -111,6 +114,12 @@ static void ask(struct coordinator *c, uint64_t now_ms, struct gather *g, unsign
 
 static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
     uint64_t number = g->number;
+    if (g->position.at.index != 0 && groups_find(&c->groups, g->position.group) == NULL) {
+        struct reply reply =
+            reply_error(c, ERROR_BAD_PARAMETER, "KV-After names a position of a group that is not on the ring");
+        gather_answer(c, g, &reply);
+        return;
+    }
     g->begun = true;
     g->count = g->waiting = (unsigned)c->groups.count;
     for (unsigned i = 0; i < g->count; i++)
@@ -133,6 +142,7 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     g->deadline_ms = request->deadline_ms;
     g->limit = request->limit;
     g->linearizable = request->linearizable;
+    g->position = request->position;
     buffer_append(&g->prefix, request->prefix);
     buffer_append(&g->after, request->after);
     TAILQ_FOREACH(other, &c->gathers, link)

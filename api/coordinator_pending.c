@@ -24,6 +24,18 @@ struct reply reply_error(const struct coordinator *c, enum error error, const ch
     return reply;
 }
 
+void reply_acks(const struct coordinator *c, struct version at, struct reply *reply) {
+    const struct raft *raft = coordinator_raft(c);
+    uint64_t term;
+    unsigned voters;
+    /* A leader that lost its term and leads again holds nothing for an entry that was overruled between. */
+    if (raft_role(raft) != RAFT_LEADER || !log_term_at(replica_log(c->options.replica), at.index, &term) ||
+        term != at.term)
+        return;
+    reply->acks = (uint8_t)raft_acks(raft, at.index, &voters);
+    reply->voters = (uint8_t)voters;
+}
+
 struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct request *request,
                             enum pending_origin origin, uint64_t ticket) {
     if (c->count >= COORDINATOR_PENDING_MAX)
@@ -44,6 +56,7 @@ struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct
         .ticket = ticket,
         .operation = request->operation,
         .ack = request->ack,
+        .explain = request->explain,
     };
     TAILQ_INSERT_TAIL(&c->states[p->state], p, link);
     c->count++;
@@ -86,6 +99,11 @@ static void answer_client(struct coordinator *c, const struct pending *p, const 
 }
 
 void pending_answer(struct coordinator *c, struct pending *p, const struct reply *reply) {
+    struct reply explained = *reply;
+    if (p->explain && reply->explain.size == 0) {
+        explain(c, p, &explained);
+        reply = &explained;
+    }
     switch (p->origin) {
     case ORIGIN_CLIENT:
         answer_client(c, p, reply);
@@ -107,7 +125,9 @@ void pending_answer(struct coordinator *c, struct pending *p, const struct reply
 
 void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message) {
     struct reply reply = reply_error(c, error, message);
-    if (p->at.index > 0)
+    if (p->at.index > 0) {
         reply.position = (struct position){c->options.self->group, p->at};
+        reply_acks(c, p->at, &reply);
+    }
     pending_answer(c, p, &reply);
 }

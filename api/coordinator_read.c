@@ -88,7 +88,7 @@ static bool still_here(struct coordinator *c, struct pending *p, const struct re
     return false;
 }
 
-static void answer_read(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct reply reply;
     struct request request = request_of(p);
     if (!still_here(c, p, &request))
@@ -121,7 +121,7 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
         struct reply done = reply_here(c);
         pending_answer(c, p, &done);
     } else if (applied <= raft_commit(coordinator_raft(c)) || p->operation == OPERATION_OUTCOME) {
-        answer_read(c, now_ms, p);
+        read_answer(c, now_ms, p);
     } else {
         hold(c, now_ms, p, applied);
     }
@@ -171,7 +171,7 @@ static void poll_applying(struct coordinator *c, uint64_t now_ms) {
         if (leads(c))
             pending_move(c, p, PENDING_WAITING);
         else if (committed && applied >= p->index)
-            answer_read(c, now_ms, p);
+            read_answer(c, now_ms, p);
     }
 }
 

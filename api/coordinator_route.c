@@ -7,9 +7,6 @@
 #include "api/coordinator_internal.h"
 #include "api/routed.h"
 
-#define ROUTE_SIZE   20
-#define TIME_LEFT_AT 12 /* where request_encode puts the time left */
-
 void routed_encode(struct buffer *out, const struct routed *route) {
     write_u32(out, route->group);
     write_u64(out, route->ring_id);
@@ -67,12 +64,6 @@ bool may_append(struct coordinator *c, struct bytes key) {
            current->ring_id == c->groups.ring_id && owner_of(c, key, &group) == OWNER_HERE;
 }
 
-static void refresh_deadline(struct pending *p, uint64_t now_ms) {
-    uint64_t left = p->deadline_ms > now_ms ? p->deadline_ms - now_ms : 0;
-    assert(buffer_size(&p->copy) > TIME_LEFT_AT + 4);
-    put_u32(p->copy.data + p->copy.start + TIME_LEFT_AT, (uint32_t)left);
-}
-
 static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info) {
     struct member_id to = {.incarnation = info->incarnation};
     memcpy(to.id, info->id, NODE_ID_SIZE);
@@ -106,9 +97,9 @@ static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
     return false;
 }
 
-bool route_pending(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+bool route_pending(struct coordinator *c, struct pending *p) {
     struct routed route = {p->group, c->groups.ring_id, c->groups.epoch};
-    refresh_deadline(p, now_ms);
+    pending_refresh(c, p);
     buffer_clear(&c->scratch);
     routed_encode(&c->scratch, &route);
     buffer_append(&c->scratch, buffer_bytes(&p->copy));
@@ -142,13 +133,17 @@ void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct mem
     struct request request;
     struct reply reply;
     uint64_t id;
-    if (!routed_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request))
+    c->now_ms = now_ms;
+    if (!routed_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request) ||
+        operation_of_members(request.operation))
         return;
     const char *why = cannot_take(c, &route, &request);
     if (why != NULL) {
         reply = reply_error(c, ERROR_NOT_LEADER, why);
-    } else if (!operation_writes(request.operation) && !request.linearizable) {
+    } else if (!operation_writes(request.operation) && !request.linearizable && request.after.at.index == 0) {
         read_now(c, now_ms, &request, &reply);
+        if (request.explain)
+            explain(c, NULL, &reply);
     } else if (!coordinator_full(c, &reply)) {
         struct pending *p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
         p->peer = *from;

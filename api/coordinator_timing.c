@@ -62,6 +62,8 @@ struct timing timing_of(const struct coordinator *c, const struct pending *p) {
     case PENDING_HOLDING:
     case PENDING_ASKING:
     case PENDING_APPLYING:
+    case PENDING_AFTER:
+    case PENDING_MEMBERS:
         know(&t, TIMING_CONFIRMED, p->stepped_ms, c->now_ms);
         break;
     case PENDING_WAITING:

@@ -8,6 +8,8 @@ static const char *own_role(const struct coordinator *c) {
     const struct member *member = configuration_find(raft_configuration(raft), &self);
     if (raft_role(raft) == RAFT_LEADER)
         return "leader";
+    if (c->options.self->role == NODE_REMOVED)
+        return "removed";
     if (member == NULL)
         return "newcomer";
     if (member->role == MEMBER_LEARNER)
@@ -19,6 +21,7 @@ static const char *hinted_role(enum node_role role) {
     static const char *const names[] = {
         [NODE_NEWCOMER] = "newcomer",   [NODE_LEARNER] = "learner", [NODE_FOLLOWER] = "follower",
         [NODE_CANDIDATE] = "candidate", [NODE_LEADER] = "leader",
+        [NODE_REMOVED] = "removed",
     };
     return (size_t)role < sizeof names / sizeof names[0] ? names[role] : "unknown";
 }
@@ -36,6 +39,10 @@ struct coordinator_health coordinator_health(const struct coordinator *c, uint64
     if (c->stopping) {
         health.status = "stopping";
         health.reason = "this node is shutting down";
+    } else if (c->options.self->role == NODE_REMOVED) {
+        health.status = "removed";
+        health.reason = "this node was removed from its group and serves nothing: POST /cluster/join at a member, or "
+                        "empty its data directory";
     } else if (raft_configuration(raft)->count == 0) {
         health.status = "waiting";
         health.reason = "this node waits for a member of its group; if the group is new, start one node with -leader";

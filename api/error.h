@@ -39,6 +39,12 @@ enum error {
     ERROR_HTTP_VERSION,      /* 505 */
     ERROR_DISK_FULL,         /* 507 */
     ERROR_NOT_READY,         /* 503 of GET /health?ready=1 */
+    ERROR_NO_MEMBER,         /* 404 the group has no member of that id */
+    ERROR_MEMBER_REFUSED,    /* 409 a change of the members that is not made, and why */
+    ERROR_OVERRULED,         /* 409 KV-After: another entry stands there */
+    ERROR_REMOVED,           /* 503 this node is a former member: it serves nothing */
+    ERROR_UNREACHABLE,       /* 503 nobody answers at the address */
+    ERROR_REDIRECT,          /* 307 with Location: -route redirect */
     ERROR_COUNT,
 };
 

@@ -318,6 +318,8 @@ const char *http_reason(unsigned status) {
         return "OK";
     case 400:
         return "Bad Request";
+    case 307:
+        return "Temporary Redirect";
     case 403:
         return "Forbidden";
     case 404:

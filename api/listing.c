@@ -13,6 +13,7 @@ struct listing {
     uint64_t limit, count;
     bool begun;
     bool gathers, linearizable;
+    struct position position;
     bool more; /* the slice ended before the keys did */
     struct buffer slice;
 };
@@ -68,7 +69,8 @@ static void gathered(struct listing *l, struct bytes keys) {
     l->more = slice.more && l->count < l->limit;
 }
 
-void listing_gather(struct listing *l, bool linearizable) {
+void listing_gather(struct listing *l, bool linearizable, struct position position) {
+    l->position = position;
     l->gathers = true;
     l->linearizable = linearizable;
 }
@@ -83,6 +85,7 @@ void listing_ask(const struct listing *l, struct coordinator *c, uint64_t now_ms
         .after = buffer_bytes(&l->after),
         .limit = l->limit - l->count,
         .linearizable = l->linearizable,
+        .position = l->position,
         .deadline_ms = now_ms + LISTING_DEADLINE_MS,
     };
     coordinator_keys(c, now_ms, &request, ticket);

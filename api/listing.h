@@ -20,7 +20,7 @@ struct listing *listing_new(struct manner manner, struct bytes prefix, struct by
 void listing_free(struct listing *l);
 struct manner listing_manner(const struct listing *l);
 /* The keys are gathered: each slice is asked for by listing_ask, and listing_step prints the reply to it. */
-void listing_gather(struct listing *l, bool linearizable);
+void listing_gather(struct listing *l, bool linearizable, struct position position);
 bool listing_gathers(const struct listing *l);
 void listing_ask(const struct listing *l, struct coordinator *c, uint64_t now_ms, uint64_t ticket);
 /* Bytes of it are out: an error can no longer be told. Ends it. */

@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 /* In the order of enum parameter; behind them those that are known but not built. */
-static const char *const names[] = {"key",    "prefix",  "after", "limit", "ack",    "consistency",
-                                    "client", "request", "ready", "ttl",   "explain"};
+static const char *const names[] = {"key",     "prefix", "after",   "limit", "ack", "consistency",
+                                    "explain", "client", "request", "ready", "ttl"};
 
 bool refuse(struct refusal *why, enum error error, const char *format, ...) {
     va_list arguments;

@@ -2,10 +2,10 @@
  *
  *     request  u64 id, u8 operation, u8 flags, u8 condition, u8 ack, u32 time left in ms,
  *              [u64 term, u64 index: CONDITION_MATCH only], [u8 size and client, u8 size and request],
- *              u16 size and key, u32 size and value
+ *              [u32 group, u64 term, u64 index: KV-After], u16 size and key, u32 size and value
  *     reply    u64 id, u8 error, u8 flags, u8 acks, u8 voters, 16 bytes node, u32 group, u32 retry after in
  * s, [u64 term, u64 index: version], [u32 group, u64 term, u64 index: position], [u64 staleness in ms],
- *              [u8 outcome], u32 size and value, u16 size and message, u16 size and fix
+ *              [u8 outcome], [u32 size and explain], u32 size and value, u16 size and message, u16 size and fix
  *
  * Fields in brackets are there when their flag is. A deadline travels as the time that is left, because
  * clocks of two nodes have nothing in common. */
@@ -15,7 +15,14 @@
 
 #include <assert.h>
 
-enum { REQUEST_ACK = 1, REQUEST_LINEARIZABLE = 2, REQUEST_PAIR = 4, REQUEST_FLAGS = 7 };
+enum {
+    REQUEST_ACK = 1,
+    REQUEST_LINEARIZABLE = 2,
+    REQUEST_PAIR = 4,
+    REQUEST_EXPLAIN = 8,
+    REQUEST_AFTER = 16,
+    REQUEST_FLAGS = 31,
+};
 
 enum {
     REPLY_VERSION = 1,
@@ -24,7 +31,8 @@ enum {
     REPLY_FOLLOWER = 8,
     REPLY_DEGRADED = 16,
     REPLY_OUTCOME = 32,
-    REPLY_FLAGS = 63,
+    REPLY_EXPLAIN = 64,
+    REPLY_FLAGS = 127,
 };
 
 #define TIME_LEFT_MAX_MS (60u * 60 * 1000) /* more is a mistake of the sender */
@@ -50,7 +58,9 @@ void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const stru
     write_u8(out, (uint8_t)request->operation);
     write_u8(out, (uint8_t)((request->ack_given ? REQUEST_ACK : 0) |
                             (request->linearizable ? REQUEST_LINEARIZABLE : 0) |
-                            (request->client.size > 0 ? REQUEST_PAIR : 0)));
+                            (request->client.size > 0 ? REQUEST_PAIR : 0) |
+                            (request->explain ? REQUEST_EXPLAIN : 0) |
+                            (request->after.at.index != 0 ? REQUEST_AFTER : 0)));
     write_u8(out, (uint8_t)request->condition);
     write_u8(out, (uint8_t)request->ack);
     write_u32(out, left > TIME_LEFT_MAX_MS ? TIME_LEFT_MAX_MS : (uint32_t)left);
@@ -59,6 +69,10 @@ void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const stru
     if (request->client.size > 0) {
         write_bytes8(out, request->client);
         write_bytes8(out, request->request);
+    }
+    if (request->after.at.index != 0) {
+        write_u32(out, request->after.group);
+        version_write(out, request->after.at);
     }
     write_bytes16(out, request->key);
     write_bytes32(out, request->value);
@@ -72,16 +86,22 @@ static bool pair_within_limits(const struct request *q, unsigned flags) {
            (least == 1 || q->operation != OPERATION_OUTCOME);
 }
 
+/* An operation on members is about an id, and only a join brings an address. */
+static bool operation_within_limits(const struct request *q) {
+    if (operation_of_members(q->operation))
+        return node_id_valid(q->key) && (q->operation == OPERATION_JOIN || q->value.size == 0);
+    return q->operation >= OPERATION_GET && q->operation <= OPERATION_KEYS &&
+           (q->operation == OPERATION_SET || q->operation == OPERATION_KEYS || q->value.size == 0);
+}
+
 static bool request_within_limits(const struct request *q, unsigned flags, uint32_t left) {
-    if (q->operation < OPERATION_GET || q->operation > OPERATION_KEYS)
-        return false;
-    if (flags > REQUEST_FLAGS || !pair_within_limits(q, flags) || q->condition > CONDITION_EXISTS ||
-        q->ack > ACK_ALL)
+    if (!operation_within_limits(q) || flags > REQUEST_FLAGS || !pair_within_limits(q, flags) ||
+        q->condition > CONDITION_EXISTS || q->ack > ACK_ALL)
         return false;
     bool keys = q->operation == OPERATION_KEYS;
     if ((q->key.size < 1 && !keys) || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
         return false;
-    return left <= TIME_LEFT_MAX_MS && (keys || q->operation == OPERATION_SET || q->value.size == 0);
+    return left <= TIME_LEFT_MAX_MS;
 }
 
 bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out) {
@@ -99,10 +119,15 @@ bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct 
         out->client = read_bytes8(&r);
         out->request = read_bytes8(&r);
     }
+    if (flags & REQUEST_AFTER) {
+        out->after.group = read_u32(&r);
+        out->after.at = version_read(&r);
+    }
     out->key = read_bytes16(&r);
     out->value = read_bytes32(&r);
     out->ack_given = (flags & REQUEST_ACK) != 0;
     out->linearizable = (flags & REQUEST_LINEARIZABLE) != 0;
+    out->explain = (flags & REQUEST_EXPLAIN) != 0;
     out->deadline_ms = now_ms + left;
     return reader_done(&r) && request_within_limits(out, flags, left);
 }
@@ -120,7 +145,8 @@ void reply_encode(struct buffer *out, uint64_t id, const struct reply *reply) {
     write_u8(out, (uint8_t)((reply->version.index != 0 ? REPLY_VERSION : 0) |
                             (position ? REPLY_POSITION : 0) | (reply->staleness_known ? REPLY_STALENESS : 0) |
                             (reply->follower ? REPLY_FOLLOWER : 0) | (reply->degraded ? REPLY_DEGRADED : 0) |
-                            (reply->outcome != OUTCOME_NONE ? REPLY_OUTCOME : 0)));
+                            (reply->outcome != OUTCOME_NONE ? REPLY_OUTCOME : 0) |
+                            (reply->explain.size > 0 ? REPLY_EXPLAIN : 0)));
     write_u8(out, reply->acks);
     write_u8(out, reply->voters);
     buffer_append(out, (struct bytes){reply->node, NODE_ID_SIZE});
@@ -136,6 +162,8 @@ void reply_encode(struct buffer *out, uint64_t id, const struct reply *reply) {
         write_u64(out, reply->staleness_ms);
     if (reply->outcome != OUTCOME_NONE)
         write_u8(out, (uint8_t)reply->outcome);
+    if (reply->explain.size > 0)
+        write_bytes32(out, reply->explain);
     write_bytes32(out, reply->value);
     write_bytes16(out, cut(reply->message));
     write_bytes16(out, cut(reply->fix));
@@ -175,6 +203,8 @@ bool reply_decode(struct bytes payload, uint64_t *id, struct reply *out) {
     out->degraded = (flags & REPLY_DEGRADED) != 0;
     if (flags & REPLY_OUTCOME)
         out->outcome = read_u8(&r);
+    if (flags & REPLY_EXPLAIN)
+        out->explain = read_bytes32(&r);
     out->value = read_bytes32(&r);
     out->message = read_bytes16(&r);
     out->fix = read_bytes16(&r);

@@ -7,11 +7,31 @@
 #include "replication/configuration.h"
 #include "storage/entry.h"
 
-enum operation { OPERATION_GET = 1, OPERATION_SET, OPERATION_DELETE, OPERATION_OUTCOME, OPERATION_KEYS };
+enum operation {
+    OPERATION_GET = 1,
+    OPERATION_SET,
+    OPERATION_DELETE,
+    OPERATION_OUTCOME,
+    OPERATION_KEYS, /* coordinator_keys.c */
+    /* Of the group's members (coordinator_members.c); the key is the id of the node it is about. */
+    OPERATION_NODES = 16, /* the asker's id */
+    OPERATION_JOIN,       /* value: the address of its cluster port, as text */
+    OPERATION_LEAVE,
+    OPERATION_TRANSFER,
+};
 
 static inline bool operation_writes(enum operation operation) {
     return operation == OPERATION_SET || operation == OPERATION_DELETE;
 }
+
+static inline bool operation_of_members(enum operation operation) {
+    return operation >= OPERATION_NODES && operation <= OPERATION_TRANSFER;
+}
+
+struct position {
+    uint32_t group;
+    struct version at; /* index 0: none */
+};
 
 struct request {
     enum operation operation;
@@ -21,14 +41,11 @@ struct request {
     bool ack_given;
     enum ack_mode ack;    /* ?ack= */
     bool linearizable;    /* ?consistency=linearizable */
+    bool explain;         /* ?explain=1 */
+    struct position after; /* KV-After of a read */
     struct bytes client;  /* KV-Client of a write, or of the one that OUTCOME asks for; empty: no pair */
     struct bytes request; /* KV-Request, likewise */
     uint64_t deadline_ms; /* absolute, of the own monotonic clock; travels as time left */
-};
-
-struct position {
-    uint32_t group;
-    struct version at; /* index 0: none */
 };
 
 /* What OUTCOME tells of a pair. */
@@ -72,10 +89,12 @@ struct reply {
     bool degraded;          /* KV-Degraded: no-majority */
     enum outcome outcome;   /* OUTCOME */
     uint32_t retry_after_s; /* 0: none */
+    struct bytes explain;   /* a JSON object; empty: not asked for */
     struct timing timing;   /* of a request that took long */
 };
 
 /* What travels in front of both. */
+#define REQUEST_TIME_LEFT_AT 12 /* offset of the time left, u32 in ms: set again when the request leaves later */
 void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const struct request *request);
 /* Borrow from the payload. False for foreign bytes that are none, or break a limit of entry.h. */
 bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out);

@@ -5,6 +5,7 @@
 #include "api/json_out.h"
 #include "api/listing.h"
 #include "api/route.h"
+#include "api/routes_cluster.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>
@@ -32,6 +33,10 @@ static bool run_delete(struct call *call);
 static bool run_outcome(struct call *call);
 static bool run_keys(struct call *call);
 static bool run_cluster(struct call *call);
+static bool run_nodes(struct call *call);
+static bool run_join(struct call *call);
+static bool run_leave(struct call *call);
+static bool run_transfer(struct call *call);
 
 #define METHOD(name)    (1u << HTTP_##name)
 #define PARAMETER(name) (1u << PARAMETER_##name)
@@ -40,9 +45,9 @@ static bool run_cluster(struct call *call);
 
 /* The most frequent first. */
 static const struct route routes[] = {
-    {PATH("/get"), READS, PARAMETER(KEY) | PARAMETER(CONSISTENCY), "GET, HEAD", ROUTE_READ, run_get},
-    {PATH("/set"), METHOD(POST), PARAMETER(ACK), "POST", ROUTE_WRITE, run_set},
-    {PATH("/delete"), METHOD(DELETE), PARAMETER(KEY) | PARAMETER(ACK), "DELETE", ROUTE_WRITE, run_delete},
+    {PATH("/get"), READS, PARAMETER(KEY) | PARAMETER(CONSISTENCY) | PARAMETER(EXPLAIN), "GET, HEAD", ROUTE_READ, run_get},
+    {PATH("/set"), METHOD(POST), PARAMETER(ACK) | PARAMETER(EXPLAIN), "POST", ROUTE_WRITE, run_set},
+    {PATH("/delete"), METHOD(DELETE), PARAMETER(KEY) | PARAMETER(ACK) | PARAMETER(EXPLAIN), "DELETE", ROUTE_WRITE, run_delete},
     {PATH("/keys"), READS, PARAMETER(PREFIX) | PARAMETER(AFTER) | PARAMETER(LIMIT) | PARAMETER(CONSISTENCY),
      "GET, HEAD", ROUTE_ALONE, run_keys},
     {PATH("/outcome"), READS, PARAMETER(CLIENT) | PARAMETER(REQUEST) | PARAMETER(KEY), "GET, HEAD",
@@ -53,13 +58,16 @@ static const struct route routes[] = {
     {PATH("/rejected"), READS, PARAMETER(AFTER) | PARAMETER(LIMIT), "GET, HEAD", ROUTE_ALONE, run_rejected},
     {PATH("/rejected/drop"), METHOD(POST), 0, "POST", ROUTE_ALONE, run_rejected_drop},
     {PATH("/log-level"), READS | METHOD(POST), 0, "GET, HEAD, POST", ROUTE_ALONE, run_log_level},
+    {PATH("/cluster/nodes"), READS, 0, "GET, HEAD", ROUTE_ALONE, run_nodes},
+    {PATH("/cluster/join"), METHOD(POST), 0, "POST", ROUTE_ALONE, run_join},
+    {PATH("/cluster/leave"), METHOD(POST), 0, "POST", ROUTE_ALONE, run_leave},
+    {PATH("/cluster/transfer"), METHOD(POST), 0, "POST", ROUTE_ALONE, run_transfer},
 };
 
 _Static_assert(sizeof routes / sizeof routes[0] <= ROUTES_UNKNOWN, "every route has a number of its own");
 
 /* Known, and answered with 501. A path that ends in / stands for all below it. */
-static const char *const not_built[] = {"/kv/", "/api/v1/", "/cluster/join", "/cluster/leave",
-                                        "/cluster/nodes"};
+static const char *const not_built[] = {"/kv/", "/api/v1/"};
 
 static const struct route *find(struct bytes path) {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
@@ -114,16 +122,10 @@ static bool check_access(struct api_client *client, struct refusal *why) {
     return true;
 }
 
-static bool check_not_built(const struct api_client *client, struct refusal *why) {
-    static const struct {
-        enum http_field field;
-        const char *name;
-    } headers[] = {{HTTP_KV_AFTER, "KV-After"}};
-    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
-        if (http_has(&client->head, headers[i].field))
-            return refuse(why, ERROR_NOT_BUILT, "This version does not have the header `%s`.",
-                          headers[i].name);
-    return true;
+static bool check_after(const struct api_client *client, const struct route *route, struct refusal *why) {
+    bool reads = route->run == run_get || route->run == run_keys;
+    return reads || !http_has(&client->head, HTTP_KV_AFTER) ||
+           refuse(why, ERROR_BAD_PARAMETER, "KV-After belongs to reads: /get and /keys take it.");
 }
 
 static bool check_pair(const struct api_client *client, const struct route *route, struct refusal *why) {
@@ -161,7 +163,7 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
         *allow = route->allow;
         return refuse(why, ERROR_METHOD, "%s takes %s.", route->path, route->allow);
     }
-    return check_not_built(client, why) && check_pair(client, route, why) && check_body(client, route, why);
+    return check_after(client, route, why) && check_pair(client, route, why) && check_body(client, route, why);
 }
 
 bool routes_may_start(const struct api_client *client) {
@@ -227,6 +229,16 @@ static bool refuse_match(struct call *call) {
                   "If-Match is a condition of writes: /set and /delete take it.");
 }
 
+static bool read_explain(struct call *call, struct request *request) {
+    if (!parameter_has(&call->parameters, PARAMETER_EXPLAIN))
+        return true;
+    struct bytes text = call->parameters.value[PARAMETER_EXPLAIN];
+    request->explain = bytes_equal(text, bytes_of("1"));
+    if (!request->explain && !bytes_equal(text, bytes_of("0")))
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "explain is 1 or 0.");
+    return true;
+}
+
 /* A read may bring a large answer. */
 static bool check_memory(struct call *call) {
     const struct api *api = call->client->api;
@@ -241,7 +253,8 @@ static bool run_get(struct call *call) {
     if (parameter_has(&call->parameters, PARAMETER_KEY))
         request.key = call->parameters.value[PARAMETER_KEY];
     return check_memory(call) && check_key(request.key, &call->why) && read_consistency(call, &request) &&
-           submit(call, &request);
+           read_explain(call, &request) &&
+           after_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
 static bool run_delete(struct call *call) {
@@ -253,7 +266,8 @@ static bool run_delete(struct call *call) {
     if (utf8_valid(request.key) != request.key.size)
         return refuse(&call->why, ERROR_CONFLICT,
                       "The key is not UTF-8, so that JSON cannot name it in the answer.");
-    return read_ack(call, &request) && pair_parse(&call->client->head, call->base, &request, &call->why) &&
+    return read_ack(call, &request) && read_explain(call, &request) &&
+           pair_parse(&call->client->head, call->base, &request, &call->why) &&
            condition_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
@@ -277,7 +291,8 @@ static bool run_set(struct call *call) {
                       set.value.size);
     request.key = set.key;
     request.value = set.value;
-    return read_ack(call, &request) && pair_parse(&client->head, call->base, &request, &call->why) &&
+    return read_ack(call, &request) && read_explain(call, &request) &&
+           pair_parse(&client->head, call->base, &request, &call->why) &&
            condition_parse(&client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
@@ -311,7 +326,7 @@ static bool run_keys(struct call *call) {
         return refuse_match(call);
     if (parameter_has(p, PARAMETER_LIMIT) && !parameter_number(p->value[PARAMETER_LIMIT], UINT32_MAX, &limit))
         return refuse(&call->why, ERROR_BAD_PARAMETER, "limit is a whole number from 1 to 4294967295.");
-    if (!read_consistency(call, &request))
+    if (!read_consistency(call, &request) || !after_parse(&client->head, call->base, &request, &call->why))
         return false;
     if (parameter_has(p, PARAMETER_PREFIX))
         prefix = p->value[PARAMETER_PREFIX];
@@ -320,7 +335,7 @@ static bool run_keys(struct call *call) {
     client->listing = listing_new(client_manner(client), prefix, after, limit);
     client->writes = false;
     if (coordinator_gathers(client->api->options.coordinator)) {
-        listing_gather(client->listing, request.linearizable);
+        listing_gather(client->listing, request.linearizable, request.after);
         client_gather(client, call->now_ms);
         return true;
     }
@@ -430,6 +445,63 @@ static bool run_cluster(struct call *call) {
     return true;
 }
 
+/* ---- members ---- */
+
+static bool run_nodes(struct call *call) {
+    struct request request = {.operation = OPERATION_NODES};
+    request.key = (struct bytes){coordinator_self(call->client->api->options.coordinator)->id, NODE_ID_SIZE};
+    return submit(call, &request);
+}
+
+static bool run_change(struct call *call, enum operation operation) {
+    const struct api_client *client = call->client;
+    struct request request = {0};
+    return cluster_body_read(call->base + client->head_size, client->body_size, operation, &request, &call->why) &&
+           submit(call, &request);
+}
+
+static bool run_join(struct call *call) {
+    return run_change(call, OPERATION_JOIN);
+}
+
+static bool run_leave(struct call *call) {
+    return run_change(call, OPERATION_LEAVE);
+}
+
+static bool run_transfer(struct call *call) {
+    return run_change(call, OPERATION_TRANSFER);
+}
+
+/* ---- -route ---- */
+
+/* Only the leader can do it. */
+static bool is_leaders(const struct call *call, const struct route *route) {
+    return route->kind == ROUTE_WRITE ||
+           (parameter_has(&call->parameters, PARAMETER_CONSISTENCY) &&
+            bytes_equal(call->parameters.value[PARAMETER_CONSISTENCY], bytes_of("linearizable")));
+}
+
+/* target: as it was before its query was unescaped. */
+static void answer_away(struct api_client *client, const struct coordinator_away *away, struct bytes target) {
+    struct speaker speaker = client_speaker(client);
+    char authority[ADDRESS_TEXT_MAX];
+    struct buffer *out = client_answer_begin(client);
+    if (away->reply.error == ERROR_REDIRECT)
+        answer_redirect(out, client_manner(client), &speaker, &away->reply, address_text(&away->api, authority),
+                        target);
+    else
+        answer_error(out, client_manner(client), &speaker, &away->reply, NULL);
+    client_answer_end(client, out, away->reply.error);
+}
+
+static void copy_target(const struct api_client *client, const uint8_t *base, struct buffer *out) {
+    buffer_append(out, http_text(client->head.path, base));
+    if (client->head.has_query) {
+        buffer_append_text(out, "?");
+        buffer_append(out, http_text(client->head.query, base));
+    }
+}
+
 void routes_run(struct api_client *client, uint64_t now_ms) {
     const struct route *route = route_of(client);
     struct http_slice query = client->head.query;
@@ -437,7 +509,16 @@ void routes_run(struct api_client *client, uint64_t now_ms) {
     call.client = client;
     call.now_ms = now_ms;
     call.base = client->input.data + client->input.start;
-    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why) ||
-        !route->run(&call))
+    struct coordinator_away away;
+    bool away_from_here = coordinator_routes_away(client->api->options.coordinator, &away);
+    struct buffer target = {0};
+    if (away_from_here)
+        copy_target(client, call.base, &target);
+    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why))
         client_refuse(client, &call.why, NULL);
+    else if (away_from_here && is_leaders(&call, route))
+        answer_away(client, &away, buffer_bytes(&target));
+    else if (!route->run(&call))
+        client_refuse(client, &call.why, NULL);
+    buffer_release(&target);
 }

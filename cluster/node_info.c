@@ -61,7 +61,7 @@ bool node_info_read(struct reader *r, struct node_info *out) {
     info.peer = address_read(r);
     info.api = address_read(r);
     struct bytes cluster = read_bytes8(r);
-    if (!reader_ok(r) || !node_id_valid(id) || role > NODE_LEADER || !cluster_name_valid(cluster))
+    if (!reader_ok(r) || !node_id_valid(id) || role > NODE_REMOVED || !cluster_name_valid(cluster))
         return false;
     memcpy(info.id, id.data, NODE_ID_SIZE);
     memcpy(info.cluster, cluster.data, cluster.size);

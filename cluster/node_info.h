@@ -14,6 +14,7 @@ enum node_role {
     NODE_FOLLOWER,
     NODE_CANDIDATE,
     NODE_LEADER,
+    NODE_REMOVED, /* its group's configuration no longer lists it */
 };
 
 struct node_info {

@@ -24,7 +24,7 @@ _kvctl() {
     case "${words[*]}" in
         '') mapfile -t COMPREPLY < <(compgen -W 'put get version delete keys cluster health metrics log-level
             rejected' -- "$current") ;;
-        cluster) mapfile -t COMPREPLY < <(compgen -W 'nodes status' -- "$current") ;;
+        cluster) mapfile -t COMPREPLY < <(compgen -W 'nodes status join leave transfer' -- "$current") ;;
         log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info notice warning error' -- "$current") ;;
         rejected) mapfile -t COMPREPLY < <(compgen -W 'list apply drop' -- "$current") ;;
         'rejected apply' | 'rejected drop')

@@ -3,7 +3,8 @@
  *   kvctl_io.c           words of the command line, help, commands
  *   kvctl_ask_io.c       one request to one of several servers
  *   kvctl_print_io.c     answers as text
- *   kvctl_rejected_io.c  the ledger of rejected writes */
+ *   kvctl_rejected_io.c  the ledger of rejected writes
+ *   kvctl_cluster_io.c   the members of a group */
 #ifndef CMD_KVCTL_H
 #define CMD_KVCTL_H
 
@@ -71,7 +72,16 @@ int rejected_list(const struct options *o);
 int rejected_apply(const struct options *o);
 int rejected_drop(const struct options *o);
 
+/* kvctl_cluster_io.c */
+int print_members(const struct options *o, struct json *j);
+int cluster_join(const struct options *o);
+int cluster_leave(const struct options *o);
+int cluster_transfer(const struct options *o);
+
 /* kvctl_io.c */
+/* Asks, and prints the answer's JSON or what `print` makes of it. */
+int ask_and_print(const struct options *o, const struct question *q,
+                  int (*print)(const struct options *o, struct json *j));
 int usage(const char *problem, const char *what);
 struct json answer_json_of(struct client_answer *answer);
 /* {"key":K,"value":V} */

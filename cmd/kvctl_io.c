@@ -26,7 +26,10 @@ static const char help[] =
     "  keys [PREFIX]        print all keys, or those that begin with PREFIX, one a line\n"
     "\n"
     "cluster\n"
-    "  cluster nodes        print the nodes that are known\n"
+    "  cluster nodes        print the group's members and how far each is, and other nodes\n"
+    "  cluster join ID IP:PORT    make a node a member, by the address of its cluster port\n"
+    "  cluster leave ID           take a member out; its data stays where it is\n"
+    "  cluster transfer ID        have this voter lead\n"
     "  cluster status       print how each server is, then the nodes; --watch draws it again every second\n"
     "  health               print how the node is\n"
     "  metrics              print its metrics, in Prometheus' form\n"
@@ -219,7 +222,10 @@ static const struct command commands[] = {
     {"version", NULL, 1, 1, NULL, NULL, NULL, run_version},
     {"delete", NULL, 1, 1, "DELETE", "/delete?key=", print_ok, NULL},
     {"keys", NULL, 0, 1, "GET", "/keys?prefix=", print_keys, NULL},
-    {"cluster", "nodes", 0, 0, "GET", "/cluster", print_nodes, NULL},
+    {"cluster", "nodes", 0, 0, "GET", "/cluster/nodes", print_members, NULL},
+    {"cluster", "join", 2, 2, NULL, NULL, NULL, cluster_join},
+    {"cluster", "leave", 1, 1, NULL, NULL, NULL, cluster_leave},
+    {"cluster", "transfer", 1, 1, NULL, NULL, NULL, cluster_transfer},
     {"cluster", "status", 0, 0, NULL, NULL, NULL, run_status},
     {"health", NULL, 0, 0, "GET", "/health", print_health, NULL},
     {"metrics", NULL, 0, 0, NULL, NULL, NULL, run_metrics},
@@ -239,9 +245,8 @@ static const struct command *find_command(const struct options *o) {
     return NULL;
 }
 
-/* Asks, and prints the answer's JSON or what `print` makes of it. */
-static int ask_and_print(const struct options *o, const struct question *q,
-                         int (*print)(const struct options *o, struct json *j)) {
+int ask_and_print(const struct options *o, const struct question *q,
+                  int (*print)(const struct options *o, struct json *j)) {
     struct client_answer answer = {0};
     int code = ask_for(o, q, &answer);
     if (code != EXIT_DONE)

@@ -232,6 +232,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .voters_given = o->voters_given,
         .sync = o->sync,
         .sync_interval_ms = o->sync_interval_ms,
+        .route = o->route,
         .broadcast = !o->no_broadcast,
         .named_peers = o->peers[0] != NULL,
         .allow_hosts = o->allow_hosts,
@@ -323,12 +324,13 @@ static enum node_state run(struct program *p) {
         api_clock(node_api(p->node), began_us);
         uint64_t next = node_turn(p->node, now);
         peer_io_flush(p->peers);
-        api_io_flush(p->api);
+        bool turned = api_io_flush(p->api);
         histogram_add_us(&p->turns, now_us() - began_us);
         enum node_state state = node_state(p->node);
         if (state != NODE_RUNNING && state != NODE_STOPPING)
             return state;
-        uint64_t wait = next > now ? next - now : 0;
+        /* Requests that waited behind those answered now have begun: another turn writes and sends them. */
+        uint64_t wait = !turned && next > now ? next - now : 0;
         if (wait > 1000)
             wait = 1000;
         struct timeval timeout = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};

@@ -125,6 +125,8 @@ static void raft_frame(struct node *n, const struct peer *peer, struct bytes pay
         return;
     if (message.type == MESSAGE_READ_INDEX || message.type == MESSAGE_READ_INDEX_REPLY)
         coordinator_read_index(n->coordinator, n->now_ms, &peer->id, &message);
+    else if (message.type == MESSAGE_REMOVED)
+        node_members_told(n, &message);
     else
         replica_receive(n->replica, n->now_ms, n->host.wall_ms(n->host.arg), &peer->id, &message);
 }
@@ -246,6 +248,8 @@ static void make_cores(struct node *n) {
         .replica = n->replica,
         .membership = discovery_membership(n->discovery),
         .self = &n->self,
+        .peers = n->peers,
+        .route = n->options.route,
     };
     n->coordinator = coordinator_new(&coordinator_options, &coordinator_host);
     struct api_options api_options = {
@@ -273,6 +277,7 @@ bool node_open(const struct node_options *options, const struct node_host *host,
         return false;
     }
     node_group_opened(n);
+    node_members_open(n);
     make_cores(n);
     node_ring_follow(n);
     node_group_update_self(n);

@@ -40,6 +40,7 @@ struct node_options {
     bool voters_given;
     enum replica_sync sync;
     uint32_t sync_interval_ms;
+    enum route_policy route; /* -route */
     bool broadcast;
     bool named_peers;         /* -peers was given */
     const char *const *allow_hosts;

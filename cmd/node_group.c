@@ -1,5 +1,4 @@
-/* A node's belonging: its identity, the founding of its group, being adopted by one, and, on the leader, who joins
- * and who becomes a voter (ARCHITECTURE.md, "Founding, joining, identity").
+/* A node's belonging: its identity, the founding of its group, being adopted by one.
  *
  * The order on disk: a newcomer saves the group id before it takes the group's first record; a founder before it
  * writes its own. So an identity without a group beside a log means a start-over that was cut short, and a group id
@@ -8,8 +7,7 @@
 
 #include "cmd/node_internal.h"
 
-#define ROSTER_MS         50
-#define NAMED_PEERS_MS    3000 /* a founder waits this long for -peers that do not answer */
+#define NAMED_PEERS_MS 3000 /* a founder waits this long for -peers that do not answer */
 
 static void random_id(uint64_t seed, uint8_t id[NODE_ID_SIZE]) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -149,6 +147,8 @@ static enum node_role own_role(const struct node *n) {
     const struct member *member = configuration_find(raft_configuration(raft), &n->self_id);
     if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
         return NODE_NEWCOMER;
+    if (node_members_removed(n))
+        return NODE_REMOVED;
     if (raft_role(raft) == RAFT_LEADER)
         return NODE_LEADER;
     return member == NULL || member->role == MEMBER_LEARNER ? NODE_LEARNER : NODE_FOLLOWER;
@@ -236,78 +236,11 @@ static void begin_founding(struct node *n) {
                  "-leader only founds a group: this node belongs to one already, and elections decide who leads");
 }
 
-/* A node of this founding that is no member was adopted by a leader whose record of it was lost: it is a newcomer as
- * one that belongs to none. */
-static size_t connected_nodes(const struct node *n, struct roster_node *out) {
-    const struct raft *raft = raft_of(n);
-    const struct configuration *configuration = raft_configuration(raft);
-    size_t count = 0;
-    for (size_t i = 0; i < peers_count(n->peers) && count < PEERS_MAX; i++) {
-        const struct peer *peer = peers_at(n->peers, i);
-        if (peer->info.group != n->self.group)
-            continue;
-        if (peer->info.group_id != 0 && peer->info.group_id != n->identity.group_id)
-            continue;
-        out[count++] = (struct roster_node){
-            .id = peer->id,
-            .peer = peer->info.peer,
-            .api = peer->info.api,
-            .newcomer = peer->info.group_id == 0 || configuration_find(configuration, &peer->id) == NULL,
-            .volatile_ = peer->volatile_,
-            .caught_up = raft_caught_up(raft, &peer->id),
-        };
-    }
-    return count;
-}
-
-static void keep_roster(struct node *n) {
-    struct raft *raft = replica_raft(n->replica);
-    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING || n->now_ms - n->roster_ms < ROSTER_MS)
-        return;
-    n->roster_ms = n->now_ms;
-    struct roster_node nodes[PEERS_MAX];
-    struct configuration next;
-    struct member_id about;
-    size_t count = connected_nodes(n, nodes);
-    enum roster_change change =
-        roster_next(raft_configuration(raft), &n->self_id, nodes, count, &next, &about);
-    if (change == ROSTER_NONE || raft_propose_configuration(raft, &next) != RAFT_OK)
-        return;
-    static const char *const words[] = {
-        [ROSTER_REMOVE] = "leaves the group: its directory was replaced",
-        [ROSTER_ADD] = "joins the group as a learner",
-        [ROSTER_PROMOTE] = "has caught up and becomes a voter",
-    };
-    char id[NODE_ID_SIZE + 1];
-    node_log(n, NODE_INFO, "member", "node %s %s", node_id_text(about.id, id), words[change]);
-}
-
-bool node_group_member_at(const struct node *n, const struct address *peer) {
-    const struct configuration *configuration = raft_configuration(raft_of(n));
-    for (size_t i = 0; i < configuration->count; i++)
-        if (address_equal(&configuration->members[i].peer, peer))
-            return true;
-    return false;
-}
-
-/* The log names the members' addresses: where broadcast does not reach, nobody else does. */
-static void dial_members(struct node *n) {
-    const struct raft *raft = raft_of(n);
-    const struct configuration *configuration = raft_configuration(raft);
-    if (raft_configuration_index(raft) == n->dialled_configuration)
-        return;
-    n->dialled_configuration = raft_configuration_index(raft);
-    for (size_t i = 0; i < configuration->count; i++)
-        if (!member_id_equal(&configuration->members[i].id, &n->self_id))
-            peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);
-}
-
 void node_group_tick(struct node *n) {
     begin_founding(n);
-    dial_members(n);
     if (n->founding == FOUNDING_LISTENING && n->state == NODE_RUNNING)
         consider_founding(n);
-    keep_roster(n);
+    node_members_tick(n);
     node_group_update_self(n);
 }
 

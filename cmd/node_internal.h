@@ -3,7 +3,6 @@
 #define CMD_NODE_INTERNAL_H
 
 #include "cmd/node.h"
-#include "replication/roster.h"
 #include "replication/steward.h"
 
 enum founding {
@@ -28,6 +27,10 @@ struct node {
     uint64_t now_ms, started_ms, ticked_ms, next_ms;
     uint64_t roster_ms, stop_ms;
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
+    struct address dialled[MEMBERS_MAX];
+    size_t dialled_count;
+    uint64_t moved_ms, told_ms, told_configuration;
+    uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
     size_t learned; /* -peers resolved so far */
     bool handed_over;
     /* What was last said in the log, so that changes are. */
@@ -35,10 +38,10 @@ struct node {
     enum raft_role seen_role;
     uint64_t seen_term, seen_configuration;
     uint64_t two_voters_ms; /* when to say that the group has two voters; 0: it was said, or has not */
-    bool seen_alone, said_waiting, said_mode;
+    bool seen_removed, seen_alone, said_waiting, said_mode;
     struct steward *steward;
     uint64_t led_ms;                 /* since when this node leads; 0 it does not */
-    uint64_t reported_ms, told_ms;   /* the ring's state: to leaders, to all */
+    uint64_t reported_ms, ring_told_ms; /* the ring's state: to leaders, to all */
     struct groups_state reported;
     struct groups seen_ring; /* that the coordinator routes by */
     bool seen_ring_own;
@@ -63,6 +66,13 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
 void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
                         enum peers_refusal reason, bool ours);
 void node_group_update_self(struct node *n);
+
+/* node_members.c: the configuration and what follows from it. */
+void node_members_open(struct node *n);
+void node_members_tick(struct node *n);
+/* The leader said that this node is no member any more. */
+void node_members_told(struct node *n, const struct message *message);
+bool node_members_removed(const struct node *n);
 /* A member of the own group is said to be there: held a connection to for as long as it is a member. */
 bool node_group_member_at(const struct node *n, const struct address *peer);
 

@@ -35,7 +35,7 @@ static bool same_state(const struct groups_state *a, const struct groups_state *
 static void report(struct node *n) {
     const struct groups_state *state = replica_groups(n->replica);
     bool changed = !same_state(state, &n->reported);
-    bool all = changed || n->now_ms - n->told_ms >= 4 * STEWARD_REPORT_MS;
+    bool all = changed || n->now_ms - n->ring_told_ms >= 4 * STEWARD_REPORT_MS;
     if (!changed && n->now_ms - n->reported_ms < STEWARD_REPORT_MS)
         return;
     buffer_clear(&n->message);
@@ -47,7 +47,7 @@ static void report(struct node *n) {
     }
     n->reported = *state;
     n->reported_ms = n->now_ms;
-    n->told_ms = all ? n->now_ms : n->told_ms;
+    n->ring_told_ms = all ? n->now_ms : n->ring_told_ms;
 }
 
 static void look_around(const struct node *n, struct steward_view *view) {

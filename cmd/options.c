@@ -30,6 +30,8 @@ const char options_help[] =
     "  -no-broadcast      -peers only\n"
     "  -ack MODE          when a write is answered: async (the leader has it on disk), quorum (a\n"
     "                     majority has), all (every voter has); the founder's setting holds (async)\n"
+    "  -route HOW         a follower that gets a write: proxy (passes it on), redirect (307), refuse\n"
+    "                     (421, naming the leader) (proxy)\n"
     "  -voters N          most voters of the group, 1 to 9; the founder's setting holds (5)\n"
     "  -fsync WHEN        always, a time such as 100ms, or never (always)\n"
     "  -log-level LEVEL   debug, info, notice, warning or error (info)\n"
@@ -117,6 +119,15 @@ static bool set_ack(struct options *o, const char *value, struct problem *p, con
         return false;
     o->ack = choice;
     o->ack_given = true;
+    return true;
+}
+
+static bool set_route(struct options *o, const char *value, struct problem *p, const char *name) {
+    static const char *const words[] = {"proxy", "redirect", "refuse", NULL};
+    int choice;
+    if (!word(value, words, &choice, p, name))
+        return false;
+    o->route = choice;
     return true;
 }
 
@@ -270,6 +281,7 @@ static const struct flag {
     {"peers", set_peers, false},
     {"no-broadcast", set_switch, true},
     {"ack", set_ack, false},
+    {"route", set_route, false},
     {"voters", set_voters, false},
     {"fsync", set_fsync, false},
     {"log-level", set_level, false},

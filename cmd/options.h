@@ -19,6 +19,7 @@ struct options {
     uint8_t id[NODE_ID_SIZE];
     const char *cluster;
     enum ack_mode ack;
+    enum route_policy route;
     uint8_t voters;
     enum replica_sync sync;
     uint32_t sync_interval_ms;

@@ -3,7 +3,8 @@
 
 #include <assert.h>
 
-#define FORMAT 1
+#define FORMAT   2
+#define REPLACED 2u /* in the byte of the role */
 
 bool member_id_equal(const struct member_id *a, const struct member_id *b) {
     return a->incarnation == b->incarnation && memcmp(a->id, b->id, NODE_ID_SIZE) == 0;
@@ -21,22 +22,34 @@ void configuration_encode(struct buffer *out, const struct configuration *config
         const struct member *member = &configuration->members[i];
         buffer_append(out, (struct bytes){member->id.id, NODE_ID_SIZE});
         write_u64(out, member->id.incarnation);
-        write_u8(out, (uint8_t)member->role);
+        write_u8(out, (uint8_t)((unsigned)member->role | (member->replaced ? REPLACED : 0)));
         address_write(out, &member->peer);
         address_write(out, &member->api);
     }
+    write_u8(out, (uint8_t)configuration->removed_count);
+    for (size_t i = 0; i < configuration->removed_count; i++) {
+        buffer_append(out, (struct bytes){configuration->removed[i].id, NODE_ID_SIZE});
+        write_u64(out, configuration->removed[i].incarnation);
+    }
 }
 
-static bool read_member(struct reader *r, struct member *out) {
+static bool read_id(struct reader *r, struct member_id *out) {
     struct bytes id = read_bytes(r, NODE_ID_SIZE);
     if (!reader_ok(r) || !node_id_valid(id))
         return false;
-    memcpy(out->id.id, id.data, NODE_ID_SIZE);
-    out->id.incarnation = read_u64(r);
-    uint8_t role = read_u8(r);
-    if (role > MEMBER_VOTER)
+    memcpy(out->id, id.data, NODE_ID_SIZE);
+    out->incarnation = read_u64(r);
+    return reader_ok(r);
+}
+
+static bool read_member(struct reader *r, struct member *out) {
+    if (!read_id(r, &out->id))
         return false;
-    out->role = (enum member_role)role;
+    uint8_t role = read_u8(r);
+    if (role > (MEMBER_VOTER | REPLACED) || role == (MEMBER_LEARNER | REPLACED))
+        return false;
+    out->role = (enum member_role)(role & ~REPLACED);
+    out->replaced = (role & REPLACED) != 0;
     out->peer = address_read(r);
     out->api = address_read(r);
     return reader_ok(r);
@@ -48,6 +61,19 @@ static bool read_members(struct reader *r, struct configuration *out, size_t cou
         if (!read_member(r, &member) || configuration_find_name(out, member.id.id) != NULL)
             return false;
         out->members[out->count++] = member;
+    }
+    return true;
+}
+
+static bool read_removed(struct reader *r, struct configuration *out) {
+    size_t count = read_u8(r);
+    if (count > REMOVED_MAX)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct member_id id;
+        if (!read_id(r, &id) || configuration_find(out, &id) != NULL || configuration_was_removed(out, &id))
+            return false;
+        out->removed[out->removed_count++] = id;
     }
     return true;
 }
@@ -65,10 +91,10 @@ bool configuration_decode(struct bytes payload, struct configuration *out) {
     size_t count = read_u8(&r);
     if (mode > ACK_ALL || out->voters_max < 1 || out->voters_max > VOTERS_MAX || count > MEMBERS_MAX)
         return false;
-    if (!read_members(&r, out, count) || !reader_done(&r))
+    if (!read_members(&r, out, count) || !read_removed(&r, out) || !reader_done(&r))
         return false;
     size_t voters = configuration_voters(out);
-    return voters >= 1 && voters <= VOTERS_MAX;
+    return voters >= 1 && voters <= VOTERS_MAX + 1;
 }
 
 size_t configuration_voters(const struct configuration *configuration) {
@@ -90,4 +116,42 @@ const struct member *configuration_find_name(const struct configuration *configu
         if (memcmp(configuration->members[i].id.id, id, NODE_ID_SIZE) == 0)
             return &configuration->members[i];
     return NULL;
+}
+
+bool configuration_was_removed(const struct configuration *configuration, const struct member_id *id) {
+    for (size_t i = 0; i < configuration->removed_count; i++)
+        if (member_id_equal(&configuration->removed[i], id))
+            return true;
+    return false;
+}
+
+static void forget_removed(struct configuration *configuration, size_t position) {
+    assert(position < configuration->removed_count);
+    configuration->removed_count--;
+    memmove(&configuration->removed[position], &configuration->removed[position + 1],
+            (configuration->removed_count - position) * sizeof configuration->removed[0]);
+}
+
+void configuration_remove(struct configuration *configuration, const struct member_id *id) {
+    const struct member_id gone = *id; /* it may lie in what moves */
+    size_t kept = 0;
+    for (size_t m = 0; m < configuration->count; m++)
+        if (!member_id_equal(&configuration->members[m].id, &gone))
+            configuration->members[kept++] = configuration->members[m];
+    assert(kept + 1 == configuration->count);
+    configuration->count = kept;
+    if (configuration->removed_count == REMOVED_MAX)
+        forget_removed(configuration, 0);
+    configuration->removed[configuration->removed_count++] = gone;
+}
+
+void configuration_add(struct configuration *configuration, const struct member_id *id,
+                       const struct address *peer, const struct address *api) {
+    assert(configuration->count < MEMBERS_MAX);
+    assert(configuration_find_name(configuration, id->id) == NULL);
+    for (size_t i = 0; i < configuration->removed_count; i++)
+        if (member_id_equal(&configuration->removed[i], id))
+            forget_removed(configuration, i--);
+    configuration->members[configuration->count++] =
+        (struct member){.id = *id, .role = MEMBER_LEARNER, .peer = *peer, .api = *api};
 }

@@ -273,9 +273,9 @@ static enum file_result write_state(struct ledger *l, struct row *row, enum ledg
     return result;
 }
 
-/* States have changed. Where no row is left the file gives its space back: each of its rows is known to be
- * gone before, so that a crash between the two brings none back. */
-static enum file_result sync_states(struct ledger *l) {
+/* Where no row is left the file gives its space back: each of its rows is known to be gone before, so that a
+ * crash between the two brings none back. */
+enum file_result ledger_settled(struct ledger *l) {
     enum file_result result = ledger_sync(l);
     if (result != FILE_OK || l->count > 0)
         return result;
@@ -286,7 +286,6 @@ static enum file_result sync_states(struct ledger *l) {
 }
 
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at) {
-    bool changed = false;
     size_t position = lower_bound(l, group_id, (struct version){0, at.index});
     while (position < l->count) {
         struct row *row = &l->rows[position];
@@ -298,11 +297,10 @@ enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct versi
             enum file_result result = write_state(l, row, own ? LEDGER_GONE : LEDGER_REJECTED);
             if (result != FILE_OK)
                 return result;
-            changed = true;
         }
         position += l->count == before;
     }
-    return changed ? sync_states(l) : FILE_OK;
+    return FILE_OK;
 }
 
 enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_verdict verdict) {
@@ -314,14 +312,14 @@ enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_ver
         l->unsettled--;
         return FILE_OK;
     }
-    enum file_result result = write_state(l, row, verdict == LEDGER_ITS_OWN ? LEDGER_GONE : LEDGER_REJECTED);
-    return result == FILE_OK ? sync_states(l) : result;
+    return write_state(l, row, verdict == LEDGER_ITS_OWN ? LEDGER_GONE : LEDGER_REJECTED);
 }
 
 uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *position) {
     if (l->unsettled == 0)
         return UINT64_MAX;
-    for (size_t i = lower_bound(l, group_id, (struct version){0, 0}); i < l->count; i++) {
+    size_t from = lower_bound(l, group_id, (struct version){0, 0});
+    for (size_t i = *position > from ? *position : from; i < l->count; i++) {
         if (l->rows[i].row.group_id != group_id)
             break;
         *position = i;
@@ -334,7 +332,7 @@ uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *pos
 enum file_result ledger_drop(struct ledger *l, size_t position) {
     assert(position < l->count);
     enum file_result result = write_state(l, &l->rows[position], LEDGER_GONE);
-    return result == FILE_OK ? sync_states(l) : result;
+    return result == FILE_OK ? ledger_settled(l) : result;
 }
 
 size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at) {

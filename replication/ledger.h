@@ -40,7 +40,8 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *row);
 /* Makes what was added durable. Blocks. */
 enum file_result ledger_sync(struct ledger *l);
 
-/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index, durably. */
+/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index. What this
+ * and ledger_judge change is durable with ledger_settled. */
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at);
 /* What is known of an overruled row without the committed entry at its index. */
 enum ledger_verdict {
@@ -49,8 +50,10 @@ enum ledger_verdict {
     LEDGER_UNDECIDED, /* it stays overruled, and is not asked about again until the next start */
 };
 enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_verdict verdict);
-/* The first overruled row of the group that can still be settled: *position; its index, or UINT64_MAX without
- * one. Settling needs no look below it. */
+/* Makes changed states durable. Blocks. */
+enum file_result ledger_settled(struct ledger *l);
+/* The first overruled row of the group, from *position on, that can still be settled: *position; its index, or
+ * UINT64_MAX without one. Settling needs no look below it. */
 uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *position);
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);

@@ -88,6 +88,9 @@ void message_encode(struct buffer *out, const struct message *m) {
         write_flags(out, m->read_index.ok, false);
         write_u64(out, m->read_index.index);
         break;
+    case MESSAGE_REMOVED:
+        write_u64(out, m->removed.index);
+        break;
     }
 }
 
@@ -149,6 +152,9 @@ static bool decode_body(struct reader *r, struct message *out) {
         read_flags(r, &out->read_index.ok, NULL);
         out->read_index.index = read_u64(r);
         return true;
+    case MESSAGE_REMOVED:
+        out->removed.index = read_u64(r);
+        return true;
     }
     return false;
 }
@@ -158,7 +164,7 @@ bool message_decode(struct bytes payload, struct message *out) {
     memset(out, 0, sizeof *out);
     uint8_t type = read_u8(&r);
     out->term = read_u64(&r);
-    if (type < MESSAGE_VOTE || type > MESSAGE_READ_INDEX_REPLY)
+    if (type < MESSAGE_VOTE || type > MESSAGE_REMOVED)
         return false;
     out->type = (enum message_type)type;
     return decode_body(&r, out) && reader_done(&r);

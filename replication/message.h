@@ -18,6 +18,7 @@ enum message_type {
     MESSAGE_TIMEOUT_NOW,      /* leadership transfer: elect yourself at once */
     MESSAGE_READ_INDEX,       /* a follower asks how far it must have applied for a linearizable read */
     MESSAGE_READ_INDEX_REPLY,
+    MESSAGE_REMOVED, /* to a former member: the committed configuration no longer lists it */
 };
 
 struct message {
@@ -62,6 +63,9 @@ struct message {
             bool ok;
             uint64_t index; /* reply: apply up to here before reading */
         } read_index;
+        struct {
+            uint64_t index; /* of that configuration */
+        } removed;
     };
 };
 

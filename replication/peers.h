@@ -100,6 +100,13 @@ void peers_learn(struct peers *p, uint64_t now_ms, const struct address *at, boo
 /* No longer to be dialled again (it left the table), unless `always`. */
 void peers_forget(struct peers *p, const struct address *at);
 
+/* An address that somebody named by hand: learned, and dialled at once, whatever became of it before. Then how that
+ * went: *peer of the node that stands there, *reason of a refusal. */
+enum peers_trial { PEERS_TRYING, PEERS_STANDS, PEERS_REFUSED, PEERS_UNANSWERED };
+void peers_try(struct peers *p, uint64_t now_ms, const struct address *at);
+enum peers_trial peers_tried(const struct peers *p, const struct address *at, const struct peer **peer,
+                             enum peers_refusal *reason);
+
 /* Events of the host. The host numbers accepted connections with peers_next_number. */
 uint32_t peers_next_number(struct peers *p);
 void peers_accepted(struct peers *p, uint64_t now_ms, uint32_t connection, const struct address *from);

@@ -84,9 +84,11 @@ struct target {
     bool used, always, settled;
     bool known;    /* node is who answered here last */
     bool founding; /* refused for its founding: worth a try when ours changes */
+    bool failed;   /* the last dial was not answered */
     bool lost;     /* lost_peer went down and its kernel has not refused a redial yet */
     struct address at;
     uint32_t connection; /* 0 none */
+    enum peers_refusal refusal; /* of the last dial; 0 none */
     uint32_t failures;
     uint64_t next_ms;
     uint8_t node[NODE_ID_SIZE];

@@ -35,7 +35,8 @@ static struct target *free_target(struct peers *p) {
 static void answered_by(struct target *t, const struct connection *c) {
     memcpy(t->node, c->peer.id.id, NODE_ID_SIZE);
     t->known = t->settled = true;
-    t->founding = t->lost = false;
+    t->founding = t->lost = t->failed = false;
+    t->refusal = 0;
     t->failures = 0;
 }
 
@@ -147,7 +148,7 @@ static void back_off(struct peers *p, uint64_t now_ms, struct target *t) {
 
 void dial_failed(struct peers *p, uint64_t now_ms, struct target *t, enum peers_close why) {
     t->connection = 0;
-    t->settled = true;
+    t->settled = t->failed = true;
     back_off(p, now_ms, t);
     if (why != PEERS_CONNECT_REFUSED || !t->lost)
         return;
@@ -214,6 +215,7 @@ void dial_refused(struct peers *p, uint64_t now_ms, struct connection *c, enum p
             continue;
         t->settled = true;
         t->founding = reason == REFUSED_FOUNDING;
+        t->refusal = reason;
         dial_after(p, now_ms, t, REFUSED_MS);
     }
     if (c->target != NULL)
@@ -229,4 +231,39 @@ void dial_refounded(struct peers *p) {
         t->founding = false;
         dial_after(p, 0, t, 0);
     }
+}
+
+void peers_try(struct peers *p, uint64_t now_ms, const struct address *at) {
+    struct target *t = learn(p, now_ms, at, false);
+    if (t == NULL || t->connection != 0)
+        return;
+    t->failed = false;
+    t->refusal = 0;
+    dial_after(p, now_ms, t, 0);
+}
+
+enum peers_trial peers_tried(const struct peers *p, const struct address *at, const struct peer **peer,
+                             enum peers_refusal *reason) {
+    for (size_t i = 0; i < p->up_count; i++) {
+        *peer = &p->up[i]->peer;
+        if (address_equal(&p->up[i]->peer.info.peer, at))
+            return PEERS_STANDS;
+    }
+    *reason = REFUSED_SELF;
+    if (!can_be_dialled(p, at))
+        return PEERS_REFUSED;
+    const struct target *t = NULL;
+    for (size_t i = 0; i < TARGETS_MAX && t == NULL; i++)
+        if (p->targets[i].used && address_equal(&p->targets[i].at, at))
+            t = &p->targets[i];
+    if (t == NULL)
+        return PEERS_UNANSWERED;
+    const struct connection *c = t->known ? connection_up(p, t->node) : NULL;
+    *peer = c != NULL ? &c->peer : NULL;
+    if (c != NULL)
+        return PEERS_STANDS;
+    *reason = t->refusal;
+    if (t->refusal != 0)
+        return PEERS_REFUSED;
+    return t->failed ? PEERS_UNANSWERED : PEERS_TRYING;
 }

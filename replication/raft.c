@@ -225,7 +225,8 @@ void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from,
         break;
     case MESSAGE_READ_INDEX:
     case MESSAGE_READ_INDEX_REPLY:
-        break; /* the replica's */
+    case MESSAGE_REMOVED:
+        break; /* the host's */
     }
 }
 
@@ -390,17 +391,18 @@ uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
     if (r->failed)
         return now_ms + IDLE_MS;
     r->now_ms = now_ms;
-    if (r->role != RAFT_LEADER && raft_self_votes(r) && now_ms >= r->deadline_ms)
+    bool stands = raft_self_votes(r) && !r->retired;
+    if (r->role != RAFT_LEADER && stands && now_ms >= r->deadline_ms)
         raft_campaign(r, r->pending_cause);
     if (r->role == RAFT_LEADER && !r->failed)
         raft_tick_leader(r);
     if (r->role == RAFT_LEADER)
         return r->heartbeat_ms;
-    return raft_self_votes(r) ? r->deadline_ms : now_ms + IDLE_MS;
+    return stands ? r->deadline_ms : now_ms + IDLE_MS;
 }
 
 static void leader_gone(struct raft *r) {
-    if (r->role != RAFT_FOLLOWER || !raft_self_votes(r))
+    if (r->role != RAFT_FOLLOWER || !raft_self_votes(r) || r->retired)
         return;
     uint64_t soon = r->now_ms + raft_between(r, 0, LINK_DELAY_MS);
     if (soon < r->deadline_ms) {
@@ -467,6 +469,18 @@ enum raft_cause raft_cause(const struct raft *r) {
 
 const struct raft_counters *raft_counters(const struct raft *r) {
     return &r->counters;
+}
+
+void raft_retire(struct raft *r, uint64_t now_ms, bool retired) {
+    if (r->failed || retired == r->retired)
+        return;
+    r->now_ms = now_ms;
+    r->retired = retired;
+    if (retired && r->role != RAFT_LEADER)
+        raft_follow(r, r->state.term, NULL, RAFT_CAUSE_REMOVED);
+    if (retired)
+        r->asking = false;
+    raft_reset_deadline(r);
 }
 
 bool raft_failed(const struct raft *r) {

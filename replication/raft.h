@@ -163,6 +163,13 @@ uint64_t raft_all_acked(const struct raft *r);
 /* Leader: acknowledged position of a member, 0 unknown; and whether it is caught up (roster.h). */
 uint64_t raft_match(const struct raft *r, const struct member_id *member);
 bool raft_caught_up(const struct raft *r, const struct member_id *member);
+/* Leader: of that, durable there; and how long the member has acknowledged nothing (0 for itself). */
+uint64_t raft_match_durable(const struct raft *r, const struct member_id *member);
+uint64_t raft_silent_ms(const struct raft *r, const struct member_id *member, uint64_t now_ms);
+/* Leader: leadership is being handed over. */
+bool raft_transferring(const struct raft *r);
+/* While retired it stands for no election: it was told that it is no member any more. */
+void raft_retire(struct raft *r, uint64_t now_ms, bool retired);
 enum raft_cause raft_cause(const struct raft *r);
 const struct raft_counters *raft_counters(const struct raft *r);
 bool raft_failed(const struct raft *r);

@@ -83,7 +83,7 @@ struct raft {
     struct log *log;
     struct random random;
     struct hard_state state;
-    bool failed;
+    bool failed, retired;
     uint64_t now_ms;
 
     enum raft_role role;

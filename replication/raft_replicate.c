@@ -377,3 +377,21 @@ bool raft_caught_up(const struct raft *r, const struct member_id *member) {
     const struct raft_peer *p = find(r, member);
     return p != NULL && p->progress == PROGRESS_REPLICATE && p->durable >= r->sample_old && !silent(r, p);
 }
+
+uint64_t raft_match_durable(const struct raft *r, const struct member_id *member) {
+    if (r->role != RAFT_LEADER)
+        return 0;
+    if (member_id_equal(member, &r->options.self))
+        return raft_own_durable(r);
+    const struct raft_peer *p = find(r, member);
+    return p != NULL ? p->durable : 0;
+}
+
+uint64_t raft_silent_ms(const struct raft *r, const struct member_id *member, uint64_t now_ms) {
+    const struct raft_peer *p = find(r, member);
+    return p != NULL && now_ms > p->heard_ms ? now_ms - p->heard_ms : 0;
+}
+
+bool raft_transferring(const struct raft *r) {
+    return r->role == RAFT_LEADER && r->transferring;
+}

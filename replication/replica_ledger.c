@@ -36,11 +36,11 @@ static enum ledger_verdict judge(struct replica *r, size_t position) {
     return verdict;
 }
 
-/* False where no more can be said, or the disk failed. */
-static bool settle_first(struct replica *r, struct version commit) {
+/* The first unsettled row from *position on. False where no more can be said, or the disk failed. */
+static bool settle_first(struct replica *r, struct version commit, size_t *position_from) {
     uint64_t group_id = r->options.group_id, term;
-    size_t position;
-    uint64_t index = ledger_unsettled(r->ledger, group_id, &position);
+    uint64_t index = ledger_unsettled(r->ledger, group_id, position_from);
+    size_t position = *position_from;
     enum file_result result;
     if (index == UINT64_MAX)
         return false;
@@ -61,8 +61,14 @@ static bool settle_first(struct replica *r, struct version commit) {
 void replica_settle(struct replica *r, uint64_t commit) {
     struct version at = {0, commit};
     log_term_at(r->log, commit, &at.term);
-    while (settle_first(r, at))
-        ;
+    size_t position = 0;
+    bool settled = false;
+    while (settle_first(r, at, &position))
+        settled = true;
+    /* One sync for all: there may be as many as an isolated leader could write. */
+    enum file_result result = settled && r->failure[0] == '\0' ? ledger_settled(r->ledger) : FILE_OK;
+    if (result != FILE_OK)
+        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
 }
 
 struct ledger *replica_rejected(struct replica *r) {

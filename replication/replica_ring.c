@@ -8,7 +8,7 @@
 
 #include "replication/replica_internal.h"
 
-#define STATE_FORMAT 2 /* a configuration alone begins with 1 */
+#define STATE_FORMAT 0x80 /* a configuration alone begins with a lower number */
 
 const struct groups_state *replica_groups(const struct replica *r) {
     return &r->groups;

@@ -43,6 +43,7 @@ static bool take_begin(struct replica *r) {
         r->taking.at = header.at;
         r->taking.offset = 0;
         r->taking.writer = snapshot_writer_new(r->store, &header);
+        r->log_shrank = true; /* what no sync has covered cannot be let go when the snapshot is done */
         if (r->taking.writer == NULL)
             take_end(r);
     } else {

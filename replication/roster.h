@@ -1,30 +1,83 @@
 /* The leader's policy on members: which one change, if any, its group's configuration needs next.
  *
  * A pure function of the configuration and of what the leader sees. In this order:
- *  1. a member whose id (or, for one that keeps nothing on disk, whose address) is borne by a connected newcomer of
- *     another incarnation is gone: it is removed;
- *  2. a connected newcomer is added as a learner;
- *  3. a learner that has caught up becomes a voter, while voters grow 1, 2, 3, 5 (7, 9) up to voters_max: a fourth
- *     stays a learner until a fifth has caught up too. */
+ *  1. a member whose id (or, for one that keeps nothing on disk, whose address) is borne by a connected
+ * newcomer of another incarnation is gone: it is removed;
+ *  2. a voter whose place was taken (6) is removed, or, where it has come back meanwhile, becomes a learner;
+ *  3. a connected member whose address differs from the configuration's is followed to its new one;
+ *  4. a connected newcomer is added as a learner; where there is no room, a learner long silent makes it;
+ *  5. a learner that has caught up becomes a voter, while voters grow 1, 2, 3, 5 (7, 9) up to voters_max: a
+ * fourth stays a learner until a fifth has caught up too;
+ *  6. a learner that has caught up takes the place of a voter long silent, provided that those that are heard
+ * are a majority then. It votes first and the silent one goes after: with an odd number of voters the
+ * majority grows by one and so do those heard, with an even one only those heard do. So no step leaves fewer
+ * failures to be borne than before, and the number of voters never falls by silence.
+ *
+ * What is done by hand (roster_leave, roster_join) is decided by the same view, and refused with its reason.
+ */
 #ifndef REPLICATION_ROSTER_H
 #define REPLICATION_ROSTER_H
 
 #include "replication/configuration.h"
 
+/* Without a connection and an acknowledgement for so long, a voter's place may be taken: longer than a
+ * restart, a reboot of a small machine or a flapping link; as long as discovery takes to forget a node. */
+#define ROSTER_SILENT_MS 30000
+#define ROSTER_HEARD_MS  2000 /* within it a voter counts as there: a reconnection takes less */
+#define ROSTER_NODES_MAX 65   /* PEERS_MAX and the leader itself */
+
 struct roster_node {
     struct member_id id;
     struct address peer, api;
-    bool newcomer;  /* belongs to no founding, or to this one without being its member: it may be added */
+    bool newcomer;  /* belongs to no founding, or to this one without ever having been its member: it may be
+                       added */
     bool volatile_; /* keeps nothing on disk (-memory) */
     bool caught_up; /* its acknowledged position is within a second of the leader's log; members only */
 };
 
-enum roster_change { ROSTER_NONE, ROSTER_REMOVE, ROSTER_ADD, ROSTER_PROMOTE };
+struct roster_view {
+    struct member_id leader;
+    size_t count; /* the leader itself and the nodes connected to it */
+    struct roster_node nodes[ROSTER_NODES_MAX];
+    uint64_t silent_ms[MEMBERS_MAX]; /* of each member, by its place in the configuration; 0: connected */
+    bool may_move;                   /* no address was changed a moment ago (3) */
+};
 
-/* The change, the configuration after it, and whom it is about. nodes are the connected ones. The leader itself is
- * never removed here. */
-enum roster_change roster_next(const struct configuration *current, const struct member_id *leader,
-                               const struct roster_node *nodes, size_t count, struct configuration *next,
-                               struct member_id *about);
+enum roster_change {
+    ROSTER_NONE,
+    ROSTER_REMOVE, /* replaced by another incarnation, or its place was taken */
+    ROSTER_DEMOTE, /* its place was taken while it was away: a learner again */
+    ROSTER_MOVE,
+    ROSTER_ADD,
+    ROSTER_PROMOTE,
+    ROSTER_REPLACE, /* a learner takes the place of a silent voter */
+    ROSTER_CHANGES,
+};
+
+/* The change, the configuration after it, and whom it is about. */
+enum roster_change roster_next(const struct configuration *current, const struct roster_view *view,
+                               struct configuration *next, struct member_id *about);
+
+enum roster_verdict {
+    ROSTER_DONE,        /* *next holds what to propose */
+    ROSTER_UNKNOWN,     /* no member bears the id */
+    ROSTER_LAST_VOTER,  /* the only voter cannot leave */
+    ROSTER_NO_MAJORITY, /* of the voters that would be left too few are heard */
+    ROSTER_MEMBER,      /* it is a member already */
+    ROSTER_NOT_CONNECTED,
+    ROSTER_ELSEWHERE, /* the connected node belongs to another group or founding */
+    ROSTER_FULL,      /* MEMBERS_MAX */
+};
+
+/* By hand. leave: whoever bears the id, the leader too. join: a connected node that is no member, whether it
+ * was removed or not; own: its group and founding are the leader's, or it has none. */
+enum roster_verdict roster_leave(const struct configuration *current, const struct roster_view *view,
+                                 const uint8_t id[NODE_ID_SIZE], struct configuration *next);
+enum roster_verdict roster_join(const struct configuration *current, const struct roster_node *node, bool own,
+                                struct configuration *next);
+/* More than half of the configuration's voters are heard. extra: one who was no member yet counts as heard.
+ */
+bool roster_has_majority(const struct configuration *configuration, const struct configuration *seen,
+                         const struct roster_view *view);
 
 #endif

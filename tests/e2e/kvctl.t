@@ -66,15 +66,29 @@ subtest 'cluster nodes and health' => sub {
     my ($status, $out) = kvctl("--server=127.0.0.1:$follower->{api}", 'cluster', 'nodes');
     is($status, 0, 'cluster nodes');
     my ($head, @rows) = split /\n/, $out;
-    like($head, qr/^NODE +ADDRESS +GROUP +ROLE$/, 'a head');
+    like($head, qr/^MEMBER +ADDRESS +ROLE +VOTER +STATE +LAG +HEARD$/, 'a head');
     is(scalar @rows, 2, 'a row for each node');
     my ($leads, $follows) = map { my $id = $_->id; (grep { /^\Q$id\E / } @rows)[0] } $leader, $follower;
-    like($leads, qr/ 127\.0\.0\.1:$leader->{port} +0  leader$/, 'the leader');
-    like($follows, qr/ 127\.0\.0\.1:$follower->{port} +0  - \(asked\)$/, 'the one that was asked');
+    like($leads, qr/ 127\.0\.0\.1:$leader->{port} +leader +yes +connected +0  0 ms$/, 'the leader');
+    like($follows, qr/ 127\.0\.0\.1:$follower->{port} +follower +(?:yes|no) +connected +\d+  \d+ ms$/, 'the one that was asked');
     ($status, $out) = kvctl("--server=127.0.0.1:$follower->{api}", '--json', 'cluster', 'nodes');
-    is(Cluster::json_of($out)->{node_count}, 2, 'as JSON');
+    is(scalar @{ Cluster::json_of($out)->{members} }, 2, 'as JSON');
     ($status, $out) = kvctl("--server=127.0.0.1:$leader->{api}", 'health');
     is("$status $out", "0 status: healthy\nrole: leader\ngroup: 0\nkeys: 0\n", 'health');
+};
+
+subtest 'members by hand' => sub {
+    $server = "127.0.0.1:$leader->{api}";
+    poll(sub { grep { / follower +yes / } split /\n/, (kvctl("--server=$server", 'cluster', 'nodes'))[1] }, 'two voters');
+    my ($one, $two) = ($leader->id, $follower->id);
+    says(0, "ok\n", 'transfer', 'cluster', 'transfer', $two);
+    says(0, "ok\n", 'and back', 'cluster', 'transfer', $one);
+    says(0, "ok\n", 'leave', 'cluster', 'leave', $two);
+    my ($status, $out, $error) = kvctl("--server=$server", 'cluster', 'leave', $two);
+    is($status, 1, 'once');
+    like($error, qr/no_member/, 'with the reason');
+    says(0, "ok\n", 'join', 'cluster', 'join', $two, "127.0.0.1:$follower->{port}");
+    poll(sub { $follower->role eq 'follower' }, 'two voters again');
 };
 
 subtest 'values from standard input, byte for byte' => sub {

@@ -29,6 +29,7 @@ struct chaos {
     unsigned allowed; /* bits of enum fault */
     uint32_t value_size_max;
     bool working, healed;
+    struct client operator;
     struct client finals[MACHINES_MAX];
     size_t final_ops[MACHINES_MAX];
     bool final_done[MACHINES_MAX];
@@ -42,7 +43,7 @@ const char *chaos_fault_text(enum fault fault) {
         [FAULT_ONE_WAY] = "one-way",     [FAULT_STORM] = "storm",
         [FAULT_SLOW_DISK] = "slow-disk", [FAULT_RESET] = "reset",
         [FAULT_STOP] = "stop",           [FAULT_DISK_FAILS] = "disk-fails",
-        [FAULT_DISK_FULL] = "disk-full",
+        [FAULT_DISK_FULL] = "disk-full", [FAULT_MEMBERS] = "members",
     };
     return texts[fault];
 }
@@ -150,6 +151,38 @@ static void disk_full(struct chaos *c, struct machine *m) {
     later(c, (500 + below(c, 4000)) * MS, disk_fast)->number = m->index;
 }
 
+/* By hand, through any node: a former member joins again, another one leaves or is to lead. */
+static void change_members(struct chaos *c, const struct machine *m) {
+    struct sim *sim = c->sim;
+    struct machine *asked = sim->machines[below(c, sim->options.machines)];
+    struct buffer request = {0};
+    struct address address = network_peer_address(m->index);
+    if (m->node == NULL || asked->node == NULL || c->operator.waiting)
+        return;
+    bool removed = node_self(m->node)->role == NODE_REMOVED;
+    const char *change = removed ? "join" : below(c, 2) ? "leave" : "transfer";
+    if (c->healed && (!removed || node_self(asked->node)->role == NODE_REMOVED))
+        return;
+    sim_note(sim, "node %u: %s node %u", asked->index + 1, change, m->index + 1);
+    request_members(&request, change, node_self(m->node)->id, &address);
+    sim_client_ask(&c->operator, asked, (const char *)request.data);
+    buffer_release(&request);
+}
+
+static void operator_answered(void *arg, struct client *client, const struct response *response) {
+    (void)client;
+    struct chaos *c = arg;
+    sim_note(c->sim, "the members' change: %u %s", response->status, response->error);
+}
+
+/* After the healing: who left joins again. */
+static void join_again(struct sim *sim, struct event *event) {
+    struct chaos *c = event->object;
+    sim_event_free(event);
+    change_members(c, sim->machines[below(c, sim->options.machines)]);
+    later(c, 100 * MS, join_again);
+}
+
 static void strike(struct chaos *c, enum fault fault) {
     struct machine *m = c->sim->machines[below(c, c->sim->options.machines)];
     c->result->faults[fault]++;
@@ -192,6 +225,9 @@ static void strike(struct chaos *c, enum fault fault) {
     case FAULT_DISK_FULL:
         disk_full(c, m);
         break;
+    case FAULT_MEMBERS:
+        change_members(c, m);
+        break;
     case FAULTS:
         break;
     }
@@ -231,6 +267,8 @@ static void heal(struct chaos *c) {
         m->disk_factor = 1;
         bring_up(m);
     }
+    if (c->allowed & 1u << FAULT_MEMBERS)
+        later(c, 100 * MS, join_again);
 }
 
 /* The workload. */
@@ -458,6 +496,7 @@ static void set_up(struct chaos *c) {
     static const uint64_t snapshot_sizes[] = {0, 48 * 1024, 160 * 1024};
     struct sim *sim = c->sim;
     c->allowed = (unsigned)below(c, 1u << FAULTS);
+    sim_client_init(&c->operator, sim, operator_answered, c);
     c->value_size_max = (uint32_t)(1 + below(c, below(c, 3) == 0 ? 6000 : 300));
     uint64_t snapshots = snapshot_sizes[below(c, 3)];
     sim->weather.split = below(c, 2) != 0;
@@ -517,5 +556,6 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
         sim_client_release(&c.workers[i].client);
     for (unsigned i = 0; i < machines; i++)
         sim_client_release(&c.finals[i]);
+    sim_client_release(&c.operator);
     sim_free(c.sim);
 }

@@ -18,6 +18,7 @@ enum fault {
     FAULT_STOP,
     FAULT_DISK_FAILS,
     FAULT_DISK_FULL,
+    FAULT_MEMBERS, /* somebody has nodes leave, join again, and lead */
     FAULTS,
 };
 

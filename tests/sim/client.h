@@ -44,7 +44,12 @@ void request_set(struct buffer *out, const char *key, const char *value, const c
                  struct version match);
 void request_delete(struct buffer *out, const char *key, const char *ack);
 void request_get(struct buffer *out, const char *key, bool linearizable);
+/* position: of the group's log, as text. */
+void request_after(struct buffer *out, const char *key, const char *position);
 void request_outcome(struct buffer *out, const char *key, size_t number);
+/* change: join, leave or transfer; the address is join's alone. */
+void request_members(struct buffer *out, const char *change, const uint8_t id[NODE_ID_SIZE],
+                     const struct address *address);
 /* Makes a set or a delete bear the pair of this number. */
 void request_pair(struct buffer *request, size_t number);
 

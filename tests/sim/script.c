@@ -16,6 +16,7 @@ struct script {
     struct client client;
     bool answered;
     size_t op;
+    uint8_t ids[MACHINES_MAX][NODE_ID_SIZE]; /* of nodes that were named to others, or killed */
 };
 
 static void say(struct script *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -34,7 +35,8 @@ static void node_said(void *arg, struct machine *m, const char *event, const cha
         "founded",     "leads",         "steps_down",         "adopted",
         "group_lives", "start_over",    "founded_twice",      "waiting",
         "alone",       "majority_back", "snapshot_installed", "writes_overruled",
-        "tail_cut",    "disk_failed",   "duplicate_id",       "leader_flag"};
+        "tail_cut",    "disk_failed",   "duplicate_id",       "leader_flag",
+        "removed",     "member_again"};
     for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
         if (strcmp(event, told[i]) == 0)
             say(arg, "%u %s", m->index + 1, text);
@@ -126,7 +128,8 @@ static bool command_start(struct script *s, char **words) {
 }
 
 static bool kill_node(struct script *s, struct machine *m) {
-    (void)s;
+    if (m->node != NULL)
+        memcpy(s->ids[m->index], node_self(m->node)->id, NODE_ID_SIZE);
     machine_kill(m);
     return true;
 }
@@ -237,6 +240,18 @@ static bool command_set(struct script *s, char **words) {
     return true;
 }
 
+/* after NODE TERM.INDEX KEY: a read with KV-After. */
+static bool command_after(struct script *s, char **words) {
+    struct machine *m = machine_named(s, words[1]);
+    struct buffer request = {0};
+    if (m == NULL || words[2] == NULL || words[3] == NULL)
+        return false;
+    s->op = SIZE_MAX;
+    request_after(&request, words[3], words[2]);
+    ask(s, m, &request);
+    return true;
+}
+
 static bool get(struct script *s, char **words, bool linearizable) {
     struct machine *m = machine_named(s, words[1]);
     struct buffer request = {0};
@@ -245,6 +260,21 @@ static bool get(struct script *s, char **words, bool linearizable) {
     s->op = SIZE_MAX;
     request_get(&request, words[2], linearizable);
     ask(s, m, &request);
+    return true;
+}
+
+/* leave ASKED NODE, and so on. A node that does not run is named by the id it had. */
+static bool command_members(struct script *s, char **words) {
+    struct machine *asked = machine_named(s, words[1]), *m = machine_named(s, words[2]);
+    struct buffer request = {0};
+    if (asked == NULL || m == NULL)
+        return false;
+    struct address address = network_peer_address(m->index);
+    if (m->node != NULL)
+        memcpy(s->ids[m->index], node_self(m->node)->id, NODE_ID_SIZE);
+    s->op = SIZE_MAX;
+    request_members(&request, words[0], s->ids[m->index], &address);
+    ask(s, asked, &request);
     return true;
 }
 
@@ -301,6 +331,7 @@ static bool show(struct script *s, struct machine *m) {
     const struct configuration *configuration = raft_configuration(raft);
     size_t voters = configuration_voters(configuration);
     const char *role = raft_role(raft) == RAFT_LEADER             ? "leader"
+                       : node_self(m->node)->role == NODE_REMOVED ? "removed"
                        : raft_role(raft) == RAFT_CANDIDATE        ? "candidate"
                        : configuration->count == 0                ? "newcomer"
                        : node_self(m->node)->role == NODE_LEARNER ? "learner"
@@ -356,6 +387,10 @@ static bool command(struct script *s, char **words) {
         return command_set(s, words);
     if (strcmp(name, "get") == 0 || strcmp(name, "read") == 0)
         return get(s, words, strcmp(name, "read") == 0);
+    if (strcmp(name, "after") == 0)
+        return command_after(s, words);
+    if (strcmp(name, "leave") == 0 || strcmp(name, "join") == 0 || strcmp(name, "transfer") == 0)
+        return command_members(s, words);
     if (strcmp(name, "fill") == 0)
         return command_fill(s, words);
     if (strcmp(name, "partition") == 0)

@@ -333,14 +333,8 @@ TEST(what_is_not_built_is_refused_by_name) {
     static const struct case_of cases[] = {
         {GET("/kv/a"), 501, "/kv/a"},
         {GET("/api/v1/kv/a"), 501, "/api/v1/kv/a"},
-        {GET("/cluster/nodes"), 501, "/cluster/nodes"},
-        {"POST /cluster/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 501,
-         "/cluster/join"},
-        {"POST /cluster/leave HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 501,
-         "/cluster/leave"},
-        {GET("/get?key=a&explain"), 501, "`explain`"},
+        {GET("/get?key=a&explain"), 400, "explain is 1 or 0"},
         {SET("Content-Length: 40\r\n\r\n{\"key\":\"a\",\"value\":\"b\",\"ttl\":\"60000000\"}"), 501, "`ttl`"},
-        {"GET /get?key=a HTTP/1.1\r\nHost: localhost\r\nKV-After: 0:1.1\r\n\r\n", 501, "`KV-After`"},
         {"DELETE /delete?key=a&ttl=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, "`ttl`"},
         {SET("Content-Length: 36\r\n\r\n{\"key\":\"a\",\"value\":\"b\",\"other\":true}"), 400, "`other`"},
         {GET("/nothing"), 404, "no_route"},
@@ -356,6 +350,81 @@ TEST(what_is_not_built_is_refused_by_name) {
         EQUAL(status(say(f, GET("/health"))), 200); /* and the connection is in step */
     }
     EQUAL(f->c->submitted, 0);
+    fixture_free(f);
+}
+
+TEST(requests_about_members_want_an_id_and_a_join_an_address) {
+#define CHANGE(path, size, body)                                                                             \
+    "POST /cluster/" path " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " size     \
+    "\r\n\r\n" body
+    static const struct case_of bad[] = {
+        {CHANGE("leave", "2", "{}"), 400, "wants an id of 16"},
+        {CHANGE("leave", "12", "{\"id\":\"short\"}"), 400, "bad_json"},
+        {CHANGE("leave", "25", "{\"id\":\"node-aaaaaaaaaa/\"}"), 400, "wants an id of 16"},
+        {CHANGE("leave", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"1.1:1\"}"), 400, "`address`"},
+        {CHANGE("join", "25", "{\"id\":\"node-aaaaaaaaaaa\"}"), 400, "wants an address"},
+        {CHANGE("join", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"host:\"}"), 400, "wants an address"},
+        {CHANGE("transfer", "45", "{\"id\":\"node-aaaaaaaaaaa\",\"id\":\"node-bbbbbbb\"}"), 400, "occurs twice"},
+        {"GET /cluster/leave HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "Allow: POST"},
+    };
+    struct fixture *f = fixture_new(0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        EQUAL(status(ask(f, "%s", bad[i].text)), bad[i].status);
+        if (!OK(has(f->text, bad[i].holds)))
+            printf("# %s -> %s\n", bad[i].text, f->text);
+    }
+    EQUAL(f->c->submitted, 0);
+    EQUAL(status(ask(f, CHANGE("join", "52", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"127.0.0.1:8001\"}"))), 200);
+    EQUAL(f->c->last.operation, OPERATION_JOIN);
+    OK(bytes_equal(buffer_bytes(&f->c->last_value), bytes_of("127.0.0.1:8001")));
+    fixture_free(f);
+}
+
+TEST(kv_after_reaches_the_coordinator_of_reads_and_is_refused_elsewhere_or_malformed) {
+#define AFTER(target, text) "GET " target " HTTP/1.1\r\nHost: localhost\r\nKV-After: " text "\r\n\r\n"
+    static const char *const bad[] = {"", "1", "0:1", "0:1.", "0:1.0", ":1.1", "0:.1", "0:1.1 x", "4294967296:1.1",
+                                      "0:1.18446744073709551616", "-1:1.1", "0:1,1"};
+    struct fixture *f = fixture_new(0);
+    EQUAL(status(ask(f, AFTER("/get?key=username", "7:3.18446744073709551615"))), 200);
+    OK(f->c->last.after.group == 7 && f->c->last.after.at.term == 3 && f->c->last.after.at.index == UINT64_MAX);
+    EQUAL(status(ask(f, AFTER("/keys", "0:1.2"))), 200);
+    EQUAL(f->c->last.after.at.index, 2);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[200];
+        snprintf(text, sizeof text, AFTER("/get?key=username", "%s"), bad[i]);
+        EQUAL(status(ask(f, "%s", text)), 400);
+    }
+    EQUAL(status(ask(f, AFTER("/health", "0:1.2"))), 400);
+    OK(has(f->text, "KV-After belongs to reads"));
+    fixture_free(f);
+}
+
+TEST(an_explanation_is_the_last_member_of_the_answer) {
+    struct fixture *f = fixture_new(0);
+    f->c->base.explain = bytes_of("{\"x\":1}");
+    TEXT_EQUAL(body(ask(f, "%s", GET("/get?key=username&explain=1"))),
+               "{\"key\":\"username\",\"value\":\"alice\",\"explain\":{\"x\":1}}");
+    OK(f->c->last.explain);
+    TEXT_EQUAL(body(ask(f, "DELETE /delete?key=a&explain=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+               "{\"status\":\"ok\",\"key\":\"a\",\"explain\":{\"x\":1}}");
+    ask(f, "%s", GET("/get?key=no&explain=0"));
+    OK(!f->c->last.explain);
+    fixture_free(f);
+}
+
+TEST(a_node_that_does_not_pass_on_names_the_leader_with_the_target_as_it_was) {
+    struct fixture *f = fixture_new(0);
+    address_parse("127.0.0.2:9001", &f->c->away.api);
+    f->c->away.reply = f->c->base;
+    f->c->away.reply.error = ERROR_REDIRECT;
+    EQUAL(status(ask(f, "DELETE /delete?key=a%%20b%%26&ack=all HTTP/1.1\r\nHost: localhost\r\n\r\n")), 307);
+    OK(has(f->text, "Location: http://127.0.0.2:9001/delete?key=a%20b%26&ack=all\r\n"));
+    EQUAL(status(ask(f, "%s", GET("/get?key=username&consistency=linearizable"))), 307);
+    EQUAL(f->c->submitted, 0);
+    EQUAL(status(ask(f, "%s", GET("/get?key=username"))), 200);
+    f->c->away.reply.error = ERROR_WRONG_NODE;
+    EQUAL(status(ask(f, "DELETE /delete?key=a HTTP/1.1\r\nHost: localhost\r\n\r\n")), 421);
+    OK(!has(f->text, "Location"));
     fixture_free(f);
 }
 
@@ -1160,7 +1229,11 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(conditions_acknowledgement_and_consistency_reach_the_coordinator),
       TAP(the_pair_of_a_write_reaches_the_coordinator),
       TAP(a_pair_that_is_half_or_malformed_or_not_on_a_write_is_refused), TAP(an_outcome_is_told_in_json),
-      TAP(what_is_not_built_is_refused_by_name), TAP(other_methods_are_told_which_a_route_takes),
+      TAP(what_is_not_built_is_refused_by_name), TAP(requests_about_members_want_an_id_and_a_join_an_address),
+      TAP(kv_after_reaches_the_coordinator_of_reads_and_is_refused_elsewhere_or_malformed),
+      TAP(an_explanation_is_the_last_member_of_the_answer),
+      TAP(a_node_that_does_not_pass_on_names_the_leader_with_the_target_as_it_was),
+      TAP(other_methods_are_told_which_a_route_takes),
       TAP(head_gets_the_headers_of_get_and_nothing_else), TAP(only_hosts_and_origins_of_this_node_are_served),
       TAP(a_body_that_is_not_said_to_be_json_changes_nothing),
       TAP(answers_leave_in_request_order_whatever_order_they_come_in),

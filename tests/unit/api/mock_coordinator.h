@@ -38,6 +38,7 @@ struct coordinator {
     bool gathers;
     uint64_t keys_limit;
     struct coordinator_ring ring;
+    struct coordinator_away away; /* without an error: requests are not routed away */
 };
 
 static inline struct mock_key *mock_find(struct coordinator *c, struct bytes key, size_t *position) {
@@ -139,6 +140,8 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
     }
     if (request->operation != OPERATION_GET) {
         *reply = mock_write_reply(c);
+        if (operation_of_members(request->operation))
+            reply->value = bytes_of("{}");
         return true;
     }
     *reply = c->base;
@@ -209,6 +212,13 @@ const struct node_info *coordinator_self(const struct coordinator *c) {
 
 bool coordinator_is_leader(const struct coordinator *c) {
     return c->leader;
+}
+
+bool coordinator_routes_away(const struct coordinator *c, struct coordinator_away *out) {
+    if (c->away.reply.error == ERROR_NONE)
+        return false;
+    *out = c->away;
+    return true;
 }
 
 #endif

@@ -13,6 +13,8 @@ static const struct request request = {
     .ack_given = true,
     .ack = ACK_ALL,
     .linearizable = true,
+    .explain = true,
+    .after = {5, {6, 98}},
     .client = {(const uint8_t *)"client", 6},
     .request = {(const uint8_t *)"r1", 2},
     .deadline_ms = 5600,
@@ -34,6 +36,7 @@ static const struct reply reply = {
     .staleness_ms = 123456789012u,
     .degraded = true,
     .retry_after_s = 9,
+    .explain = {(const uint8_t *)"{}", 2},
     .outcome = OUTCOME_PENDING,
 };
 
@@ -61,6 +64,7 @@ TEST(a_request_travels_whole_and_its_deadline_as_time_left) {
     REQUIRE(request_decode(buffer_bytes(&b), 100000, &id, &out));
     EQUAL(id, 77);
     EQUAL(out.operation, OPERATION_SET);
+    OK(out.explain && out.after.group == 5 && out.after.at.term == 6 && out.after.at.index == 98);
     OK(bytes_equal(out.key, request.key) && bytes_equal(out.value, request.value));
     EQUAL(out.condition, CONDITION_MATCH);
     OK(version_equal(out.match, request.match));
@@ -173,11 +177,44 @@ TEST(limits_of_keys_and_values_hold_on_the_wire) {
     buffer_release(&b);
 }
 
+TEST(a_request_about_members_names_an_id_and_only_a_join_an_address) {
+    struct request q = {.operation = OPERATION_JOIN, .key = bytes_of("node-aaaaaaaaaaa"), .value = bytes_of("x")}, out;
+    struct buffer b = {0};
+    uint64_t id;
+    for (unsigned operation = OPERATION_NODES; operation <= OPERATION_TRANSFER; operation++) {
+        q.operation = operation;
+        buffer_clear(&b);
+        request_encode(&b, 1, 0, &q);
+        EQUAL(decode_request(buffer_bytes(&b), &out, &id), operation == OPERATION_JOIN);
+    }
+    q.operation = OPERATION_LEAVE;
+    q.value.size = 0;
+    buffer_clear(&b);
+    request_encode(&b, 1, 0, &q);
+    OK(decode_request(buffer_bytes(&b), &out, &id));
+    q.key.size--;
+    buffer_clear(&b);
+    request_encode(&b, 1, 0, &q);
+    OK(!decode_request(buffer_bytes(&b), &out, &id));
+    buffer_release(&b);
+}
+
+TEST(the_time_left_can_be_set_again_when_a_request_leaves_later) {
+    struct buffer b = {0};
+    struct request out;
+    uint64_t id;
+    request_encode(&b, 77, 5000, &request);
+    put_u32(b.data + b.start + REQUEST_TIME_LEFT_AT, 42);
+    REQUIRE(request_decode(buffer_bytes(&b), 100, &id, &out));
+    EQUAL(out.deadline_ms, 142);
+    buffer_release(&b);
+}
+
 TEST(every_error_has_a_name_of_its_own_a_status_and_a_mend) {
     for (unsigned i = ERROR_BAD_REQUEST; i < ERROR_COUNT; i++) {
         const struct error_row *row = error_row(i);
         REQUIRE(row != NULL && row->name != NULL && row->message != NULL && row->fix != NULL);
-        OK(row->status >= 400 && row->status < 600);
+        OK((row->status >= 400 && row->status < 600) || (i == ERROR_REDIRECT && row->status == 307));
         OK(strlen(row->message) > 10 && strlen(row->fix) > 10);
         for (unsigned j = i + 1; j < ERROR_COUNT; j++)
             OK(strcmp(row->name, error_row(j)->name) != 0);
@@ -193,4 +230,5 @@ TESTS(TAP(a_request_travels_whole_and_its_deadline_as_time_left), TAP(a_reply_tr
       TAP(a_flipped_bit_gives_a_request_within_its_limits_or_none),
       TAP(a_reply_with_a_header_injected_into_its_node_is_refused),
       TAP(limits_of_keys_and_values_hold_on_the_wire),
-      TAP(every_error_has_a_name_of_its_own_a_status_and_a_mend))
+      TAP(a_request_about_members_names_an_id_and_only_a_join_an_address),
+      TAP(the_time_left_can_be_set_again_when_a_request_leaves_later), TAP(every_error_has_a_name_of_its_own_a_status_and_a_mend))

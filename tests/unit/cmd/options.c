@@ -111,7 +111,7 @@ TEST(a_bad_flag_is_refused_in_one_line_that_names_it) {
         {"-leader=yes", "-leader takes no value"},
         {"-log-level loud", "-log-level"},
         {"-log-format xml", "text, json"},
-        {"-route redirect", "-route"},
+        {"-route elsewhere", "proxy, redirect, refuse"},
         {"-nonsense", "no such flag: -nonsense"},
         {"serve", "'serve' is no flag"},
         {"-api 8000", "different ports"},

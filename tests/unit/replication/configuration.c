@@ -12,6 +12,11 @@ static struct configuration sample(void) {
         address_parse("127.0.0.1:8000", &c.members[i].peer);
         address_parse("[::1]:9000", &c.members[i].api);
     }
+    c.members[1].replaced = true;
+    c.removed_count = 2;
+    memset(c.removed[0].id, 'r', NODE_ID_SIZE);
+    c.removed[1] = c.removed[0];
+    c.removed[1].incarnation = 7;
     return c;
 }
 
@@ -44,10 +49,13 @@ TEST(a_configuration_comes_back_as_it_was) {
     for (size_t i = 0; i < 3; i++) {
         OK(member_id_equal(&out.members[i].id, &c.members[i].id));
         EQUAL(out.members[i].role, c.members[i].role);
+        EQUAL(out.members[i].replaced, i == 1);
         OK(address_equal(&out.members[i].peer, &c.members[i].peer));
         OK(address_equal(&out.members[i].api, &c.members[i].api));
     }
     EQUAL(configuration_voters(&out), 2);
+    EQUAL(out.removed_count, 2);
+    OK(member_id_equal(&out.removed[1], &c.removed[1]));
     buffer_release(&b);
 }
 
@@ -105,7 +113,7 @@ TEST(a_repeated_id_no_voter_an_unknown_mode_or_role_and_too_many_are_refused) {
     c.mode = (enum ack_mode)3;
     OK(!encodes_to_something_decodable(&c));
     c = sample();
-    c.members[1].role = (enum member_role)2;
+    c.members[1].role = (enum member_role)4;
     OK(!encodes_to_something_decodable(&c));
     c = sample();
     c.voters_max = VOTERS_MAX + 1;
@@ -114,11 +122,21 @@ TEST(a_repeated_id_no_voter_an_unknown_mode_or_role_and_too_many_are_refused) {
     c.members[1].id.id[3] = '/';
     OK(!encodes_to_something_decodable(&c));
     c = sample();
-    for (; c.count < VOTERS_MAX + 1; c.count++) {
+    c.removed[1] = c.removed[0];
+    OK(!encodes_to_something_decodable(&c));
+    c = sample();
+    c.removed[1] = c.members[0].id;
+    OK(!encodes_to_something_decodable(&c));
+    c = sample();
+    c.members[2].replaced = true;
+    OK(!encodes_to_something_decodable(&c)); /* a learner */
+    c = sample();
+    for (; c.count < VOTERS_MAX + 2; c.count++) {
         c.members[c.count] = c.members[0];
         c.members[c.count].id.id[0] = (uint8_t)('d' + c.count);
     }
-    OK(encodes_to_something_decodable(&c)); /* one of them is a learner */
+    OK(encodes_to_something_decodable(
+        &c)); /* one of them is a learner; a tenth votes while one is replaced */
     c.members[2].role = MEMBER_VOTER;
     OK(!encodes_to_something_decodable(&c));
 }

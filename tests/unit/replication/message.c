@@ -20,6 +20,7 @@ static size_t samples(struct message out[16]) {
     out[n++] = (struct message){.type = MESSAGE_TIMEOUT_NOW};
     out[n++] = (struct message){.type = MESSAGE_READ_INDEX, .read_index = {.id = 8}};
     out[n++] = (struct message){.type = MESSAGE_READ_INDEX_REPLY, .read_index = {8, true, 9}};
+    out[n++] = (struct message){.type = MESSAGE_REMOVED, .removed = {10}};
     for (size_t i = 0; i < n; i++)
         out[i].term = UINT64_MAX - i;
     return n;

@@ -1,0 +1,178 @@
+/* A node and its group's configuration: on the leader, who joins, votes and goes (replication/roster.h); on
+ * each, the connections that the configuration calls for; on a former member, that it is one.
+ *
+ * A former member is told by the leader, or finds itself in its own log's list of them. It then serves
+ * nothing and stands for no election. The file `removed` holds the index of the configuration that it was
+ * told of, so that it stays so when it starts again out of reach; a later configuration that lists it makes
+ * it a member again. */
+#include "cmd/node_internal.h"
+
+#include "replication/roster_view.h"
+#include "storage/crc32c.h"
+
+#define ROSTER_MS    50
+#define MOVE_MS      1000 /* between changes of addresses: an id borne by two would flap no faster */
+#define TELL_MS      1000
+#define REMOVED_FILE "removed"
+
+static const struct raft *raft_of(const struct node *n) {
+    return replica_raft_view(n->replica);
+}
+
+/* ---- the leader ---- */
+
+static void say_change(struct node *n, enum roster_change change, const struct member_id *about) {
+    static const char *const words[ROSTER_CHANGES] = {
+        [ROSTER_REMOVE] = "leaves the group: another has its place",
+        [ROSTER_DEMOTE] = "is back, its place as a voter was taken meanwhile, and it becomes a learner",
+        [ROSTER_MOVE] = "has another address",
+        [ROSTER_ADD] = "joins the group as a learner",
+        [ROSTER_PROMOTE] = "has caught up and becomes a voter",
+        [ROSTER_REPLACE] = "has caught up and becomes a voter in the place of one silent for 30 s",
+    };
+    char id[NODE_ID_SIZE + 1];
+    node_log(n, NODE_INFO, "member", "node %s %s", node_id_text(about->id, id), words[change]);
+}
+
+static void keep_roster(struct node *n) {
+    struct raft *raft = replica_raft(n->replica);
+    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING || n->now_ms - n->roster_ms < ROSTER_MS)
+        return;
+    n->roster_ms = n->now_ms;
+    struct roster_view view;
+    struct configuration next;
+    struct member_id about;
+    roster_look(&view, raft, n->peers, &n->self, n->now_ms);
+    view.may_move = n->now_ms - n->moved_ms >= MOVE_MS;
+    enum roster_change change = roster_next(raft_configuration(raft), &view, &next, &about);
+    if (change == ROSTER_NONE || raft_propose_configuration(raft, &next) != RAFT_OK)
+        return;
+    if (change == ROSTER_MOVE)
+        n->moved_ms = n->now_ms;
+    say_change(n, change, &about);
+}
+
+/* Former members that are connected and do not know it. */
+static void tell_removed(struct node *n) {
+    const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
+    uint64_t index = raft_configuration_index(raft);
+    bool due = index != n->told_configuration || n->now_ms - n->told_ms >= TELL_MS;
+    if (raft_role(raft) != RAFT_LEADER || !due || index > raft_commit(raft))
+        return;
+    n->told_ms = n->now_ms;
+    n->told_configuration = index;
+    for (size_t i = 0; i < peers_count(n->peers); i++) {
+        const struct peer *peer = peers_at(n->peers, i);
+        if (peer->info.group != n->self.group || peer->info.group_id != n->identity.group_id ||
+            peer->info.role == NODE_REMOVED || !configuration_was_removed(configuration, &peer->id))
+            continue;
+        struct message message = {.type = MESSAGE_REMOVED, .term = raft_term(raft), .removed.index = index};
+        buffer_clear(&n->message);
+        message_encode(&n->message, &message);
+        peers_send(n->peers, n->now_ms, &peer->id, PEERS_MAIN, FRAME_RAFT, buffer_bytes(&n->message));
+    }
+}
+
+/* ---- the former member ---- */
+
+static void keep_removed_at(struct node *n, uint64_t index) {
+    struct buffer content = {0};
+    n->removed_at = index;
+    write_u64(&content, index);
+    write_u32(&content, crc32c(0, buffer_bytes(&content)));
+    /* Without the file the node is told again. */
+    if (file_replace(n->options.fs, REMOVED_FILE, buffer_bytes(&content)) != FILE_OK)
+        node_log(n, NODE_WARNING, "disk_failed", "cannot write the file '" REMOVED_FILE "'");
+    buffer_release(&content);
+}
+
+void node_members_open(struct node *n) {
+    struct buffer content = {0};
+    if (file_read_all(n->options.fs, REMOVED_FILE, 64, &content) == FILE_OK) {
+        struct bytes whole = buffer_bytes(&content);
+        if (whole.size == 12 && crc32c(0, (struct bytes){whole.data, 8}) == get_u32(whole.data + 8))
+            n->removed_at = get_u64(whole.data);
+    }
+    buffer_release(&content);
+}
+
+void node_members_told(struct node *n, const struct message *message) {
+    uint64_t index = message->removed.index;
+    if (index >= raft_configuration_index(raft_of(n)) && index > n->removed_at)
+        keep_removed_at(n, index);
+}
+
+bool node_members_removed(const struct node *n) {
+    const struct raft *raft = raft_of(n);
+    if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
+        return false;
+    /* One's own record of it counts once it is committed. */
+    uint64_t index = raft_configuration_index(raft);
+    bool final = index <= raft_commit(raft) || index <= n->removed_at;
+    return n->removed_at > index || (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
+}
+
+static void note_removal(struct node *n) {
+    bool removed = node_members_removed(n);
+    if (n->removed_at != 0 && n->removed_at < raft_configuration_index(raft_of(n))) {
+        n->removed_at = 0;
+        file_system_remove(n->options.fs, REMOVED_FILE);
+    }
+    if (removed == n->seen_removed)
+        return;
+    n->seen_removed = removed;
+    raft_retire(replica_raft(n->replica), n->now_ms, removed);
+    if (removed)
+        node_log(n, NODE_WARNING, "removed",
+                 "removed from group %u: this node serves nothing; POST /cluster/join at a member brings it "
+                 "back, or "
+                 "empty its data directory and start it again",
+                 n->self.group);
+    else
+        node_log(n, NODE_NOTICE, "member_again", "a member of group %u again", n->self.group);
+}
+
+/* ---- connections ---- */
+
+bool node_group_member_at(const struct node *n, const struct address *peer) {
+    const struct configuration *configuration = raft_configuration(raft_of(n));
+    for (size_t i = 0; i < configuration->count; i++)
+        if (address_equal(&configuration->members[i].peer, peer))
+            return true;
+    return false;
+}
+
+static bool heard_of(const struct node *n, const struct address *peer) {
+    const struct membership *membership = discovery_membership(n->discovery);
+    for (size_t i = 0; i < membership_count(membership); i++)
+        if (address_equal(&membership_at(membership, i)->info.peer, peer))
+            return true;
+    return false;
+}
+
+/* The log names the members' addresses: where broadcast does not reach, nobody else does. Those that it names
+ * no longer are forgotten. */
+static void dial_members(struct node *n) {
+    const struct raft *raft = raft_of(n);
+    const struct configuration *configuration = raft_configuration(raft);
+    if (raft_configuration_index(raft) == n->dialled_configuration)
+        return;
+    n->dialled_configuration = raft_configuration_index(raft);
+    for (size_t i = 0; i < n->dialled_count; i++)
+        if (!node_group_member_at(n, &n->dialled[i]) && !heard_of(n, &n->dialled[i]))
+            peers_forget(n->peers, &n->dialled[i]);
+    n->dialled_count = 0;
+    for (size_t i = 0; i < configuration->count; i++) {
+        n->dialled[n->dialled_count++] = configuration->members[i].peer;
+        if (!member_id_equal(&configuration->members[i].id, &n->self_id))
+            peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);
+    }
+}
+
+void node_members_tick(struct node *n) {
+    dial_members(n);
+    keep_roster(n);
+    tell_removed(n);
+    note_removal(n);
+}
