@@ -115,8 +115,8 @@ static void ask(struct coordinator *c, uint64_t now_ms, struct gather *g, unsign
 static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
     uint64_t number = g->number;
     if (g->position.at.index != 0 && groups_find(&c->groups, g->position.group) == NULL) {
-        struct reply reply =
-            reply_error(c, ERROR_BAD_PARAMETER, "KV-After names a position of a group that is not on the ring");
+        struct reply reply = reply_error(c, ERROR_BAD_PARAMETER,
+                                         "KV-After names a position of a group that is not on the ring");
         gather_answer(c, g, &reply);
         return;
     }

@@ -37,6 +37,7 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_SNAPSHOT_TAKEN] = {NODE_DEBUG, "snapshot_taken"},
         [REPLICA_SNAPSHOT_INSTALLED] = {NODE_NOTICE, "snapshot_installed"},
         [REPLICA_SNAPSHOT_FAILED] = {NODE_WARNING, "snapshot_failed"},
+        [REPLICA_LEDGER_DAMAGED] = {NODE_WARNING, "ledger_damaged"},
         [REPLICA_OVERRULED] = {NODE_WARNING, "writes_overruled"},
     };
     node_log(arg, rows[notice].level, rows[notice].event, "%s", text);

@@ -150,6 +150,7 @@ static bool set_format(struct options *o, const char *value, struct problem *p, 
 }
 
 static bool set_fsync(struct options *o, const char *value, struct problem *p, const char *name) {
+    o->sync_given = true;
     if (strcmp(value, "always") == 0 || strcmp(value, "never") == 0) {
         o->sync = value[0] == 'a' ? SYNC_ALWAYS : SYNC_NEVER;
         return true;
@@ -329,8 +330,8 @@ static bool check(struct options *o, struct problem *p) {
         snprintf(p->why, p->size, "-port and -api are both %u: give them different ports", o->port);
         return false;
     }
-    if (o->memory && o->data != NULL) {
-        snprintf(p->why, p->size, "-memory keeps nothing on disk: leave -data out");
+    if (o->memory && (o->data != NULL || o->sync_given)) {
+        snprintf(p->why, p->size, "-memory keeps nothing on disk: leave %s out", o->data != NULL ? "-data" : "-fsync");
         return false;
     }
     if (o->no_broadcast && o->peers[0] == NULL && !o->leader) {

@@ -12,7 +12,7 @@ enum log_format { LOG_TEXT, LOG_JSON };
 struct options {
     uint16_t port, api, discovery_port;
     uint32_t group;
-    bool leader, memory, no_broadcast, ack_given, voters_given, id_given, help, version;
+    bool leader, memory, no_broadcast, ack_given, voters_given, id_given, sync_given, help, version;
     const char *bind;
     const char *advertise;  /* NULL: the bind address */
     const char *data;       /* NULL: made from port and bind address */

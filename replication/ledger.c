@@ -25,6 +25,7 @@ struct ledger {
     struct file_system *fs;
     struct file *file; /* NULL before the first row */
     uint64_t end;
+    uint64_t damaged; /* bytes passed over when it was opened */
     bool torn; /* the file goes on behind it */
     struct row *rows;
     size_t count, capacity;
@@ -154,6 +155,21 @@ static bool replay_next(struct ledger *l, uint64_t size) {
     return ok;
 }
 
+/* Passes over bytes that are no record to the next that is, which may be as far as one record is large: rows behind
+ * damage are kept. False at the end, which is torn then. */
+static bool replay_behind(struct ledger *l, uint64_t size) {
+    uint64_t damage = l->end, last = damage + HEADER_SIZE + BODY_MAX;
+    for (l->end++; l->end < size && l->end <= last; l->end++) {
+        uint64_t skipped = l->end - damage;
+        if (replay_next(l, size)) {
+            l->damaged += skipped;
+            return true;
+        }
+    }
+    l->end = damage;
+    return false;
+}
+
 static enum file_result refuse(struct ledger **l, enum file_result result, const char *what, char *why,
                                size_t why_size) {
     snprintf(why, why_size, "cannot %s the file '" LEDGER_FILE "': %s", what, file_result_text(result));
@@ -185,7 +201,7 @@ enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *
         result = file_size(l->file, &size);
     if (result != FILE_OK)
         return refuse(out, result, "read", why, why_size);
-    while (replay_next(l, size))
+    while (replay_next(l, size) || replay_behind(l, size))
         ;
     return l->end < size ? cut_tail(l, out, why, why_size) : FILE_OK;
 }
@@ -337,6 +353,10 @@ enum file_result ledger_drop(struct ledger *l, size_t position) {
 
 size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at) {
     return lower_bound(l, group_id, at);
+}
+
+uint64_t ledger_damaged(const struct ledger *l) {
+    return l->damaged;
 }
 
 size_t ledger_count(const struct ledger *l) {

@@ -8,8 +8,8 @@
  *
  * A row goes too when an operator drops it (ledger_drop). The file is emptied when its last row goes.
  *
- * FORMAT: records of [crc32c u32][size u32][body]; a body is a row or a change of a row's state. A torn tail
- * is cut when the file is opened; a row that was synced cannot be in it. */
+ * storage/FORMAT.md draws the file. A torn tail is cut when the file is opened: a row that was synced cannot be in
+ * it. Damage before the tail is passed over, and said. */
 #ifndef REPLICATION_LEDGER_H
 #define REPLICATION_LEDGER_H
 
@@ -58,6 +58,8 @@ uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *pos
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);
 
+/* Bytes that could not be read when the file was opened: the rows in them are lost. */
+uint64_t ledger_damaged(const struct ledger *l);
 size_t ledger_count(const struct ledger *l); /* rows overruled or rejected */
 /* Without payload. Rows in order of group id, index and term. */
 const struct ledger_row *ledger_at(const struct ledger *l, size_t position);

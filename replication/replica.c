@@ -196,7 +196,7 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         return true;
     }
     snprintf(why, why_size,
-             "%s; empty the data directory, and the node gets its data from the group's other members", cause);
+             "%s; if the group has other members, empty the data directory, and the node gets its data from them", cause);
     return false;
 }
 
@@ -227,7 +227,8 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header, u
     struct hard_state hard_state = {0};
     if (header->at.index > 0 &&
         !replica_state_decode(header->configuration, header->at.index, &configuration, &r->groups)) {
-        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; empty the data directory");
+        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; if the group has other members, empty the data "
+                                "directory, and the node gets its data from them");
         return false;
     }
     enum file_result result = hard_state_load(r->options.fs, &hard_state, why, why_size);
@@ -235,7 +236,7 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header, u
         return false;
     if (result == FILE_NOT_FOUND && (header->at.index > 0 || log_last(r->log) > 0)) {
         snprintf(why, why_size, "the file with the term and vote is missing beside a log that has records; "
-                                "empty the data directory, and the node joins its group anew");
+                                "if the group has other members, empty the data directory, and the node joins it anew");
         return false;
     }
     struct raft_options options = {
@@ -281,6 +282,13 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
         commit = log_last(r->log);
     ok = ok && open_raft(r, &header, commit, now_ms, why, why_size) &&
          ledger_open(options->fs, &r->ledger, why, why_size) == FILE_OK;
+    if (ok && ledger_damaged(r->ledger) > 0) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "%llu bytes of the file 'rejected' are damaged: the rejected writes in them cannot be shown",
+                 (unsigned long long)ledger_damaged(r->ledger));
+        host->notice(host->arg, REPLICA_LEDGER_DAMAGED, text);
+    }
     if (ok) {
         advance(r);
         ok = r->failure[0] == '\0';

@@ -34,6 +34,7 @@ enum replica_notice {
     REPLICA_SNAPSHOT_TAKEN,
     REPLICA_SNAPSHOT_INSTALLED,
     REPLICA_SNAPSHOT_FAILED, /* the disk is full, or one that was received is damaged */
+    REPLICA_LEDGER_DAMAGED,
     REPLICA_OVERRULED,      /* text: how many writes went to the ledger */
 };
 

@@ -580,7 +580,21 @@ static void check_kept(struct check *c, size_t number) {
         c->counts.ledger++;
 }
 
+/* What a ledger calls rejected is not committed. */
+static void check_rejected(struct check *c, const struct ledger *ledger) {
+    for (size_t i = 0; i < ledger_count(ledger); i++) {
+        const struct ledger_row *row = ledger_at(ledger, i);
+        bool committed =
+            row->at.index <= c->count && c->entries[row->at.index - 1].term == row->at.term;
+        if (committed && row->state == LEDGER_REJECTED)
+            sim_violated(c->sim, "the write at %llu.%llu is committed, and a ledger calls it rejected",
+                         (unsigned long long)row->at.term, (unsigned long long)row->at.index);
+    }
+}
+
 void check_final(struct check *c) {
+    for (unsigned i = 0; i < c->sim->options.machines; i++)
+        check_rejected(c, replica_ledger(node_replica(c->sim->machines[i]->node)));
     for (unsigned i = 0; i < c->sim->options.machines && c->count > 0; i++)
         if (answered_hash(replica_store(node_replica(c->sim->machines[i]->node))) !=
             c->entries[c->count - 1].answered)

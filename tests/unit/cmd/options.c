@@ -31,6 +31,8 @@ TEST(without_flags_a_node_has_the_documented_defaults) {
     EQUAL(l.o.discovery_port, 7946);
     EQUAL(l.o.group, 0);
     EQUAL(l.o.voters, 5);
+    EQUAL(l.o.slow_ms, 200);
+    EQUAL(l.o.log_level, NODE_INFO);
     EQUAL(l.o.ack, ACK_ASYNC);
     EQUAL(l.o.sync, SYNC_ALWAYS);
     TEXT_EQUAL(l.o.data, "kvdata/8000");
@@ -108,7 +110,10 @@ TEST(a_bad_flag_is_refused_in_one_line_that_names_it) {
         {"-peers a:0", "-peers"},
         {"-no-broadcast", "-peers"},
         {"-memory -data x", "-memory"},
+        {"-memory -fsync always", "leave -fsync out"},
         {"-leader=yes", "-leader takes no value"},
+        {"-slow-ms soon", "-slow-ms"},
+        {"-slow-ms 60001", "-slow-ms"},
         {"-log-level loud", "-log-level"},
         {"-log-format xml", "text, json"},
         {"-route elsewhere", "proxy, redirect, refuse"},
