@@ -259,7 +259,8 @@ static void answer_refusal(struct buffer *out, struct manner manner, const struc
 
 void answer_error(struct buffer *out, struct manner manner, const struct speaker *speaker,
                   const struct reply *reply, const char *allow) {
-    answer_refusal(out, manner, speaker, reply, allow != NULL ? "Allow: " : NULL, bytes_of(allow != NULL ? allow : ""));
+    answer_refusal(out, manner, speaker, reply, allow != NULL ? "Allow: " : NULL,
+                   bytes_of(allow != NULL ? allow : ""));
 }
 
 void answer_redirect(struct buffer *out, struct manner manner, const struct speaker *speaker,

@@ -1,11 +1,12 @@
-/* KV-After: a read that waits until this node has applied a position of its group's log, so that a client reads its
- * own writes on any node.
+/* KV-After: a read that waits until this node has applied a position of its group's log, so that a client
+ * reads its own writes on any node.
  *
- * A position names an entry by term and index. Terms never fall along a log, so another entry is known to stand
- * there as soon as a committed one at or before the index has a later term: the wait ends early with `overruled`.
- * What the log has compacted away is committed and applied, but of its terms only the last is known: a position
- * there whose term is above that one was overruled; of one that is not, the node answers as if it had been applied,
- * which is wrong only for a write that was overruled so long ago that the log no longer shows it. */
+ * A position names an entry by term and index. Terms never fall along a log, so another entry is known to
+ * stand there as soon as a committed one at or before the index has a later term: the wait ends early with
+ * `overruled`. What the log has compacted away is committed and applied, but of its terms only the last is
+ * known: a position there whose term is above that one was overruled; of one that is not, the node answers as
+ * if it had been applied, which is wrong only for a write that was overruled so long ago that the log no
+ * longer shows it. */
 #include "api/coordinator_internal.h"
 
 enum after after_state(const struct raft *raft, const struct log *log, uint64_t applied, struct version at) {
@@ -49,7 +50,8 @@ static bool begin_wait(struct coordinator *c, uint64_t now_ms, const struct requ
 bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                   struct reply *reply) {
     if (request->after.group != c->options.self->group) {
-        *reply = reply_error(c, ERROR_BAD_PARAMETER, "KV-After names a position of another group than the read's");
+        *reply =
+            reply_error(c, ERROR_BAD_PARAMETER, "KV-After names a position of another group than the read's");
         return true;
     }
     switch (state_here(c, request->after.at)) {

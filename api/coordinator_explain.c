@@ -23,7 +23,8 @@ static struct bytes id_text(const uint8_t id[NODE_ID_SIZE]) {
 static const char *source(const struct pending *p, const struct reply *reply) {
     if (reply->position.at.index != 0)
         return "log";
-    if (p != NULL && (p->state == PENDING_CONFIRMING || p->state == PENDING_HOLDING || p->state == PENDING_APPLYING))
+    if (p != NULL &&
+        (p->state == PENDING_CONFIRMING || p->state == PENDING_HOLDING || p->state == PENDING_APPLYING))
         return "majority";
     if (p != NULL && p->operation != OPERATION_GET)
         return "none";

@@ -1,8 +1,8 @@
 /* Requests about the group's members: who they are, joining, leaving, handing leadership over.
  *
- * Any node takes them and passes them to the leader; it waits in PENDING_MEMBERS, here for a leader to pass it to,
- * and on the leader until the change can be proposed, and then until it is committed. replication/roster.h decides
- * what may be done. */
+ * Any node takes them and passes them to the leader; it waits in PENDING_MEMBERS, here for a leader to pass
+ * it to, and on the leader until the change can be proposed, and then until it is committed.
+ * replication/roster.h decides what may be done. */
 #include <assert.h>
 #include <stdio.h>
 
@@ -62,12 +62,14 @@ static void refuse_verdict(struct coordinator *c, struct pending *p, enum roster
         const char *message, *fix;
     } rows[] = {
         [ROSTER_UNKNOWN] = {ERROR_NO_MEMBER, "", ""},
-        [ROSTER_LAST_VOTER] = {ERROR_MEMBER_REFUSED, "it is the group's only voter: nobody would keep the data",
+        [ROSTER_LAST_VOTER] = {ERROR_MEMBER_REFUSED,
+                               "it is the group's only voter: nobody would keep the data",
                                "Start another node and let it become a voter first."},
-        [ROSTER_NO_MAJORITY] = {ERROR_MEMBER_REFUSED,
-                                "without it no majority of the remaining voters is reachable, and the group would "
-                                "stop: a quorum is not lowered to what happens to be there",
-                                "Bring the other voters back, or have those that are away leave first."},
+        [ROSTER_NO_MAJORITY] =
+            {ERROR_MEMBER_REFUSED,
+             "without it no majority of the remaining voters is reachable, and the group would "
+             "stop: a quorum is not lowered to what happens to be there",
+             "Bring the other voters back, or have those that are away leave first."},
         [ROSTER_MEMBER] = {ERROR_MEMBER_REFUSED, "a node of this id is a member already",
                            "Nothing has to be done; where it lost its data directory it replaces itself."},
         [ROSTER_ELSEWHERE] = {ERROR_MEMBER_REFUSED, "the node belongs to another group",
@@ -83,16 +85,27 @@ static void look(const struct coordinator *c, uint64_t now_ms, struct roster_vie
     roster_look(view, coordinator_raft(c), c->options.peers, c->options.self, now_ms);
 }
 
+/* A leader that is to leave hands over first, and its successor removes it. Were it to append that itself and
+ * crash, those left might need its vote, and it could not stand: its log would be the longest, and not list
+ * it. */
+static void hand_over(struct coordinator *c, uint64_t now_ms) {
+    struct raft *raft = coordinator_raft(c);
+    if (!raft_transferring(raft))
+        raft_transfer(raft, now_ms, NULL);
+}
+
 static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
     struct roster_view view;
     struct configuration next;
     look(c, now_ms, &view);
     const struct configuration *current = raft_configuration(coordinator_raft(c));
     enum roster_verdict verdict = roster_leave(current, &view, request->key.data, &next);
-    if (verdict == ROSTER_DONE)
-        propose(c, p, &next);
-    else
+    if (verdict != ROSTER_DONE)
         refuse_verdict(c, p, verdict);
+    else if (memcmp(request->key.data, c->options.self->id, NODE_ID_SIZE) == 0)
+        hand_over(c, now_ms);
+    else
+        propose(c, p, &next);
 }
 
 static const struct peer *connected(const struct coordinator *c, struct bytes id) {
@@ -105,7 +118,8 @@ static const struct peer *connected(const struct coordinator *c, struct bytes id
 }
 
 /* Nobody of that id is connected: what became of the address. */
-static void join_dialled(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct address *at) {
+static void join_dialled(struct coordinator *c, uint64_t now_ms, struct pending *p,
+                         const struct address *at) {
     const struct peer *other = NULL;
     enum peers_refusal reason = 0;
     char text[200];
@@ -120,12 +134,14 @@ static void join_dialled(struct coordinator *c, uint64_t now_ms, struct pending 
     case PEERS_STANDS:
         snprintf(text, sizeof text, "the node at that address bears another id: %.*s", NODE_ID_SIZE,
                  (const char *)other->id.id);
-        refuse_change(c, p, ERROR_MEMBER_REFUSED, text, "Name the id that stands there, or the right address.");
+        refuse_change(c, p, ERROR_MEMBER_REFUSED, text,
+                      "Name the id that stands there, or the right address.");
         break;
     case PEERS_REFUSED:
         snprintf(text, sizeof text, "the node at that address cannot join: %s", peers_refusal_text(reason));
-        refuse_change(c, p, ERROR_MEMBER_REFUSED, text,
-                      "Correct its -cluster or -group, or empty its data directory and start it without -leader.");
+        refuse_change(
+            c, p, ERROR_MEMBER_REFUSED, text,
+            "Correct its -cluster or -group, or empty its data directory and start it without -leader.");
         break;
     case PEERS_UNANSWERED:
         pending_error(c, p, ERROR_UNREACHABLE, "");
@@ -146,7 +162,8 @@ static void join(struct coordinator *c, uint64_t now_ms, struct pending *p, cons
     }
     if (p->tried && configuration_find_name(current, request->key.data) != NULL) {
         /* A newcomer that was dialled for this, and was added before it was this request's turn. */
-        p->at = (struct version){raft_term(coordinator_raft(c)), raft_configuration_index(coordinator_raft(c))};
+        p->at =
+            (struct version){raft_term(coordinator_raft(c)), raft_configuration_index(coordinator_raft(c))};
         return;
     }
     const struct peer *peer = connected(c, request->key);
@@ -168,13 +185,15 @@ static void join(struct coordinator *c, uint64_t now_ms, struct pending *p, cons
         refuse_verdict(c, p, verdict);
 }
 
-static void transfer(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
+static void transfer(struct coordinator *c, uint64_t now_ms, struct pending *p,
+                     const struct request *request) {
     struct raft *raft = coordinator_raft(c);
     const struct member *member = configuration_find_name(raft_configuration(raft), request->key.data);
     if (member != NULL && member_id_equal(&member->id, &p->asked)) { /* under way */
         if (!raft_transferring(raft))
-            refuse_change(c, p, ERROR_MEMBER_REFUSED, "it did not take over within an election timeout",
-                          "See in GET /cluster/nodes whether it is connected and has caught up, and ask again.");
+            refuse_change(
+                c, p, ERROR_MEMBER_REFUSED, "it did not take over within an election timeout",
+                "See in GET /cluster/nodes whether it is connected and has caught up, and ask again.");
         return;
     }
     if (raft_transferring(raft))
@@ -215,7 +234,8 @@ static bool finish(struct coordinator *c, struct pending *p, const struct reques
     struct member_id leader;
     uint64_t term;
     if (p->operation == OPERATION_TRANSFER) {
-        bool led = p->asked.incarnation != 0 && raft_leader(raft, &leader) && member_id_equal(&leader, &p->asked);
+        bool led =
+            p->asked.incarnation != 0 && raft_leader(raft, &leader) && member_id_equal(&leader, &p->asked);
         if (led)
             done(c, p, leader.id, ",\"role\":\"leader\"");
         return led;
@@ -263,15 +283,15 @@ bool members_poll(struct coordinator *c, uint64_t now_ms) {
     uint64_t index = raft_configuration_index(coordinator_raft(c));
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_MEMBERS], link, next)
-        step_members(c, now_ms, p);
+    step_members(c, now_ms, p);
     return raft_configuration_index(coordinator_raft(c)) > index;
 }
 
 void members_overruled(struct coordinator *c, uint64_t index) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_MEMBERS], link, next)
-        if (p->at.index >= index)
-            pending_error(c, p, ERROR_NO_LEADER, "another leader took over before the change was committed");
+    if (p->at.index >= index)
+        pending_error(c, p, ERROR_NO_LEADER, "another leader took over before the change was committed");
 }
 
 void members_expire(struct coordinator *c, struct pending *p) {

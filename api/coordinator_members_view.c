@@ -1,5 +1,5 @@
-/* GET /cluster/nodes: the group's members as its leader knows them, its former members, and the other nodes that
- * this node has heard of. Of what only a leader knows, other nodes say null. */
+/* GET /cluster/nodes: the group's members as its leader knows them, its former members, and the other nodes
+ * that this node has heard of. Of what only a leader knows, other nodes say null. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -32,7 +32,10 @@ static void add_role(const struct coordinator *c, struct buffer *out, const stru
     struct member_id leader;
     bool is_leader = raft_leader(raft, &leader) && member_id_equal(&leader, &member->id);
     bool votes = member->role == MEMBER_VOTER;
-    add(out, ",\"role\":\"%s\",\"voter\":%s", is_leader ? "leader" : votes ? "follower" : "learner",
+    add(out, ",\"role\":\"%s\",\"voter\":%s",
+        is_leader ? "leader"
+        : votes   ? "follower"
+                  : "learner",
         votes ? "true" : "false");
 }
 
@@ -45,8 +48,8 @@ static const char *state_of(bool connected, uint64_t silent_ms, bool replaced) {
 }
 
 /* What the leader knows of a member's progress. */
-static void add_progress(const struct coordinator *c, uint64_t now_ms, struct buffer *out, const struct member *member,
-                         bool self, bool connected) {
+static void add_progress(const struct coordinator *c, uint64_t now_ms, struct buffer *out,
+                         const struct member *member, bool self, bool connected) {
     const struct raft *raft = coordinator_raft(c);
     if (raft_role(raft) != RAFT_LEADER) {
         add(out, ",\"state\":\"%s\",\"heard_ms\":null,\"match\":null,\"durable\":null,\"lag\":null",

@@ -5,7 +5,8 @@
  *              [u32 group, u64 term, u64 index: KV-After], u16 size and key, u32 size and value
  *     reply    u64 id, u8 error, u8 flags, u8 acks, u8 voters, 16 bytes node, u32 group, u32 retry after in
  * s, [u64 term, u64 index: version], [u32 group, u64 term, u64 index: position], [u64 staleness in ms],
- *              [u8 outcome], [u32 size and explain], u32 size and value, u16 size and message, u16 size and fix
+ *              [u8 outcome], [u32 size and explain], u32 size and value, u16 size and message, u16 size and
+ * fix
  *
  * Fields in brackets are there when their flag is. A deadline travels as the time that is left, because
  * clocks of two nodes have nothing in common. */

@@ -45,9 +45,11 @@ static bool run_transfer(struct call *call);
 
 /* The most frequent first. */
 static const struct route routes[] = {
-    {PATH("/get"), READS, PARAMETER(KEY) | PARAMETER(CONSISTENCY) | PARAMETER(EXPLAIN), "GET, HEAD", ROUTE_READ, run_get},
+    {PATH("/get"), READS, PARAMETER(KEY) | PARAMETER(CONSISTENCY) | PARAMETER(EXPLAIN), "GET, HEAD",
+     ROUTE_READ, run_get},
     {PATH("/set"), METHOD(POST), PARAMETER(ACK) | PARAMETER(EXPLAIN), "POST", ROUTE_WRITE, run_set},
-    {PATH("/delete"), METHOD(DELETE), PARAMETER(KEY) | PARAMETER(ACK) | PARAMETER(EXPLAIN), "DELETE", ROUTE_WRITE, run_delete},
+    {PATH("/delete"), METHOD(DELETE), PARAMETER(KEY) | PARAMETER(ACK) | PARAMETER(EXPLAIN), "DELETE",
+     ROUTE_WRITE, run_delete},
     {PATH("/keys"), READS, PARAMETER(PREFIX) | PARAMETER(AFTER) | PARAMETER(LIMIT) | PARAMETER(CONSISTENCY),
      "GET, HEAD", ROUTE_ALONE, run_keys},
     {PATH("/outcome"), READS, PARAMETER(CLIENT) | PARAMETER(REQUEST) | PARAMETER(KEY), "GET, HEAD",
@@ -163,7 +165,8 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
         *allow = route->allow;
         return refuse(why, ERROR_METHOD, "%s takes %s.", route->path, route->allow);
     }
-    return check_after(client, route, why) && check_pair(client, route, why) && check_body(client, route, why);
+    return check_after(client, route, why) && check_pair(client, route, why) &&
+           check_body(client, route, why);
 }
 
 bool routes_may_start(const struct api_client *client) {
@@ -456,7 +459,8 @@ static bool run_nodes(struct call *call) {
 static bool run_change(struct call *call, enum operation operation) {
     const struct api_client *client = call->client;
     struct request request = {0};
-    return cluster_body_read(call->base + client->head_size, client->body_size, operation, &request, &call->why) &&
+    return cluster_body_read(call->base + client->head_size, client->body_size, operation, &request,
+                             &call->why) &&
            submit(call, &request);
 }
 
@@ -487,8 +491,8 @@ static void answer_away(struct api_client *client, const struct coordinator_away
     char authority[ADDRESS_TEXT_MAX];
     struct buffer *out = client_answer_begin(client);
     if (away->reply.error == ERROR_REDIRECT)
-        answer_redirect(out, client_manner(client), &speaker, &away->reply, address_text(&away->api, authority),
-                        target);
+        answer_redirect(out, client_manner(client), &speaker, &away->reply,
+                        address_text(&away->api, authority), target);
     else
         answer_error(out, client_manner(client), &speaker, &away->reply, NULL);
     client_answer_end(client, out, away->reply.error);

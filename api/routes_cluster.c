@@ -64,12 +64,14 @@ static bool number_until(struct bytes *at, char stop, uint64_t max, uint64_t *ou
     return true;
 }
 
-bool after_parse(const struct http_head *head, const uint8_t *base, struct request *out, struct refusal *why) {
+bool after_parse(const struct http_head *head, const uint8_t *base, struct request *out,
+                 struct refusal *why) {
     if (!http_has(head, HTTP_KV_AFTER))
         return true;
     struct bytes text = http_text(head->field[HTTP_KV_AFTER], base);
     uint64_t group;
-    if (!number_until(&text, ':', UINT32_MAX, &group) || !number_until(&text, '.', UINT64_MAX, &out->after.at.term) ||
+    if (!number_until(&text, ':', UINT32_MAX, &group) ||
+        !number_until(&text, '.', UINT64_MAX, &out->after.at.term) ||
         !number_until(&text, '\0', UINT64_MAX, &out->after.at.index) || out->after.at.index == 0)
         return refuse(why, ERROR_BAD_PARAMETER,
                       "KV-After takes what a write's KV-Position said: <group>:<term>.<index>.");

@@ -4,7 +4,8 @@
 
 #include "api/parameters.h"
 
-/* {"id":"...","address":"..."}, address for a join only. Unescaped in place and borrowed by *out. False: refused. */
+/* {"id":"...","address":"..."}, address for a join only. Unescaped in place and borrowed by *out. False:
+ * refused. */
 bool cluster_body_read(uint8_t *data, size_t size, enum operation operation, struct request *out,
                        struct refusal *why);
 /* KV-After: <group>:<term>.<index> */

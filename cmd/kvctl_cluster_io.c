@@ -61,7 +61,8 @@ static void print_member(const struct member_row *row) {
 }
 
 static void print_table(struct json *j) {
-    printf("%-16s %-21s %-8s %-5s %-9s %8s  %s\n", "MEMBER", "ADDRESS", "ROLE", "VOTER", "STATE", "LAG", "HEARD");
+    printf("%-16s %-21s %-8s %-5s %-9s %8s  %s\n", "MEMBER", "ADDRESS", "ROLE", "VOTER", "STATE", "LAG",
+           "HEARD");
     for (json_open_array(j); json_next_element(j);) {
         struct member_row row = read_member(j);
         if (json_ok(j))

@@ -27,7 +27,8 @@ struct node {
     uint64_t now_ms, started_ms, ticked_ms, next_ms;
     uint64_t roster_ms, stop_ms;
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
-    struct address dialled[MEMBERS_MAX];
+    struct member_id members[MEMBERS_MAX];
+    struct address dialled[MEMBERS_MAX]; /* theirs */
     size_t dialled_count;
     uint64_t moved_ms, told_ms, told_configuration;
     uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
@@ -38,7 +39,8 @@ struct node {
     enum raft_role seen_role;
     uint64_t seen_term, seen_configuration;
     uint64_t two_voters_ms; /* when to say that the group has two voters; 0: it was said, or has not */
-    bool seen_removed, seen_alone, said_waiting, said_mode;
+    bool seen_removed, seen_alone, said_waiting, said_mode, said_promise;
+    enum ack_mode said_ack;
     struct steward *steward;
     uint64_t led_ms;                 /* since when this node leads; 0 it does not */
     uint64_t reported_ms, ring_told_ms; /* the ring's state: to leaders, to all */

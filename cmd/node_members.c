@@ -45,6 +45,10 @@ static void keep_roster(struct node *n) {
     roster_look(&view, raft, n->peers, &n->self, n->now_ms);
     view.may_move = n->now_ms - n->moved_ms >= MOVE_MS;
     enum roster_change change = roster_next(raft_configuration(raft), &view, &next, &about);
+    if (change == ROSTER_DEMOTE && member_id_equal(&about, &n->self_id)) { /* its successor does it */
+        raft_transfer(raft, n->now_ms, NULL);
+        return;
+    }
     if (change == ROSTER_NONE || raft_propose_configuration(raft, &next) != RAFT_OK)
         return;
     if (change == ROSTER_MOVE)
@@ -110,7 +114,8 @@ bool node_members_removed(const struct node *n) {
     /* One's own record of it counts once it is committed. */
     uint64_t index = raft_configuration_index(raft);
     bool final = index <= raft_commit(raft) || index <= n->removed_at;
-    return n->removed_at > index || (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
+    return n->removed_at > index ||
+           (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
 }
 
 static void note_removal(struct node *n) {
@@ -151,6 +156,16 @@ static bool heard_of(const struct node *n, const struct address *peer) {
     return false;
 }
 
+/* A quorum that shrinks is said loudly, on every node, whoever had it shrink. */
+static void say_who_left(struct node *n, const struct configuration *configuration) {
+    char id[NODE_ID_SIZE + 1];
+    for (size_t i = 0; i < n->dialled_count; i++)
+        if (configuration_find(configuration, &n->members[i]) == NULL)
+            node_log(n, NODE_NOTICE, "member_left",
+                     "node %s is no longer a member of group %u, which has %zu voters",
+                     node_id_text(n->members[i].id, id), n->self.group, configuration_voters(configuration));
+}
+
 /* The log names the members' addresses: where broadcast does not reach, nobody else does. Those that it names
  * no longer are forgotten. */
 static void dial_members(struct node *n) {
@@ -159,11 +174,13 @@ static void dial_members(struct node *n) {
     if (raft_configuration_index(raft) == n->dialled_configuration)
         return;
     n->dialled_configuration = raft_configuration_index(raft);
+    say_who_left(n, configuration);
     for (size_t i = 0; i < n->dialled_count; i++)
         if (!node_group_member_at(n, &n->dialled[i]) && !heard_of(n, &n->dialled[i]))
             peers_forget(n->peers, &n->dialled[i]);
     n->dialled_count = 0;
     for (size_t i = 0; i < configuration->count; i++) {
+        n->members[n->dialled_count] = configuration->members[i].id;
         n->dialled[n->dialled_count++] = configuration->members[i].peer;
         if (!member_id_equal(&configuration->members[i].id, &n->self_id))
             peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);

@@ -19,6 +19,8 @@ bool node_ready(const struct node *n, uint64_t now_ms, const char **why) {
         *why = "The node is shutting down.";
     else if (raft_configuration(raft)->count == 0)
         *why = "The node belongs to no group yet.";
+    else if (node_members_removed(n))
+        *why = "The node was removed from its group.";
     else if (!raft_leader(raft, &leader))
         *why = "The group has no leader that this node knows of.";
     else if (raft_role(raft) == RAFT_LEADER && !raft_term_committed(raft) && !raft_alone(raft))

@@ -42,15 +42,26 @@ static const char *mode_text(enum ack_mode mode) {
     return names[mode];
 }
 
+static void say_promise(struct node *n, enum ack_mode mode) {
+    n->said_promise = true;
+    n->said_ack = mode;
+    node_log(n, NODE_INFO, "promise", "-ack %s: %s", mode_text(mode),
+             loss(mode, n->options.sync, n->options.memory));
+}
+
 void node_say_start(struct node *n) {
     char id[NODE_ID_SIZE + 1], peer[ADDRESS_TEXT_MAX], api[ADDRESS_TEXT_MAX];
     const struct configuration *configuration = raft_configuration(replica_raft_view(n->replica));
-    enum ack_mode mode = configuration->count > 0 ? configuration->mode : n->options.ack;
     node_log(n, NODE_INFO, "start", "node %s of group %u: peers %s, http://%s, %llu keys",
              node_id_text(n->self.id, id), n->self.group, address_text(&n->self.peer, peer),
              address_text(&n->self.api, api), (unsigned long long)store_count(replica_store(n->replica)));
-    node_log(n, NODE_INFO, "promise", "-ack %s: %s", mode_text(mode),
-             loss(mode, n->options.sync, n->options.memory));
+    if (configuration->count > 0)
+        say_promise(n, configuration->mode);
+    else if (n->options.leader)
+        say_promise(n, n->options.ack);
+    else
+        node_log(n, NODE_INFO, "promise",
+                 "what an answered write survives is the group's to say: this line comes again with its -ack mode");
 }
 
 static void say_waiting(struct node *n) {
@@ -123,6 +134,8 @@ static void say_configuration(struct node *n) {
         return;
     if (n->seen_configuration == 0)
         say_differences(n, configuration);
+    if (!n->said_promise || n->said_ack != configuration->mode)
+        say_promise(n, configuration->mode);
     n->seen_configuration = index;
     size_t voters = configuration_voters(configuration);
     node_log(n, NODE_INFO, "members", "group %u: %zu voting, %zu learning", n->self.group, voters,

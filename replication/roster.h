@@ -64,7 +64,6 @@ enum roster_verdict {
     ROSTER_LAST_VOTER,  /* the only voter cannot leave */
     ROSTER_NO_MAJORITY, /* of the voters that would be left too few are heard */
     ROSTER_MEMBER,      /* it is a member already */
-    ROSTER_NOT_CONNECTED,
     ROSTER_ELSEWHERE, /* the connected node belongs to another group or founding */
     ROSTER_FULL,      /* MEMBERS_MAX */
 };

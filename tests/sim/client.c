@@ -250,7 +250,8 @@ void request_members(struct buffer *out, const char *change, const uint8_t id[NO
     char text[512], body[160], at[ADDRESS_TEXT_MAX];
     int size = snprintf(body, sizeof body, "{\"id\":\"%.*s\"", NODE_ID_SIZE, (const char *)id);
     if (strcmp(change, "join") == 0)
-        size += snprintf(body + size, sizeof body - (size_t)size, ",\"address\":\"%s\"", address_text(address, at));
+        size += snprintf(body + size, sizeof body - (size_t)size, ",\"address\":\"%s\"",
+                         address_text(address, at));
     snprintf(body + size, sizeof body - (size_t)size, "}");
     snprintf(text, sizeof text,
              "POST /cluster/%s HTTP/1.1\r\nHost: 10.0.0.1\r\nContent-Type: application/json\r\n"
@@ -278,7 +279,8 @@ void request_get(struct buffer *out, const char *key, bool linearizable) {
 
 void request_after(struct buffer *out, const char *key, const char *position) {
     char text[256];
-    snprintf(text, sizeof text, "GET /get?key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\nKV-After: 0:%s\r\n\r\n", key, position);
+    snprintf(text, sizeof text, "GET /get?key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\nKV-After: 0:%s\r\n\r\n", key,
+             position);
     buffer_append_text(out, text);
     buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
 }

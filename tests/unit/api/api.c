@@ -355,7 +355,8 @@ TEST(what_is_not_built_is_refused_by_name) {
 
 TEST(requests_about_members_want_an_id_and_a_join_an_address) {
 #define CHANGE(path, size, body)                                                                             \
-    "POST /cluster/" path " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " size     \
+    "POST /cluster/" path                                                                                    \
+    " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " size                \
     "\r\n\r\n" body
     static const struct case_of bad[] = {
         {CHANGE("leave", "2", "{}"), 400, "wants an id of 16"},
@@ -363,8 +364,10 @@ TEST(requests_about_members_want_an_id_and_a_join_an_address) {
         {CHANGE("leave", "25", "{\"id\":\"node-aaaaaaaaaa/\"}"), 400, "wants an id of 16"},
         {CHANGE("leave", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"1.1:1\"}"), 400, "`address`"},
         {CHANGE("join", "25", "{\"id\":\"node-aaaaaaaaaaa\"}"), 400, "wants an address"},
-        {CHANGE("join", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"host:\"}"), 400, "wants an address"},
-        {CHANGE("transfer", "45", "{\"id\":\"node-aaaaaaaaaaa\",\"id\":\"node-bbbbbbb\"}"), 400, "occurs twice"},
+        {CHANGE("join", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"host:\"}"), 400,
+         "wants an address"},
+        {CHANGE("transfer", "45", "{\"id\":\"node-aaaaaaaaaaa\",\"id\":\"node-bbbbbbb\"}"), 400,
+         "occurs twice"},
         {"GET /cluster/leave HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "Allow: POST"},
     };
     struct fixture *f = fixture_new(0);
@@ -374,7 +377,9 @@ TEST(requests_about_members_want_an_id_and_a_join_an_address) {
             printf("# %s -> %s\n", bad[i].text, f->text);
     }
     EQUAL(f->c->submitted, 0);
-    EQUAL(status(ask(f, CHANGE("join", "52", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"127.0.0.1:8001\"}"))), 200);
+    EQUAL(
+        status(ask(f, CHANGE("join", "52", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"127.0.0.1:8001\"}"))),
+        200);
     EQUAL(f->c->last.operation, OPERATION_JOIN);
     OK(bytes_equal(buffer_bytes(&f->c->last_value), bytes_of("127.0.0.1:8001")));
     fixture_free(f);
@@ -382,11 +387,14 @@ TEST(requests_about_members_want_an_id_and_a_join_an_address) {
 
 TEST(kv_after_reaches_the_coordinator_of_reads_and_is_refused_elsewhere_or_malformed) {
 #define AFTER(target, text) "GET " target " HTTP/1.1\r\nHost: localhost\r\nKV-After: " text "\r\n\r\n"
-    static const char *const bad[] = {"", "1", "0:1", "0:1.", "0:1.0", ":1.1", "0:.1", "0:1.1 x", "4294967296:1.1",
-                                      "0:1.18446744073709551616", "-1:1.1", "0:1,1"};
+    static const char *const bad[] = {
+        "",       "1",    "0:1",     "0:1.",           "0:1.0",
+        ":1.1",   "0:.1", "0:1.1 x", "4294967296:1.1", "0:1.18446744073709551616",
+        "-1:1.1", "0:1,1"};
     struct fixture *f = fixture_new(0);
     EQUAL(status(ask(f, AFTER("/get?key=username", "7:3.18446744073709551615"))), 200);
-    OK(f->c->last.after.group == 7 && f->c->last.after.at.term == 3 && f->c->last.after.at.index == UINT64_MAX);
+    OK(f->c->last.after.group == 7 && f->c->last.after.at.term == 3 &&
+       f->c->last.after.at.index == UINT64_MAX);
     EQUAL(status(ask(f, AFTER("/keys", "0:1.2"))), 200);
     EQUAL(f->c->last.after.at.index, 2);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -1233,8 +1241,8 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(kv_after_reaches_the_coordinator_of_reads_and_is_refused_elsewhere_or_malformed),
       TAP(an_explanation_is_the_last_member_of_the_answer),
       TAP(a_node_that_does_not_pass_on_names_the_leader_with_the_target_as_it_was),
-      TAP(other_methods_are_told_which_a_route_takes),
-      TAP(head_gets_the_headers_of_get_and_nothing_else), TAP(only_hosts_and_origins_of_this_node_are_served),
+      TAP(other_methods_are_told_which_a_route_takes), TAP(head_gets_the_headers_of_get_and_nothing_else),
+      TAP(only_hosts_and_origins_of_this_node_are_served),
       TAP(a_body_that_is_not_said_to_be_json_changes_nothing),
       TAP(answers_leave_in_request_order_whatever_order_they_come_in),
       TAP(a_read_waits_for_the_writes_before_it_and_a_write_for_the_reads),

@@ -178,7 +178,10 @@ TEST(limits_of_keys_and_values_hold_on_the_wire) {
 }
 
 TEST(a_request_about_members_names_an_id_and_only_a_join_an_address) {
-    struct request q = {.operation = OPERATION_JOIN, .key = bytes_of("node-aaaaaaaaaaa"), .value = bytes_of("x")}, out;
+    struct request q = {.operation = OPERATION_JOIN,
+                        .key = bytes_of("node-aaaaaaaaaaa"),
+                        .value = bytes_of("x")},
+                   out;
     struct buffer b = {0};
     uint64_t id;
     for (unsigned operation = OPERATION_NODES; operation <= OPERATION_TRANSFER; operation++) {
@@ -231,4 +234,5 @@ TESTS(TAP(a_request_travels_whole_and_its_deadline_as_time_left), TAP(a_reply_tr
       TAP(a_reply_with_a_header_injected_into_its_node_is_refused),
       TAP(limits_of_keys_and_values_hold_on_the_wire),
       TAP(a_request_about_members_names_an_id_and_only_a_join_an_address),
-      TAP(the_time_left_can_be_set_again_when_a_request_leaves_later), TAP(every_error_has_a_name_of_its_own_a_status_and_a_mend))
+      TAP(the_time_left_can_be_set_again_when_a_request_leaves_later),
+      TAP(every_error_has_a_name_of_its_own_a_status_and_a_mend))

@@ -133,5 +133,4 @@ TESTS(TAP(without_flags_a_node_has_the_documented_defaults),
       TAP(one_dash_two_dashes_and_an_equals_sign_are_all_taken),
       TAP(the_data_directory_of_another_bind_address_bears_its_name),
       TAP(times_of_fsync_are_taken_in_milliseconds_and_seconds),
-      TAP(lists_are_split_and_hosts_put_in_lower_case),
-      TAP(a_bad_flag_is_refused_in_one_line_that_names_it))
+      TAP(lists_are_split_and_hosts_put_in_lower_case), TAP(a_bad_flag_is_refused_in_one_line_that_names_it))

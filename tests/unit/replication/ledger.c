@@ -223,7 +223,7 @@ TEST(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another) {
     file_system_free(fs);
 }
 
-TEST(what_stood_behind_a_torn_row_does_not_come_back_behind_a_new_one) {
+TEST(a_row_written_after_damage_joins_the_rows_that_are_whole) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
     REQUIRE(l != NULL);
@@ -237,14 +237,15 @@ TEST(what_stood_behind_a_torn_row_does_not_come_back_behind_a_new_one) {
     file_close(file);
     l = opened(fs);
     REQUIRE(l != NULL);
-    EQUAL(ledger_count(l), 1);
+    EQUAL(ledger_count(l), 2);
     struct ledger_row row = row_at(9, 2, bytes_of("payload"));
     EQUAL(ledger_add(l, &row), FILE_OK);
     ledger_close(l);
     l = opened(fs);
     REQUIRE(l != NULL);
-    EQUAL(ledger_count(l), 2);
-    EQUAL(ledger_at(l, 1)->at.index, 9);
+    EQUAL(ledger_count(l), 3);
+    EQUAL(ledger_at(l, 1)->at.index, 5);
+    EQUAL(ledger_at(l, 2)->at.index, 9);
     ledger_close(l);
     file_system_free(fs);
 }
@@ -256,4 +257,4 @@ TESTS(TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
       TAP(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away),
       TAP(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole),
       TAP(a_flipped_byte_loses_its_own_row_alone),
-      TAP(what_stood_behind_a_torn_row_does_not_come_back_behind_a_new_one))
+      TAP(a_row_written_after_damage_joins_the_rows_that_are_whole))

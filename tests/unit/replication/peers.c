@@ -142,6 +142,34 @@ TEST(two_foundings_of_a_group_refuse_each_other_until_one_starts_over) {
     world_free(w);
 }
 
+TEST(an_address_named_by_hand_is_dialled_at_once_and_tells_what_became_of_it) {
+    struct world *w = world_new(2, 3);
+    struct address at = world_address(1), own = world_address(0), nobody = world_address(7);
+    const struct peer *peer = NULL;
+    enum peers_refusal reason = 0;
+    for (int n = 0; n < 2; n++) {
+        w->node[n].info.group_id = 50 + (uint64_t)n;
+        peers_update(w->node[n].peers, &w->node[n].info);
+    }
+    world_learn(w, 0, 1, false);
+    world_run(w, 2000); /* refused: the next dial of its own would be in 30 s */
+    EQUAL(peers_tried(w->node[0].peers, &at, &peer, &reason), PEERS_REFUSED);
+    EQUAL(reason, REFUSED_FOUNDING);
+    w->node[1].info.group_id = 50;
+    peers_update(w->node[1].peers, &w->node[1].info);
+    peers_try(w->node[0].peers, w->now_ms, &at);
+    EQUAL(peers_tried(w->node[0].peers, &at, &peer, &reason), PEERS_TRYING);
+    world_run(w, 200);
+    EQUAL(peers_tried(w->node[0].peers, &at, &peer, &reason), PEERS_STANDS);
+    OK(peer != NULL && memcmp(peer->info.id, w->node[1].info.id, NODE_ID_SIZE) == 0);
+    peers_try(w->node[0].peers, w->now_ms, &nobody);
+    world_run(w, 500);
+    EQUAL(peers_tried(w->node[0].peers, &nobody, &peer, &reason), PEERS_UNANSWERED);
+    EQUAL(peers_tried(w->node[0].peers, &own, &peer, &reason), PEERS_REFUSED);
+    EQUAL(reason, REFUSED_SELF);
+    world_free(w);
+}
+
 TEST(a_connected_newcomer_that_joins_another_founding_is_refused) {
     struct world *w = world_new(2, 3);
     w->node[0].info.group_id = 50;
@@ -708,6 +736,7 @@ TESTS(TAP(two_nodes_connect_and_frames_arrive_whole_however_the_stream_is_split)
       TAP(another_cluster_or_founding_is_refused_told_to_both_sides_and_left_alone_for_30_s),
       TAP(nodes_of_two_groups_connect_whatever_their_foundings),
       TAP(two_foundings_of_a_group_refuse_each_other_until_one_starts_over),
+      TAP(an_address_named_by_hand_is_dialled_at_once_and_tells_what_became_of_it),
       TAP(a_connected_newcomer_that_joins_another_founding_is_refused),
       TAP(a_later_process_with_an_id_in_use_is_told_and_the_earlier_one_stays_connected),
       TAP(of_two_processes_with_one_id_that_meet_the_later_is_told),
