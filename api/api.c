@@ -391,13 +391,21 @@ static bool step_whole(struct api_client *client, uint64_t now_ms) {
     return true;
 }
 
+void client_gather(struct api_client *client, uint64_t now_ms) {
+    uint64_t ticket = client_ticket(client);
+    client_wait(client, OPERATION_GET, (struct bytes){NULL, 0});
+    client->listing_begun = false;
+    client->state = CLIENT_LISTING; /* the reply may come at once */
+    listing_ask(client->listing, client->api->options.coordinator, now_ms, ticket);
+}
+
 void client_list(struct api_client *client, const struct reply *reply) {
     struct speaker speaker = client_speaker(client);
     struct manner manner = listing_manner(client->listing);
     bool done = true;
-    if (reply->error != ERROR_NONE)
+    if (reply->error != ERROR_NONE && !listing_cut(client->listing))
         answer_error(&client->output, manner, &speaker, reply, NULL);
-    else
+    else if (reply->error == ERROR_NONE)
         done =
             listing_step(client->listing, client->api->options.coordinator, &speaker, reply, &client->output);
     client->listing_begun = true;
@@ -413,7 +421,10 @@ static bool step_listing(struct api_client *client, uint64_t now_ms) {
     if (!client->listing_done) {
         if (buffer_size(&client->output) >= LISTING_SLICE_SIZE)
             return false;
-        client_list(client, &none);
+        if (listing_gathers(client->listing))
+            client_gather(client, now_ms);
+        else
+            client_list(client, &none);
         return true;
     }
     if (listing_manner(client->listing).close)

@@ -129,6 +129,8 @@ void client_print(struct api_client *client, struct buffer *out, struct manner m
                   enum operation operation, const struct reply *reply, struct bytes key);
 /* The listing may begin: its barrier has been passed, or has failed. */
 void client_list(struct api_client *client, const struct reply *reply);
+/* Asks for the listing's next slice, which is gathered. */
+void client_gather(struct api_client *client, uint64_t now_ms);
 /* A place for an answer that comes later; key: for operations that name it in their answer. */
 uint64_t client_ticket(const struct api_client *client);
 void client_wait(struct api_client *client, enum operation operation, struct bytes key);

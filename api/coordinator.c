@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <bsd/sys/queue.h>
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/coordinator_internal.h"
@@ -21,6 +22,7 @@ struct coordinator *coordinator_new(const struct coordinator_options *options,
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_INIT(&c->states[i]);
     TAILQ_INIT(&c->free);
+    TAILQ_INIT(&c->gathers);
     return c;
 }
 
@@ -28,6 +30,7 @@ void coordinator_free(struct coordinator *c) {
     if (c == NULL)
         return;
     struct pending *p;
+    gathers_free(c);
     for (int i = 0; i < PENDING_STATES; i++)
         while ((p = TAILQ_FIRST(&c->states[i])) != NULL)
             pending_end(c, p);
@@ -38,6 +41,8 @@ void coordinator_free(struct coordinator *c) {
     buffer_release(&c->scratch);
     buffer_release(&c->explain);
     buffer_release(&c->view);
+    buffer_release(&c->slice);
+    ring_free(c->ring);
     free(c);
 }
 
@@ -75,6 +80,8 @@ enum appended { APPENDED_YES, APPENDED_ANSWERED, APPENDED_WAIT };
 /* On the leader. ANSWERED: *reply holds the refusal. */
 static enum appended append(struct coordinator *c, const struct request *request, struct version *at,
                             struct reply *reply) {
+    if (!may_append(c, request->key))
+        return APPENDED_WAIT;
     const char *message = NULL;
     enum error error = refusal(c, request, &message);
     if (error != ERROR_NONE) {
@@ -119,10 +126,14 @@ static bool other_leader(const struct coordinator *c, struct member_id *out) {
     return raft_role(raft) != RAFT_LEADER && raft_leader(raft, out);
 }
 
-bool pending_send(struct coordinator *c, struct pending *p) {
+void pending_refresh(struct coordinator *c, struct pending *p) {
     uint64_t left = p->deadline_ms > c->now_ms ? p->deadline_ms - c->now_ms : 0;
     left -= left > 10 * MARGIN_MS ? MARGIN_MS : left / 10;
     put_u32(p->copy.data + p->copy.start + REQUEST_TIME_LEFT_AT, (uint32_t)left);
+}
+
+bool pending_send(struct coordinator *c, struct pending *p) {
+    pending_refresh(c, p);
     if (!c->host.request(c->host.arg, &p->asked, buffer_bytes(&p->copy)))
         return false;
     pending_move(c, p, PENDING_FORWARDED);
@@ -179,6 +190,65 @@ bool coordinator_full(const struct coordinator *c, struct reply *reply) {
     return true;
 }
 
+/* A newcomer's empty store would answer "no such key" for keys that its group has. */
+static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
+    if (raft_configuration(coordinator_raft(c))->count > 0)
+        return false;
+    *reply = reply_error(c, ERROR_NO_LEADER, "this node waits to join its group and has no data yet");
+    return true;
+}
+
+bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
+    struct reply reply;
+    if (operation_writes(request->operation))
+        return !step_write(c, p, request);
+    if (request->after.at.index != 0 && !after_step(c, p, request))
+        return true;
+    if (p->linearizable)
+        return read_begin(c, now_ms, p);
+    if (!belongs_to_none(c, &reply))
+        read_now(c, now_ms, request, &reply);
+    pending_answer(c, p, &reply);
+    return true;
+}
+
+bool step(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct request request;
+    uint64_t id;
+    if (p->barrier)
+        return read_begin(c, now_ms, p);
+    if (p->origin == ORIGIN_NODE) {
+        pending_error(c, p, ERROR_NOT_LEADER, "this node can no longer take it");
+        return false;
+    }
+    if (!request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
+        return false;
+    switch (owner_of_pending(c, p, &request)) {
+    case OWNER_HERE:
+        return step_here(c, now_ms, p, &request);
+    case OWNER_THERE:
+        return route_pending(c, p);
+    case OWNER_UNKNOWN:
+        break;
+    }
+    return false;
+}
+
+/* For another group, or for one that is not known yet. */
+static bool submit_elsewhere(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                             uint64_t ticket, struct reply *reply) {
+    if (c->stopping && operation_writes(request->operation)) {
+        *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
+        return true;
+    }
+    if (coordinator_full(c, reply))
+        return true;
+    struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
+    copy_request(c, now_ms, p, request);
+    step(c, now_ms, p);
+    return false;
+}
+
 static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct request *request,
                          uint64_t ticket, struct reply *reply) {
     if (c->stopping) {
@@ -217,14 +287,6 @@ static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const st
     return false;
 }
 
-/* A newcomer's empty store would answer "no such key" for keys that its group has. */
-static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
-    if (raft_configuration(coordinator_raft(c))->count > 0)
-        return false;
-    *reply = reply_error(c, ERROR_NO_LEADER, "this node waits to join its group and has no data yet");
-    return true;
-}
-
 static bool is_removed(const struct coordinator *c, struct reply *reply) {
     if (c->options.self->role != NODE_REMOVED)
         return false;
@@ -238,6 +300,10 @@ static bool submit(struct coordinator *c, uint64_t now_ms, const struct request 
         return members_submit(c, now_ms, request, ticket, reply);
     if (is_removed(c, reply))
         return true;
+    uint32_t group;
+    bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
+    if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
+        return submit_elsewhere(c, now_ms, request, ticket, reply);
     if (request->after.at.index != 0)
         return belongs_to_none(c, reply) || after_submit(c, now_ms, request, ticket, reply);
     if (operation_writes(request->operation))
@@ -245,7 +311,7 @@ static bool submit(struct coordinator *c, uint64_t now_ms, const struct request 
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
     if (!belongs_to_none(c, reply))
-        read_now(c, now_ms, request->key, reply);
+        read_now(c, now_ms, request, reply);
     return true;
 }
 
@@ -320,7 +386,9 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
     struct pending *p, *next;
     c->now_ms = now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
-        if (member_id_equal(&p->asked, peer))
+        if (member_id_equal(&p->asked, peer) && !operation_writes(p->operation))
+            pending_move(c, p, PENDING_WAITING);
+        else if (member_id_equal(&p->asked, peer))
             pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
                           "the connection to the leader broke before it answered: the write may have happened");
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
@@ -394,15 +462,10 @@ bool coordinator_unanswered(const struct coordinator *c, struct version at) {
 /* True where this node leads and some of them went on: they have to be sent. */
 static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
-    struct request request;
-    uint64_t id;
     bool begun = false;
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next) {
-        if (!operation_writes(p->operation))
-            begun = read_begin(c, now_ms, p) || begun;
-        else if (request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
-            begun = !step_write(c, p, &request) || begun;
-    }
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
+        begun = step(c, now_ms, p) || begun;
+    gathers_poll(c, now_ms);
     c->retried_ms = now_ms;
     return begun && coordinator_is_leader(c);
 }
@@ -444,9 +507,37 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     return proposed || retried;
 }
 
+/* Its group is another one and did not answer, or is not known. */
+static void expire_elsewhere(struct coordinator *c, struct pending *p) {
+    char text[160];
+    snprintf(text, sizeof text,
+             p->operation == OPERATION_KEYS
+                 ? "group %u cannot be reached, and the list needs its keys"
+                 : "group %u owns the key and cannot be reached; its keys stay with it",
+             p->group);
+    if (c->ring == NULL)
+        pending_error(c, p, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");
+    else
+        pending_error(c, p, ERROR_GROUP_UNREACHABLE, text);
+}
+
+static bool is_elsewhere(const struct coordinator *c, const struct pending *p) {
+    bool own = !p->barrier && c->ring == NULL && replica_groups(c->options.replica)->written == 0;
+    return own || (c->ring != NULL && owner_of_group(c, p->group) == OWNER_THERE);
+}
+
 static void expire(struct coordinator *c, struct pending *p) {
+    bool resendable = p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !operation_writes(p->operation));
+    if (resendable && is_elsewhere(c, p)) {
+        expire_elsewhere(c, p);
+        return;
+    }
     switch (p->state) {
     case PENDING_WAITING:
+        if (coordinator_is_leader(c) && !replica_takes_writes(c->options.replica)) {
+            pending_error(c, p, ERROR_NO_LEADER, "a change of the groups that share the keys was under way");
+            break;
+        }
         pending_error(c, p, ERROR_NO_LEADER,
                       raft_configuration(coordinator_raft(c))->count == 2
                           ? "the group has no leader, and one of two voters alone cannot elect one: "
@@ -478,7 +569,7 @@ static void expire(struct coordinator *c, struct pending *p) {
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     c->now_ms = now_ms;
-    if (c->count == 0)
+    if (c->count == 0 && TAILQ_EMPTY(&c->gathers))
         return UINT64_MAX;
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)

@@ -6,6 +6,7 @@
 #define API_COORDINATOR_H
 
 #include "api/request.h"
+#include "cluster/groups.h"
 #include "cluster/membership.h"
 #include "replication/peers.h"
 #include "replication/replica.h"
@@ -16,6 +17,7 @@ struct coordinator_host {
     void *arg;
     /* Between nodes. request: false where it surely went nowhere. */
     bool (*request)(void *arg, const struct member_id *to, struct bytes payload);
+    bool (*route)(void *arg, const struct member_id *to, struct bytes payload); /* to another group */
     void (*reply)(void *arg, const struct member_id *to, struct bytes payload);
     /* Likewise false where it went nowhere. */
     bool (*read_index)(void *arg, const struct member_id *to, const struct message *message);
@@ -54,11 +56,18 @@ bool coordinator_unanswered(const struct coordinator *c, struct version at);
 /* Of the connections: */
 void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                          struct bytes payload);
+void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                        struct bytes payload);
 void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                          struct bytes payload);
 void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                             const struct message *message);
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer);
+/* The ring to route by; epoch 0: none is known. own: it is the one in force in the own group's log; otherwise the
+ * own group owns nothing. groups is copied. */
+void coordinator_set_ring(struct coordinator *c, const struct groups *groups, bool own);
+/* Why the own group is on no ring, a sentence for /health; NULL where it is on one. Borrowed. */
+void coordinator_set_joining(struct coordinator *c, const char *reason);
 /* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to flush. */
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
@@ -80,8 +89,21 @@ void coordinator_scan(struct coordinator *c, struct bytes prefix, struct bytes a
 bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                          struct reply *reply);
 
+/* Keys of all groups. True where a listing needs them from other groups, or does not know yet: then
+ * coordinator_keys gives it slice by slice, and coordinator_scan only the own group's. */
+bool coordinator_gathers(const struct coordinator *c);
+struct keys_request {
+    struct bytes prefix, after;
+    uint64_t limit; /* most keys; UINT64_MAX none */
+    bool linearizable;
+    struct position position; /* KV-After: its group's part waits for it; index 0: none */
+    uint64_t deadline_ms;
+};
+/* The next slice comes later, under this ticket: reply.value is for keys_slice_next. */
+void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request, uint64_t ticket);
+
 struct coordinator_health {
-    const char *status; /* "healthy", "degraded", "waiting", "no_leader", "stopping" */
+    const char *status; /* "healthy", "degraded", "waiting", "joining", "no_leader", "stopping" */
     const char *role;   /* "leader", "follower", "candidate", "learner", "newcomer" */
     uint32_t group;
     uint64_t keys;
@@ -101,6 +123,14 @@ struct coordinator_node {
     const char *state; /* "alive", "suspect" */
 };
 size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max);
+/* The ring as this node knows it. */
+struct coordinator_ring {
+    bool several; /* more than one group is known */
+    uint64_t epoch; /* 0: none yet */
+    uint32_t groups[GROUPS_MAX], joining[GROUPS_MAX]; /* on the ring; known and not on it */
+    size_t group_count, joining_count;
+};
+void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out);
 const struct node_info *coordinator_self(const struct coordinator *c);
 bool coordinator_is_leader(const struct coordinator *c);
 /* Writes and linearizable reads are not for this node: with -route redirect or refuse, the leader is another one. */

@@ -68,6 +68,20 @@ bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *
     return coordinator_submit(c, now_ms, &read, ticket, reply);
 }
 
+bool after_step(struct coordinator *c, struct pending *p, const struct request *request) {
+    p->after = request->after;
+    if (p->after.group != c->options.self->group) {
+        pending_error(c, p, ERROR_BAD_PARAMETER, "KV-After names a position of another group than the read's");
+        return false;
+    }
+    enum after state = state_here(c, p->after.at);
+    if (state == AFTER_OVERRULED)
+        pending_error(c, p, ERROR_OVERRULED, "");
+    else if (state == AFTER_WAIT)
+        pending_move(c, p, PENDING_AFTER);
+    return state == AFTER_REACHED;
+}
+
 void after_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_AFTER], link, next) {

@@ -5,6 +5,7 @@
 #include <bsd/sys/queue.h>
 
 #include "api/coordinator.h"
+#include "sharding/ring.h"
 
 /* Where a request stands.
  *
@@ -30,7 +31,18 @@ enum pending_state {
     PENDING_STATES,
 };
 
-enum pending_origin { ORIGIN_CLIENT, ORIGIN_NODE, ORIGIN_READ_INDEX };
+enum pending_origin {
+    ORIGIN_CLIENT,
+    ORIGIN_NODE, /* a node of the own group, or of another one */
+    ORIGIN_READ_INDEX,
+    ORIGIN_GATHER, /* one group's part of a listing; the ticket is the gather's number */
+};
+
+enum owner {
+    OWNER_UNKNOWN, /* no ring is known */
+    OWNER_HERE,    /* the own group */
+    OWNER_THERE,
+};
 
 struct pending {
     TAILQ_ENTRY(pending) link;
@@ -39,7 +51,9 @@ struct pending {
     bool barrier, explain;
     bool tried;              /* MEMBERS: the address was dialled */
     struct position after;   /* AFTER */
-    bool linearizable;       /* AFTER: what the read is then */
+    bool linearizable;
+    uint32_t group;          /* that owns the key, as it was last looked at */
+    unsigned part;           /* ORIGIN_GATHER */
     uint64_t number;         /* names it between nodes */
     uint64_t deadline_ms;
     uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
@@ -57,6 +71,9 @@ struct pending {
 };
 
 TAILQ_HEAD(pending_list, pending);
+
+struct gather; /* coordinator_keys.c */
+TAILQ_HEAD(gather_list, gather);
 
 #define TIMING_FROM_MS 20 /* what takes less long is not taken apart */
 
@@ -82,6 +99,12 @@ struct coordinator {
     struct member_id seen_leader;
     bool seen_leading, stopping;
     struct buffer scratch, explain, view;
+    struct groups groups; /* the ring to route by */
+    struct ring *ring;    /* NULL: none is known */
+    bool own_ring;        /* groups is in force in the own group's log */
+    const char *joining;
+    struct gather_list gathers;
+    struct buffer slice; /* of keys, for an answer */
 };
 
 static inline struct raft *coordinator_raft(const struct coordinator *c) {
@@ -105,14 +128,38 @@ struct reply reply_error(const struct coordinator *c, enum error error, const ch
 
 /* coordinator.c */
 bool coordinator_full(const struct coordinator *c, struct reply *reply);
+/* Writes the time that is left into a request's copy. */
+void pending_refresh(struct coordinator *c, struct pending *p);
 /* Passes a request's copy on to p->asked; false where it surely went nowhere. */
 bool pending_send(struct coordinator *c, struct pending *p);
+/* A request of the own group's takes its first, or next, step; false where it has to wait. */
+bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request);
+/* Likewise, wherever it has to go. */
+bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_route.c */
+enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *group);
+enum owner owner_of_group(const struct coordinator *c, uint32_t group);
+/* Sets p's group. */
+enum owner owner_of_pending(const struct coordinator *c, struct pending *p, const struct request *request);
+/* On the leader: the own log says that the key is the group's, and no change is under way. */
+bool may_append(struct coordinator *c, struct bytes key);
+/* Sends it to its group; false where nobody there can be reached. */
+bool route_pending(struct coordinator *c, struct pending *p);
+
+/* coordinator_keys.c */
+void keys_now(struct coordinator *c, const struct request *request, struct reply *reply);
+void gather_part(struct coordinator *c, const struct pending *p, const struct reply *reply);
+void gathers_poll(struct coordinator *c, uint64_t now_ms);
+void gathers_free(struct coordinator *c);
+
 /* coordinator_timing.c: where the time of slow requests goes. */
 void timing_mark(struct coordinator *c, uint64_t now_ms);
 struct timing timing_of(const struct coordinator *c, const struct pending *p);
 
 /* coordinator_read.c */
-void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply);
+/* A default read. Of a request with an empty key: only who answers. */
+void read_now(struct coordinator *c, uint64_t now_ms, const struct request *request, struct reply *reply);
 /* Begins a linearizable read here; false where there is no leader to prove it. */
 bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p);
 void reads_poll(struct coordinator *c, uint64_t now_ms);
@@ -125,6 +172,9 @@ enum after after_state(const struct raft *raft, const struct log *log, uint64_t 
 /* Begins a read with KV-After. Same return as coordinator_submit. */
 bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                   struct reply *reply);
+/* The same for a request that is under way already: true where the position is reached; otherwise it waits for it, or
+ * is answered. */
+bool after_step(struct coordinator *c, struct pending *p, const struct request *request);
 void after_poll(struct coordinator *c, uint64_t now_ms);
 
 /* coordinator_members.c: who belongs to the group */

@@ -13,7 +13,7 @@ struct reply reply_here(const struct coordinator *c) {
 
 static bool is_passing(enum error error) {
     return error == ERROR_NO_LEADER || error == ERROR_OVERLOAD || error == ERROR_SHUTTING_DOWN ||
-           error == ERROR_NO_MAJORITY || error == ERROR_NOT_LEADER;
+           error == ERROR_NO_MAJORITY || error == ERROR_GROUP_UNREACHABLE || error == ERROR_NOT_LEADER;
 }
 
 struct reply reply_error(const struct coordinator *c, enum error error, const char *message) {
@@ -48,6 +48,8 @@ struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct
     *p = (struct pending){
         .state = PENDING_WAITING,
         .origin = origin,
+        .linearizable = request->linearizable,
+        .group = c->options.self->group,
         .number = ++c->number,
         .deadline_ms = request->deadline_ms,
         .began_ms = now_ms,
@@ -113,6 +115,9 @@ void pending_answer(struct coordinator *c, struct pending *p, const struct reply
         break;
     case ORIGIN_READ_INDEX:
         answer_read_index(c, p, reply);
+        break;
+    case ORIGIN_GATHER:
+        gather_part(c, p, reply);
         break;
     }
     pending_end(c, p);

@@ -10,43 +10,6 @@ static bool leads(const struct coordinator *c) {
     return raft_role(coordinator_raft(c)) == RAFT_LEADER;
 }
 
-void read_now(struct coordinator *c, uint64_t now_ms, struct bytes key, struct reply *reply) {
-    *reply = reply_here(c);
-    if (!leads(c)) {
-        uint64_t current = replica_current_ms(c->options.replica);
-        reply->follower = true;
-        reply->staleness_known = current > 0;
-        reply->staleness_ms = now_ms > current ? now_ms - current : 0;
-    }
-    struct store_record record;
-    if (key.size == 0)
-        return;
-    if (!store_get(replica_store(c->options.replica), key, &record)) {
-        reply->error = ERROR_NOT_FOUND;
-        reply->message = bytes_of("no such key");
-        return;
-    }
-    reply->value = record.value;
-    reply->version = record.version;
-}
-
-bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
-    struct raft *raft = coordinator_raft(c);
-    if (leads(c)) {
-        if (raft_alone(raft))
-            return false;
-        p->read = raft_read(raft, now_ms);
-        p->term = raft_term(raft);
-        pending_move(c, p, PENDING_CONFIRMING);
-        return true;
-    }
-    struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
-    if (!raft_leader(raft, &p->asked) || !c->host.read_index(c->host.arg, &p->asked, &message))
-        return false;
-    pending_move(c, p, PENDING_ASKING);
-    return true;
-}
-
 /* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up. */
 static void read_outcome(struct coordinator *c, const struct request *request, struct reply *reply) {
     struct replica *replica = c->options.replica;
@@ -65,23 +28,72 @@ static void read_outcome(struct coordinator *c, const struct request *request, s
     reply->position = (struct position){c->options.self->group, answer.at};
 }
 
-/* What the request asks for that p holds a copy of; of a barrier, that the state may be read. */
-static void read_pending(struct coordinator *c, uint64_t now_ms, const struct pending *p, struct reply *reply) {
-    struct request request = {0};
-    uint64_t id;
-    bool decoded = !p->barrier && request_decode(buffer_bytes(&p->copy), 0, &id, &request);
-    assert(decoded || p->barrier);
-    if (p->operation == OPERATION_OUTCOME) {
-        read_now(c, now_ms, (struct bytes){NULL, 0}, reply);
-        read_outcome(c, &request, reply);
-    } else {
-        read_now(c, now_ms, request.key, reply);
+void read_now(struct coordinator *c, uint64_t now_ms, const struct request *request, struct reply *reply) {
+    *reply = reply_here(c);
+    if (!leads(c)) {
+        uint64_t current = replica_current_ms(c->options.replica);
+        reply->follower = true;
+        reply->staleness_known = current > 0;
+        reply->staleness_ms = now_ms > current ? now_ms - current : 0;
     }
+    struct store_record record;
+    if (request->operation == OPERATION_KEYS) {
+        keys_now(c, request, reply);
+        return;
+    }
+    if (request->operation == OPERATION_OUTCOME)
+        read_outcome(c, request, reply);
+    if (request->operation == OPERATION_OUTCOME || request->key.size == 0)
+        return;
+    if (!store_get(replica_store(c->options.replica), request->key, &record)) {
+        reply->error = ERROR_NOT_FOUND;
+        reply->message = bytes_of("no such key");
+        return;
+    }
+    reply->value = record.value;
+    reply->version = record.version;
+}
+
+bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct raft *raft = coordinator_raft(c);
+    if (leads(c)) {
+        if (raft_alone(raft) || !replica_takes_writes(c->options.replica))
+            return false;
+        p->read = raft_read(raft, now_ms);
+        p->term = raft_term(raft);
+        pending_move(c, p, PENDING_CONFIRMING);
+        return true;
+    }
+    struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
+    if (!raft_leader(raft, &p->asked) || !c->host.read_index(c->host.arg, &p->asked, &message))
+        return false;
+    pending_move(c, p, PENDING_ASKING);
+    return true;
+}
+
+/* The request that p holds a copy of; without a key for a barrier. */
+static struct request request_of(const struct pending *p) {
+    struct request request = {.operation = OPERATION_GET};
+    uint64_t id;
+    if (!p->barrier && !request_decode(buffer_bytes(&p->copy), 0, &id, &request))
+        request = (struct request){.operation = OPERATION_GET};
+    return request;
+}
+
+/* False where the ring has changed meanwhile and the key is another group's: it is looked at again. */
+static bool still_here(struct coordinator *c, struct pending *p, const struct request *request) {
+    if (p->barrier || owner_of_pending(c, p, request) == OWNER_HERE)
+        return true;
+    pending_move(c, p, PENDING_WAITING);
+    return false;
 }
 
 void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct reply reply;
-    read_pending(c, now_ms, p, &reply);
+    struct request request = request_of(p);
+    if (!still_here(c, p, &request))
+        return;
+    read_now(c, now_ms, &request, &reply);
     pending_answer(c, p, &reply);
 }
 
@@ -89,7 +101,10 @@ void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
 static void hold(struct coordinator *c, uint64_t now_ms, struct pending *p, uint64_t applied) {
     struct reply reply;
     struct buffer value = {0};
-    read_pending(c, now_ms, p, &reply);
+    struct request request = request_of(p);
+    if (!still_here(c, p, &request))
+        return;
+    read_now(c, now_ms, &request, &reply);
     buffer_append(&value, reply.value);
     reply.value = buffer_bytes(&value);
     buffer_release(&p->copy);
@@ -113,10 +128,11 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
 }
 
 /* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
- * what is committed is applied only at the end of a turn. */
+ * what is committed is applied only at the end of a turn. While the ring changes the key may be another group's. */
 static bool may_read(const struct coordinator *c) {
     const struct raft *raft = coordinator_raft(c);
-    return raft_term_committed(raft) && replica_applied(c->options.replica) >= raft_commit(raft);
+    return raft_term_committed(raft) && replica_takes_writes(c->options.replica) &&
+           replica_applied(c->options.replica) >= raft_commit(raft);
 }
 
 static void poll_confirming(struct coordinator *c, uint64_t now_ms) {

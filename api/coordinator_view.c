@@ -46,6 +46,9 @@ struct coordinator_health coordinator_health(const struct coordinator *c, uint64
     } else if (raft_configuration(raft)->count == 0) {
         health.status = "waiting";
         health.reason = "this node waits for a member of its group; if the group is new, start one node with -leader";
+    } else if (c->joining != NULL) {
+        health.status = "joining";
+        health.reason = c->joining;
     } else if (raft_alone(raft)) {
         health.status = "degraded";
         health.reason = "this leader hears no majority of the voters and goes on alone";
@@ -123,4 +126,28 @@ size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *o
     if (!self_done && count < count_max)
         out[count++] = self_node(c);
     return add_foreign(c, out, count, count_max);
+}
+
+static void note_group(const struct coordinator *c, struct coordinator_ring *out, uint32_t group) {
+    size_t i = 0;
+    out->several |= group != c->options.self->group;
+    if (groups_find(&c->groups, group) != NULL || out->joining_count == GROUPS_MAX)
+        return;
+    while (i < out->joining_count && out->joining[i] < group)
+        i++;
+    if (i < out->joining_count && out->joining[i] == group)
+        return;
+    memmove(out->joining + i + 1, out->joining + i, (out->joining_count - i) * sizeof out->joining[0]);
+    out->joining[i] = group;
+    out->joining_count++;
+}
+
+void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out) {
+    *out = (struct coordinator_ring){.epoch = c->groups.epoch, .group_count = c->groups.count};
+    for (size_t i = 0; i < c->groups.count; i++)
+        out->groups[i] = c->groups.list[i].number;
+    note_group(c, out, c->options.self->group);
+    for (size_t i = 0; i < membership_count(c->options.membership); i++)
+        note_group(c, out, membership_at(c->options.membership, i)->info.group);
+    out->several |= c->groups.count > 1;
 }

@@ -29,6 +29,7 @@ enum error {
     ERROR_HEADERS_TOO_LARGE, /* 431 */
     ERROR_OVERLOAD,          /* 503 with Retry-After: surely not appended */
     ERROR_NO_LEADER,         /* 503 with Retry-After: surely not appended */
+    ERROR_GROUP_UNREACHABLE, /* 503 with Retry-After: surely not appended; the message names the group */
     ERROR_NO_MAJORITY,       /* 503: a read or a write that needs one */
     ERROR_SHUTTING_DOWN,     /* 503: surely not appended */
     ERROR_NOT_LEADER,        /* between nodes: surely not appended, may be passed on again */

@@ -1,6 +1,7 @@
 #include "api/listing.h"
 
 #include "api/json_out.h"
+#include "api/keys_slice.h"
 
 #include <err.h>
 #include <stdio.h>
@@ -11,6 +12,8 @@ struct listing {
     struct buffer prefix, after;
     uint64_t limit, count;
     bool begun;
+    bool gathers, linearizable;
+    struct position position;
     bool more; /* the slice ended before the keys did */
     struct buffer slice;
 };
@@ -39,19 +42,60 @@ struct manner listing_manner(const struct listing *l) {
     return l->manner;
 }
 
-static bool each_key(void *arg, struct bytes key) {
-    struct listing *l = arg;
-    if (buffer_size(&l->slice) >= LISTING_SLICE_SIZE) {
-        l->more = true;
-        return false;
-    }
+static void append_key(struct listing *l, struct bytes key) {
     if (l->count > 0)
         buffer_append_text(&l->slice, ",");
     json_append(&l->slice, key);
     l->count++;
     buffer_clear(&l->after);
     buffer_append(&l->after, key);
+}
+
+static bool each_key(void *arg, struct bytes key) {
+    struct listing *l = arg;
+    if (buffer_size(&l->slice) >= LISTING_SLICE_SIZE) {
+        l->more = true;
+        return false;
+    }
+    append_key(l, key);
     return l->count < l->limit;
+}
+
+static void gathered(struct listing *l, struct bytes keys) {
+    struct keys_slice slice = keys_slice_of(keys);
+    struct bytes key;
+    while (l->count < l->limit && keys_slice_next(&slice, &key))
+        append_key(l, key);
+    l->more = slice.more && l->count < l->limit;
+}
+
+void listing_gather(struct listing *l, bool linearizable, struct position position) {
+    l->position = position;
+    l->gathers = true;
+    l->linearizable = linearizable;
+}
+
+bool listing_gathers(const struct listing *l) {
+    return l->gathers;
+}
+
+void listing_ask(const struct listing *l, struct coordinator *c, uint64_t now_ms, uint64_t ticket) {
+    struct keys_request request = {
+        .prefix = buffer_bytes(&l->prefix),
+        .after = buffer_bytes(&l->after),
+        .limit = l->limit - l->count,
+        .linearizable = l->linearizable,
+        .position = l->position,
+        .deadline_ms = now_ms + LISTING_DEADLINE_MS,
+    };
+    coordinator_keys(c, now_ms, &request, ticket);
+}
+
+bool listing_cut(struct listing *l) {
+    if (!l->begun)
+        return false;
+    l->manner.close = true;
+    return true;
 }
 
 static void append_chunk(struct listing *l, struct buffer *out, bool last) {
@@ -74,7 +118,10 @@ bool listing_step(struct listing *l, struct coordinator *c, const struct speaker
     if (!l->begun)
         buffer_append_text(&l->slice, "{\"keys\":[");
     l->more = false;
-    coordinator_scan(c, buffer_bytes(&l->prefix), buffer_bytes(&l->after), each_key, l);
+    if (l->gathers)
+        gathered(l, reply->value);
+    else
+        coordinator_scan(c, buffer_bytes(&l->prefix), buffer_bytes(&l->after), each_key, l);
     if (!l->more) {
         snprintf(tail, sizeof tail, "],\"count\":%llu}", (unsigned long long)l->count);
         buffer_append_text(&l->slice, tail);

@@ -49,7 +49,7 @@ static struct version version_read(struct reader *r) {
 }
 
 void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const struct request *request) {
-    assert(request->key.size >= 1);
+    assert(request->key.size >= 1 || request->operation == OPERATION_KEYS);
     assert(request->key.size <= KEY_SIZE_MAX);
     assert(request->value.size <= VALUE_SIZE_MAX);
     assert(request->client.size <= CLIENT_SIZE_MAX && request->request.size <= CLIENT_SIZE_MAX);
@@ -91,15 +91,16 @@ static bool pair_within_limits(const struct request *q, unsigned flags) {
 static bool operation_within_limits(const struct request *q) {
     if (operation_of_members(q->operation))
         return node_id_valid(q->key) && (q->operation == OPERATION_JOIN || q->value.size == 0);
-    return q->operation >= OPERATION_GET && q->operation <= OPERATION_OUTCOME &&
-           (q->operation == OPERATION_SET || q->value.size == 0);
+    return q->operation >= OPERATION_GET && q->operation <= OPERATION_KEYS &&
+           (q->operation == OPERATION_SET || q->operation == OPERATION_KEYS || q->value.size == 0);
 }
 
 static bool request_within_limits(const struct request *q, unsigned flags, uint32_t left) {
     if (!operation_within_limits(q) || flags > REQUEST_FLAGS || !pair_within_limits(q, flags) ||
         q->condition > CONDITION_EXISTS || q->ack > ACK_ALL)
         return false;
-    if (q->key.size < 1 || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
+    bool keys = q->operation == OPERATION_KEYS;
+    if ((q->key.size < 1 && !keys) || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
         return false;
     return left <= TIME_LEFT_MAX_MS;
 }

@@ -12,6 +12,7 @@ enum operation {
     OPERATION_SET,
     OPERATION_DELETE,
     OPERATION_OUTCOME,
+    OPERATION_KEYS, /* coordinator_keys.c */
     /* Of the group's members (coordinator_members.c); the key is the id of the node it is about. */
     OPERATION_NODES = 16, /* the asker's id */
     OPERATION_JOIN,       /* value: the address of its cluster port, as text */

@@ -337,6 +337,11 @@ static bool run_keys(struct call *call) {
         after = p->value[PARAMETER_AFTER];
     client->listing = listing_new(client_manner(client), prefix, after, limit);
     client->writes = false;
+    if (coordinator_gathers(client->api->options.coordinator)) {
+        listing_gather(client->listing, request.linearizable, request.after);
+        client_gather(client, call->now_ms);
+        return true;
+    }
     uint64_t ticket = client_ticket(client);
     if (coordinator_barrier(client->api->options.coordinator, call->now_ms, &request, ticket, &reply))
         client_list(client, &reply);
@@ -376,9 +381,27 @@ static cJSON *node_json(const struct node_info *info) {
     return node;
 }
 
+static void add_numbers(cJSON *answer, const char *name, const uint32_t *numbers, size_t count) {
+    cJSON *array = made(cJSON_AddArrayToObject(answer, name));
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(array, made(cJSON_CreateNumber(numbers[i])));
+}
+
+/* Nothing while there is one group. */
+static void add_ring(cJSON *answer, const struct coordinator *c) {
+    struct coordinator_ring ring;
+    coordinator_ring(c, &ring);
+    if (!ring.several)
+        return;
+    made(cJSON_AddNumberToObject(answer, "ring_epoch", (double)ring.epoch));
+    add_numbers(answer, "groups", ring.groups, ring.group_count);
+    if (ring.joining_count > 0)
+        add_numbers(answer, "joining", ring.joining, ring.joining_count);
+}
+
 /* Nodes of this cluster, and apart from them those of others, where there are any. */
-static void add_nodes(cJSON *answer, const struct coordinator_node *nodes, size_t count,
-                      const char *cluster) {
+static void add_nodes(cJSON *answer, const struct coordinator *c, const struct coordinator_node *nodes,
+                      size_t count, const char *cluster) {
     cJSON *own = made(cJSON_AddArrayToObject(answer, "nodes"));
     cJSON *foreign = made(cJSON_CreateArray());
     for (size_t i = 0; i < count; i++) {
@@ -392,6 +415,7 @@ static void add_nodes(cJSON *answer, const struct coordinator_node *nodes, size_
         }
     }
     made(cJSON_AddNumberToObject(answer, "node_count", cJSON_GetArraySize(own)));
+    add_ring(answer, c);
     if (cJSON_GetArraySize(foreign) > 0)
         cJSON_AddItemToObject(answer, "foreign", foreign);
     else
@@ -412,7 +436,7 @@ static bool run_cluster(struct call *call) {
     made(cJSON_AddStringToObject(answer, "self_node_id", id));
     made(cJSON_AddNumberToObject(answer, "self_group", self->group));
     made(cJSON_AddBoolToObject(answer, "is_leader", coordinator_is_leader(c)));
-    add_nodes(answer, nodes, coordinator_nodes(c, nodes, max), self->cluster);
+    add_nodes(answer, c, nodes, coordinator_nodes(c, nodes, max), self->cluster);
     char *text = cJSON_PrintUnformatted(answer);
     if (text == NULL)
         err(1, "out of memory for an answer");

@@ -63,8 +63,8 @@ static void take_out(struct membership *m, size_t position) {
 
 static bool tells_the_same(const struct node_info *a, const struct node_info *b) {
     return a->role == b->role && a->term == b->term && a->group == b->group && a->group_id == b->group_id &&
-           address_equal(&a->peer, &b->peer) && address_equal(&a->api, &b->api) &&
-           strcmp(a->cluster, b->cluster) == 0;
+           a->ring_id == b->ring_id && a->ring_epoch == b->ring_epoch && address_equal(&a->peer, &b->peer) &&
+           address_equal(&a->api, &b->api) && strcmp(a->cluster, b->cluster) == 0;
 }
 
 enum membership_event membership_heard(struct membership *m, uint64_t now_ms, const struct node_info *info) {

@@ -40,6 +40,8 @@ void node_info_write(struct buffer *out, const struct node_info *info) {
     write_u32(out, info->group);
     write_u8(out, (uint8_t)((unsigned)info->role | (info->fresh ? FRESH : 0)));
     write_u64(out, info->term);
+    write_u64(out, info->ring_id);
+    write_u64(out, info->ring_epoch);
     address_write(out, &info->peer);
     address_write(out, &info->api);
     write_bytes8(out, bytes_of(info->cluster));
@@ -54,6 +56,8 @@ bool node_info_read(struct reader *r, struct node_info *out) {
     info.group = read_u32(r);
     uint8_t flags = read_u8(r), role = flags & (uint8_t)~FRESH;
     info.term = read_u64(r);
+    info.ring_id = read_u64(r);
+    info.ring_epoch = read_u64(r);
     info.peer = address_read(r);
     info.api = address_read(r);
     struct bytes cluster = read_bytes8(r);

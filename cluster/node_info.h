@@ -26,6 +26,7 @@ struct node_info {
     enum node_role role;
     bool fresh; /* founded its group, is its only member, and no client ever wrote: it may yield (node_group.c) */
     uint64_t term;                 /* in which it has that role */
+    uint64_t ring_id, ring_epoch;  /* of the ring that its group's log knows (cluster/groups.h); 0: none */
     struct address peer, api;
     char cluster[CLUSTER_NAME_MAX + 1];
 };
@@ -40,6 +41,6 @@ bool cluster_name_valid(struct bytes name);
 bool node_info_same_process(const struct node_info *a, const struct node_info *b);
 
 /* Most bytes that node_info_write appends. */
-#define NODE_INFO_SIZE_MAX (NODE_ID_SIZE + 3 * 8 + 4 + 1 + 8 + 2 * (1 + 16 + 2) + 1 + CLUSTER_NAME_MAX)
+#define NODE_INFO_SIZE_MAX (NODE_ID_SIZE + 3 * 8 + 4 + 1 + 3 * 8 + 2 * (1 + 16 + 2) + 1 + CLUSTER_NAME_MAX)
 
 #endif

@@ -64,6 +64,11 @@ static bool send_request(void *arg, const struct member_id *to, struct bytes pay
     return peers_send(n->peers, n->now_ms, to, PEERS_MAIN, FRAME_REQUEST, payload);
 }
 
+static bool send_routed(void *arg, const struct member_id *to, struct bytes payload) {
+    struct node *n = arg;
+    return peers_send(n->peers, n->now_ms, to, PEERS_MAIN, FRAME_ROUTED, payload);
+}
+
 static void send_reply(void *arg, const struct member_id *to, struct bytes payload) {
     struct node *n = arg;
     peers_send(n->peers, n->now_ms, to, PEERS_MAIN, FRAME_REPLY, payload);
@@ -97,14 +102,16 @@ static void close_peer(void *arg, uint32_t connection) {
 static void peer_up(void *arg, const struct peer *peer) {
     struct node *n = arg;
     discovery_heard(n->discovery, n->now_ms, &peer->info);
-    raft_link(replica_raft(n->replica), n->now_ms, &peer->id, RAFT_LINK_UP);
+    if (peer->info.group == n->self.group)
+        raft_link(replica_raft(n->replica), n->now_ms, &peer->id, RAFT_LINK_UP);
     n->roster_ms = 0;
 }
 
 static void peer_down(void *arg, const struct peer *peer, bool refused) {
     struct node *n = arg;
     coordinator_link_down(n->coordinator, n->now_ms, &peer->id);
-    raft_link(replica_raft(n->replica), n->now_ms, &peer->id, refused ? RAFT_LINK_REFUSED : RAFT_LINK_DOWN);
+    if (peer->info.group == n->self.group)
+        raft_link(replica_raft(n->replica), n->now_ms, &peer->id, refused ? RAFT_LINK_REFUSED : RAFT_LINK_DOWN);
 }
 
 static void peer_info(void *arg, const struct peer *peer) {
@@ -137,6 +144,12 @@ static void peer_frame(void *arg, const struct peer *peer, enum frame_type type,
     case FRAME_REPLY:
         coordinator_replied(n->coordinator, n->now_ms, &peer->id, payload);
         break;
+    case FRAME_RING:
+        node_ring_heard(n, peer, payload);
+        break;
+    case FRAME_ROUTED:
+        coordinator_routed(n->coordinator, n->now_ms, &peer->id, payload);
+        break;
     case FRAME_INFO:
         break;
     }
@@ -168,8 +181,7 @@ static void node_heard(void *arg, const struct node_info *info, enum membership_
         info->session == n->self.session)
         return;
     node_say_membership(n, info, event);
-    if (info->group == n->self.group)
-        peers_learn(n->peers, n->now_ms, &info->peer, false);
+    peers_learn(n->peers, n->now_ms, &info->peer, false);
 }
 
 static void node_removed(void *arg, const struct node_info *info) {
@@ -224,12 +236,14 @@ static void make_cores(struct node *n) {
     struct coordinator_host coordinator_host = {
         .arg = n,
         .request = send_request,
+        .route = send_routed,
         .reply = send_reply,
         .read_index = try_message,
         .answer = answer,
         .foreign = foreign,
     };
     n->peers = peers_new(&peers_host, &n->self, n->options.memory, n->options.seed + 1);
+    n->steward = steward_new();
     n->discovery = discovery_new(&discovery_host, &n->self, n->options.broadcast, n->options.seed + 2);
     struct coordinator_options coordinator_options = {
         .replica = n->replica,
@@ -266,6 +280,7 @@ bool node_open(const struct node_options *options, const struct node_host *host,
     node_group_opened(n);
     node_members_open(n);
     make_cores(n);
+    node_ring_follow(n);
     node_group_update_self(n);
     *out = n;
     return true;
@@ -277,6 +292,7 @@ void node_close(struct node *n) {
     if (n->api != NULL)
         api_free(n->api);
     coordinator_free(n->coordinator);
+    steward_free(n->steward);
     if (n->discovery != NULL)
         discovery_free(n->discovery);
     if (n->peers != NULL)
@@ -337,6 +353,8 @@ static void tick(struct node *n) {
         if (wanted[i] < next)
             next = wanted[i];
     node_group_tick(n);
+    uint64_t ring = node_ring_tick(n);
+    next = ring < next ? ring : next;
     n->ticked_ms = n->now_ms;
     n->next_ms = next;
 }
@@ -347,6 +365,7 @@ static void flush(struct node *n) {
     bool moved, begun;
     do {
         moved = replica_flush(n->replica, n->now_ms);
+        node_ring_follow(n);
         begun = coordinator_poll(n->coordinator, n->now_ms);
     } while (moved || begun);
 }

@@ -18,7 +18,7 @@ static void random_id(uint64_t seed, uint8_t id[NODE_ID_SIZE]) {
 }
 
 /* Not 0, which stands for none. */
-static uint64_t random_number(struct node *n, uint64_t salt) {
+uint64_t node_random(const struct node *n, uint64_t salt) {
     struct random random;
     random_seed(&random, n->options.seed ^ salt * 0x9e3779b97f4a7c15);
     uint64_t number;
@@ -40,7 +40,7 @@ static bool empty_directory(struct node *n) {
 }
 
 static void new_identity(struct node *n) {
-    n->identity = (struct identity){.group = n->options.group, .incarnation = random_number(n, 1)};
+    n->identity = (struct identity){.group = n->options.group, .incarnation = node_random(n, 1)};
     memcpy(n->identity.cluster, n->options.cluster, sizeof n->identity.cluster);
     if (n->options.id_given)
         memcpy(n->identity.node_id, n->options.id, NODE_ID_SIZE);
@@ -101,7 +101,7 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
     }
     n->self = (struct node_info){
         .incarnation = n->identity.incarnation,
-        .session = random_number(n, 2),
+        .session = node_random(n, 2),
         .group_id = n->identity.group_id,
         .group = n->options.group,
         .peer = n->options.peer,
@@ -134,6 +134,8 @@ static bool is_fresh(const struct node *n) {
     struct log *log = (struct log *)(uintptr_t)replica_log(n->replica);
     if (raft_configuration(raft_of(n))->count != 1 || log_first(log) > 1 || log_last(log) > 64)
         return false;
+    if (!replica_ring_idle(n->replica) || replica_groups(n->replica)->current.count > 1 || replica_groups(n->replica)->proposed.epoch != 0)
+        return false; /* other groups count on it */
     for (uint64_t i = 1; i <= log_last(log); i++)
         if (log_read(log, i, &record) != LOG_OK || record.type == ENTRY_PUT || record.type == ENTRY_DELETE)
             return false;
@@ -156,10 +158,14 @@ void node_group_update_self(struct node *n) {
     enum node_role role = own_role(n);
     bool fresh = is_fresh(n);
     uint64_t term = raft_term(raft_of(n));
+    const struct groups *ring = &replica_groups(n->replica)->current;
+    bool same_ring = ring->ring_id == n->self.ring_id && ring->epoch == n->self.ring_epoch;
     if (role == n->self.role && term == n->self.term && n->self.group_id == n->identity.group_id &&
-        n->self.fresh == fresh)
+        n->self.fresh == fresh && same_ring)
         return;
-    bool announce = role != n->self.role || n->self.group_id != n->identity.group_id;
+    bool announce = role != n->self.role || n->self.group_id != n->identity.group_id || !same_ring;
+    n->self.ring_id = ring->ring_id;
+    n->self.ring_epoch = ring->epoch;
     n->self.role = role;
     n->self.term = term;
     n->self.fresh = fresh;
@@ -183,7 +189,7 @@ static const struct node_info *living(const struct node *n) {
 
 static void found(struct node *n) {
     n->founding = FOUNDING_NONE;
-    n->identity.group_id = random_number(n, 3);
+    n->identity.group_id = node_random(n, 3);
     struct configuration first = {
         .group_id = n->identity.group_id,
         .group = n->options.group,
@@ -296,7 +302,7 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
         foundings_met(n, at, info);
         return;
     }
-    if (reason == REFUSED_GROUP || reason == REFUSED_SELF)
+    if (reason == REFUSED_SELF)
         return;
     node_log(n, NODE_WARNING, "refused", "%s %s: %s", ours ? "refused the node at" : "was refused by the node at",
              address_text(at, text), peers_refusal_text(reason));
@@ -304,6 +310,6 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
 
 bool node_start_over(struct node *n) {
     n->identity.group_id = 0;
-    n->identity.incarnation = random_number(n, n->now_ms + 4);
+    n->identity.incarnation = node_random(n, n->now_ms + 4);
     return save_identity(n) && empty_directory(n);
 }

@@ -3,6 +3,7 @@
 #define CMD_NODE_INTERNAL_H
 
 #include "cmd/node.h"
+#include "replication/steward.h"
 
 enum founding {
     FOUNDING_NONE,
@@ -40,6 +41,14 @@ struct node {
     uint64_t two_voters_ms; /* when to say that the group has two voters; 0: it was said, or has not */
     bool seen_removed, seen_alone, said_waiting, said_mode, said_promise;
     enum ack_mode said_ack;
+    struct steward *steward;
+    uint64_t led_ms;                 /* since when this node leads; 0 it does not */
+    uint64_t reported_ms, ring_told_ms; /* the ring's state: to leaders, to all */
+    struct groups_state reported;
+    struct groups seen_ring; /* that the coordinator routes by */
+    bool seen_ring_own;
+    uint64_t trouble_ms;             /* when two rings were last complained about */
+    bool said_joining;
     struct buffer message;
 };
 
@@ -48,6 +57,7 @@ void node_log(struct node *n, enum node_level level, const char *event, const ch
     __attribute__((format(printf, 4, 5)));
 
 /* node_group.c: founding, adoption, members. */
+uint64_t node_random(const struct node *n, uint64_t salt); /* the same for the same salt; never 0 */
 bool node_group_open(struct node *n, char *why, size_t why_size);
 /* The replica is open too. */
 void node_group_opened(struct node *n);
@@ -68,6 +78,13 @@ bool node_members_removed(const struct node *n);
 /* A member of the own group is said to be there: held a connection to for as long as it is a member. */
 bool node_group_member_at(const struct node *n, const struct address *peer);
 
+/* node_ring.c: the groups on the ring. */
+void node_ring_heard(struct node *n, const struct peer *peer, struct bytes payload);
+/* Returns when it wants to be called next, absolute. */
+uint64_t node_ring_tick(struct node *n);
+/* After what was committed has been applied: the coordinator routes by it. */
+void node_ring_follow(struct node *n);
+
 /* node_outside.c: what the API shows of the node, with the node as arg. */
 struct api_host node_outside(struct node *n);
 /* node_metrics.c */
@@ -78,6 +95,7 @@ bool node_ready(const struct node *n, uint64_t now_ms, const char **why);
 void node_say_start(struct node *n);
 void node_say_changes(struct node *n);
 void node_say_membership(struct node *n, const struct node_info *info, enum membership_event event);
+void node_say_ring(struct node *n);
 void node_say_removed(struct node *n, const struct node_info *info);
 const char *node_id_text(const uint8_t id[NODE_ID_SIZE], char out[NODE_ID_SIZE + 1]);
 

@@ -178,6 +178,17 @@ void node_say_membership(struct node *n, const struct node_info *info, enum memb
                  address_text(&info->peer, peer), words[event]);
 }
 
+void node_say_ring(struct node *n) {
+    const struct groups *ring = &n->seen_ring;
+    char numbers[256] = "";
+    size_t size = 0;
+    for (size_t i = 0; i < ring->count && size < sizeof numbers - 16; i++)
+        size += (size_t)snprintf(numbers + size, sizeof numbers - size, "%s%u", i > 0 ? ", " : "",
+                                 ring->list[i].number);
+    node_log(n, ring->count > 1 ? NODE_NOTICE : NODE_DEBUG, "ring", "the ring, epoch %llu, has the group%s %s",
+             (unsigned long long)ring->epoch, ring->count == 1 ? "" : "s", numbers);
+}
+
 void node_say_removed(struct node *n, const struct node_info *info) {
     char id[NODE_ID_SIZE + 1];
     node_log(n, NODE_INFO, "node_left", "node %s of group %u left, or was silent for 30 s",

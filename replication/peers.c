@@ -289,7 +289,7 @@ static bool take_frame(struct peers *p, uint64_t now_ms, struct connection *c, u
                        struct bytes payload) {
     if (type < FRAME_RAFT)
         return take_own_frame(p, now_ms, c, type, payload);
-    if (c->state != UP || type > FRAME_INFO)
+    if (c->state != UP || type > FRAME_ROUTED)
         return damaged(p, now_ms, c);
     if (type == FRAME_INFO)
         return take_info(p, now_ms, c, payload);
@@ -491,8 +491,6 @@ const char *peers_refusal_text(enum peers_refusal reason) {
         return "it does not speak this version of the protocol between nodes";
     case REFUSED_CLUSTER:
         return "it belongs to a cluster of another name";
-    case REFUSED_GROUP:
-        return "it belongs to another replication group";
     case REFUSED_FOUNDING:
         return "its group has the same number but was founded separately";
     case REFUSED_DUPLICATE:

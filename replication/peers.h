@@ -3,8 +3,8 @@
  *
  * A connection begins with one hello each way: magic, protocol version, kind (main or bulk), node_info, newcomer's
  * flags. Checked before any other frame is looked at, each failure told to the other side with its reason, so that
- * both can log it: version, cluster name, group (while there is one group a connection), founding (two group ids),
- * the same id twice. Then frames: size, type, payload, crc32c. Sizes are checked before anything is allocated; a
+ * both can log it: version, cluster name, founding (two group ids of one group number), the same id twice. Nodes of all groups of a
+ * cluster connect to each other. Then frames: size, type, payload, crc32c. Sizes are checked before anything is allocated; a
  * frame that is damaged or too large closes the connection.
  *
  * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two that cross, the
@@ -25,8 +25,9 @@
 #include "replication/configuration.h"
 #include "storage/random.h"
 
-#define PEERS_PROTOCOL_VERSION 1
+#define PEERS_PROTOCOL_VERSION 2
 #define PEERS_MAX              64                  /* nodes connected; further ones are refused */
+#define PEERS_FOREIGN_MAX      (PEERS_MAX - MEMBERS_MAX) /* of those, nodes of other groups: the own one has room */
 #define PEERS_CONNECTIONS_MAX  256                 /* accepted, hello not yet seen included */
 #define PEERS_FRAME_MAX        (4u * 1024 * 1024)  /* bytes of a payload */
 #define PEERS_OUTPUT_MAX       (64u * 1024 * 1024) /* bytes unsent on a connection; peers_send keeps within it, and a
@@ -41,13 +42,14 @@ enum frame_type {
     FRAME_REQUEST,    /* api/request.h: a client's request passed on */
     FRAME_REPLY,
     FRAME_INFO,       /* node_info of the sender: its role, term or group id changed */
+    FRAME_RING,       /* replication/steward.h: what a group's log says of the ring */
+    FRAME_ROUTED,     /* api/routed.h: a request passed on to the group that owns its key */
 };
 
 enum peers_refusal {
     REFUSED_VERSION = 1,
     REFUSED_CLUSTER,   /* another cluster name */
-    REFUSED_GROUP,     /* another replication group */
-    REFUSED_FOUNDING,  /* the same group number, founded twice */
+    REFUSED_FOUNDING = 4, /* the same group number, founded twice */
     REFUSED_DUPLICATE, /* a live node bears this id already */
     REFUSED_FULL,
     REFUSED_SELF,      /* it dialled itself */

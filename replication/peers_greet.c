@@ -20,7 +20,8 @@ void greet_send(struct peers *p, uint64_t now_ms, struct connection *c) {
 }
 
 bool greet_conflicts(const struct node_info *self, const struct node_info *other) {
-    return self->group_id != 0 && other->group_id != 0 && self->group_id != other->group_id;
+    return self->group == other->group && self->group_id != 0 && other->group_id != 0 &&
+           self->group_id != other->group_id;
 }
 
 /* Refusals. */
@@ -121,7 +122,8 @@ static struct connection *find_rival(const struct peers *p, const struct connect
 }
 
 static bool is_full(const struct peers *p, const struct connection *c) {
-    size_t nodes = 0;
+    size_t nodes = 0, foreign = 0;
+    bool is_foreign = c->peer.info.group != p->self.group;
     for (size_t i = 0; i < p->count; i++) {
         const struct connection *other = p->connections[i];
         if (other == c || other->lane != PEERS_MAIN || (other->state != WELCOMED && other->state != UP))
@@ -129,8 +131,9 @@ static bool is_full(const struct peers *p, const struct connection *c) {
         if (memcmp(other->peer.id.id, c->peer.id.id, NODE_ID_SIZE) == 0)
             return false;
         nodes++;
+        foreign += other->peer.info.group != p->self.group;
     }
-    return nodes >= PEERS_MAX;
+    return nodes >= PEERS_MAX || (is_foreign && foreign >= PEERS_FOREIGN_MAX);
 }
 
 /* The older main connection to the node that c is now the connection to. Its other end is gone, or has agreed
@@ -253,8 +256,6 @@ static enum peers_refusal check(const struct peers *p, const struct connection *
         return REFUSED_SELF;
     if (memcmp(self->id, other->id, NODE_ID_SIZE) == 0)
         return REFUSED_DUPLICATE;
-    if (self->group != other->group)
-        return REFUSED_GROUP;
     if (greet_conflicts(self, other))
         return REFUSED_FOUNDING;
     return 0;

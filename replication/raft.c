@@ -267,6 +267,18 @@ enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct
     return result;
 }
 
+enum raft_result raft_propose_payload(struct raft *r, enum entry_type type, struct bytes payload,
+                                      struct version *at) {
+    enum raft_result may = may_propose(r);
+    if (may != RAFT_OK)
+        return may;
+    uint64_t size = log_size(r->log);
+    enum raft_result result = proposed(r, log_append(r->log, r->state.term, type, payload), size);
+    if (result == RAFT_OK)
+        *at = (struct version){.term = r->state.term, .index = log_last(r->log)};
+    return result;
+}
+
 static enum raft_result append_configuration(struct raft *r, const struct configuration *next) {
     struct buffer payload = {0};
     struct configuration decoded;

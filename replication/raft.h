@@ -104,6 +104,9 @@ void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from,
 /* The leader appends; nothing leaves before raft_flush. *at is where it stands. */
 enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct entry *entry,
                               struct version *at);
+/* The same with a payload that is no client's entry (ENTRY_RING). */
+enum raft_result raft_propose_payload(struct raft *r, enum entry_type type, struct bytes payload,
+                                      struct version *at);
 /* One change at a time, and none before the no-op of this term is committed (RAFT_BUSY). */
 enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next);
 

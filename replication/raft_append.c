@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+#include "cluster/groups.h"
+
 static void refuse_lower_term(struct raft *r, const struct member_id *to) {
     struct message m = {.type = MESSAGE_APPEND_REPLY};
     m.append_reply.last = log_last(r->log);
@@ -73,6 +75,7 @@ enum taken { TAKEN, KNOWN, STOP };
  * log, which would be unreadable from then on. */
 static bool decodes(const struct log_record *record, struct configuration *configuration) {
     struct entry entry;
+    struct groups_record ring;
     switch (record->type) {
     case ENTRY_NOOP:
         return true;
@@ -81,6 +84,8 @@ static bool decodes(const struct log_record *record, struct configuration *confi
     case ENTRY_PUT:
     case ENTRY_DELETE:
         return entry_decode(record->payload, &entry);
+    case ENTRY_RING:
+        return groups_record_decode(record->payload, &ring);
     }
     return false;
 }

@@ -29,6 +29,7 @@ static bool is_write(enum entry_type type) {
     return type == ENTRY_PUT || type == ENTRY_DELETE;
 }
 
+/* False where it cannot be applied: the log cannot be read, or the next record is one of the ring and not committed. */
 static bool apply_next(struct replica *r, uint64_t commit) {
     struct log_record record;
     struct entry entry;
@@ -38,11 +39,15 @@ static bool apply_next(struct replica *r, uint64_t commit) {
         replica_fail(r, "cannot read the log back", log_result_text(result));
         return false;
     }
-    bool write = is_write(record.type);
-    if (write && !entry_decode(record.payload, &entry)) {
+    bool write = is_write(record.type), ring = record.type == ENTRY_RING;
+    if (ring && index > commit)
+        return false;
+    if ((write && !entry_decode(record.payload, &entry)) || (ring && !replica_ring_apply(r, record.payload))) {
         replica_fail(r, "cannot read the log back", "a record of this version's own cannot be decoded");
         return false;
     }
+    if (write)
+        groups_note_write(&r->groups, index);
     struct version at = {record.term, record.index};
     struct store_effect effect = store_apply(r->store, at, record.type, write ? &entry : NULL, index > commit);
     if (write)
@@ -83,12 +88,17 @@ static bool rebuild(struct replica *r) {
     struct snapshot_header header;
     struct buffer configuration = {0};
     char why[160];
+    struct configuration ignored;
     replica_snapshot_release(r);
     store_clear(r->store);
+    r->groups = (struct groups_state){0};
     enum snapshot_result result = snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &configuration,
                                                 why, sizeof why);
+    bool ok = result == SNAPSHOT_NONE ||
+              (result == SNAPSHOT_OK &&
+               replica_state_decode(header.configuration, header.at.index, &ignored, &r->groups));
     buffer_release(&configuration);
-    if (result != SNAPSHOT_OK && result != SNAPSHOT_NONE) {
+    if (!ok) {
         replica_fail(r, "cannot read the snapshot back", why);
         return false;
     }
@@ -153,6 +163,8 @@ bool replica_overrule(struct replica *r, uint64_t index) {
     r->host.overruled(r->host.arg, index);
     if (store_applied(r->store).index < index)
         return true;
+    if (r->groups.written >= index)
+        r->groups.written = 0;
     struct version at = {0, index - 1};
     if (!log_term_at(r->log, at.index, &at.term) && at.index > 0)
         return rebuild(r);
@@ -213,7 +225,8 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header, u
                       char *why, size_t why_size) {
     struct configuration configuration = {0};
     struct hard_state hard_state = {0};
-    if (header->at.index > 0 && !configuration_decode(header->configuration, &configuration)) {
+    if (header->at.index > 0 &&
+        !replica_state_decode(header->configuration, header->at.index, &configuration, &r->groups)) {
         snprintf(why, why_size, "the snapshot's configuration cannot be decoded; if the group has other members, empty the data "
                                 "directory, and the node gets its data from them");
         return false;

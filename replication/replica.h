@@ -6,6 +6,7 @@
 #ifndef REPLICATION_REPLICA_H
 #define REPLICATION_REPLICA_H
 
+#include "cluster/groups.h"
 #include "replication/ledger.h"
 #include "replication/raft.h"
 #include "storage/snapshot.h"
@@ -75,6 +76,17 @@ void replica_receive(struct replica *r, uint64_t now_ms, uint64_t wall_ms, const
                      const struct message *message);
 enum raft_result replica_propose(struct replica *r, enum entry_type type, const struct entry *entry,
                                  struct version *at);
+
+
+/* The ring as this group's log has it, up to what is committed and applied here. */
+const struct groups_state *replica_groups(const struct replica *r);
+/* Leader: a ring record, encoded here. Client writes wait from now on until it is applied. */
+enum raft_result replica_propose_ring(struct replica *r, const struct groups_record *record);
+/* Leader: every ring record in its log is applied. */
+bool replica_ring_idle(struct replica *r);
+/* Leader: the ring is in force, no change of it is under way, and the log holds no ring record that is not applied
+ * yet: what is appended now is appended under replica_groups()->current. */
+bool replica_takes_writes(struct replica *r);
 
 /* End of a turn: sends, writes, begins a sync, applies what may be applied. True when something was applied or the
  * commit moved: then call it again once its consequences are out. */

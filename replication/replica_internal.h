@@ -62,12 +62,25 @@ struct replica {
     struct taking taking;
     struct offered offered;
     struct received received;
-    char failure[256]; /* empty: none */
+    struct groups_state groups;
+    uint64_t led_term;  /* the term that barrier belongs to */
+    uint64_t barrier;   /* leader: client writes wait until this index is applied */
+    char failure[256];  /* empty: none */
 };
 
 void replica_fail(struct replica *r, const char *what, const char *why);
 /* Puts the clients' writes from index on into the ledger (async groups) and undoes them. */
 bool replica_overrule(struct replica *r, uint64_t index);
+
+/* replica_ring.c */
+/* False for a payload that is no ring record. */
+bool replica_ring_apply(struct replica *r, struct bytes payload);
+/* What a snapshot holds beside the records: configuration and ring, as of index `at`. */
+void replica_state_encode(const struct replica *r, uint64_t at, const struct configuration *configuration,
+                          struct buffer *out);
+/* at: the snapshot's index. False for bytes that are none. */
+bool replica_state_decode(struct bytes state, uint64_t at, struct configuration *configuration,
+                          struct groups_state *groups);
 
 /* replica_ledger.c: rows up to the commit become `rejected`, or go. */
 void replica_settle(struct replica *r, uint64_t commit);

@@ -35,7 +35,7 @@ static bool take_begin(struct replica *r) {
     struct buffer encoded = {0};
     if (!log_term_at(r->log, commit, &header.at.term) || store_applied(r->store).index < commit)
         return false;
-    configuration_encode(&encoded, raft_configuration_at(r->raft, commit, &header.configuration_index));
+    replica_state_encode(r, commit, raft_configuration_at(r->raft, commit, &header.configuration_index), &encoded);
     header.configuration = buffer_bytes(&encoded);
     file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
     enum file_result result = file_open(r->options.fs, SNAPSHOT_NEW_FILE, true, &r->taking.file);
@@ -222,6 +222,7 @@ static bool install(struct replica *r) {
     struct snapshot_header header;
     struct buffer encoded = {0};
     struct configuration configuration;
+    struct groups_state groups;
     char why[160] = "it is not of the position it was announced for, or its configuration cannot be decoded";
     enum file_result result = file_sync(r->received.file);
     struct version at = r->received.at;
@@ -232,7 +233,8 @@ static bool install(struct replica *r) {
         return false;
     }
     if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
-        !version_equal(header.at, at) || !configuration_decode(header.configuration, &configuration)) {
+        !version_equal(header.at, at) ||
+        !replica_state_decode(header.configuration, header.at.index, &configuration, &groups)) {
         r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
         buffer_release(&encoded);
         return false;

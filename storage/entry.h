@@ -17,6 +17,7 @@ enum entry_type {
     ENTRY_CONFIGURATION, /* payload: replication/configuration.h */
     ENTRY_PUT,           /* payload: struct entry */
     ENTRY_DELETE,        /* payload: struct entry, without a value */
+    ENTRY_RING,          /* payload: cluster/groups.h */
 };
 
 /* A log position, and so the version of what was written there. index 0 is none. */

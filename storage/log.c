@@ -201,6 +201,7 @@ enum log_result log_truncate(struct log *log, uint64_t index) {
     segment->end += TRUNCATION_SIZE;
     log->size += TRUNCATION_SIZE;
     log_cut_index(log, index, term_before);
+    log->truncated = true;
     log->written = lesser(log->written, index - 1);
     log->durable = lesser(log->durable, index - 1);
     log->sync.target_index = lesser(log->sync.target_index, index - 1);
@@ -253,6 +254,10 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
         i = log->count - 1;
     }
     bool several = i + 1 < log->count;
+    /* A batch that tears may keep the commit and lose its truncation, and what that took away would stand there again:
+     * such a batch tells the commit of what was written before it. */
+    if (log->truncated)
+        commit = lesser(commit, log->written);
     for (; i < log->count; i++) {
         enum file_result result = segment_write(log, log->segments[i], commit);
         if (result == FILE_NO_SPACE)
@@ -261,6 +266,7 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
             return log_fail(log, result);
     }
     count_batch(log);
+    log->truncated = false;
     log->written = log->last;
     if (several)
         log_evict(log);

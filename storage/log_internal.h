@@ -153,6 +153,7 @@ struct sync {
 struct log {
     struct log_options options;
     bool failed;
+    bool truncated; /* since the last write */
     uint64_t last, written, durable; /* indexes */
     struct position durable_position;
     struct log_terms terms;

@@ -79,7 +79,7 @@ bool record_entry(const struct raw_record *raw, struct log_record *out) {
     assert(raw->kind == RECORD_ENTRY);
     assert(raw->body.size >= ENTRY_PREFIX_SIZE);
     const uint8_t *body = raw->body.data;
-    if (body[16] < ENTRY_NOOP || body[16] > ENTRY_DELETE)
+    if (body[16] < ENTRY_NOOP || body[16] > ENTRY_RING)
         return false;
     out->term = get_u64(body);
     out->index = get_u64(body + 8);

@@ -1,6 +1,8 @@
 /* Every decoder of foreign bytes that keeps no state: what it takes can be written and read back as the same.
  */
 #include "api/request.h"
+#include "api/routed.h"
+#include "cluster/groups.h"
 #include "discovery/announce.h"
 #include "replication/frame.h"
 #include "replication/hello.h"
@@ -133,9 +135,45 @@ static void address(struct bytes in) {
     MUST(address_parse(address_text(&parsed, printed), &again) && address_equal(&parsed, &again));
 }
 
+static void ring_record(struct bytes in) {
+    struct groups_record ring;
+    struct groups_state state = {0};
+    if (!groups_record_decode(in, &ring))
+        return;
+    struct buffer out = {0};
+    groups_record_encode(&out, &ring);
+    MUST(bytes_equal(buffer_bytes(&out), in));
+    groups_apply(&state, &ring);
+    buffer_release(&out);
+}
+
+static void ring_state(struct bytes in) {
+    struct groups_state state;
+    struct reader r = reader_of(in);
+    if (!groups_state_read(&r, &state) || !reader_done(&r))
+        return;
+    struct buffer out = {0};
+    groups_state_write(&out, &state);
+    MUST(bytes_equal(buffer_bytes(&out), in));
+    buffer_release(&out);
+}
+
+static void routed(struct bytes in) {
+    struct routed routed;
+    struct bytes request;
+    if (!routed_decode(in, &routed, &request))
+        return;
+    struct buffer out = {0};
+    routed_encode(&out, &routed);
+    buffer_append(&out, request);
+    MUST(bytes_equal(buffer_bytes(&out), in));
+    buffer_release(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static void (*const decoders[])(struct bytes) = {entry,   record, slice, configuration, request, reply,
-                                                     message, hello,  frame, announce,      address};
+    static void (*const decoders[])(struct bytes) = {
+        entry, record, slice,    configuration, request,     reply,      message,
+        hello, frame,  announce, address,       ring_record, ring_state, routed};
     struct script s = script_of(data, size);
     size_t which = take_u8(&s) % (sizeof decoders / sizeof decoders[0]);
     size_t left = script_left(&s);

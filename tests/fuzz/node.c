@@ -412,7 +412,7 @@ static void rare(struct script *s, struct world *w, uint8_t which, unsigned n) {
         node_stop(w->node, w->now_ms);
         break;
     default:
-        send_frame(w, w->line[n], FRAME_RAFT + which / 8 % 4, take_sized(s));
+        send_frame(w, w->line[n], FRAME_RAFT + which / 8 % 6, take_sized(s));
     }
 }
 

@@ -73,7 +73,7 @@ static void on_frame(void *arg, const struct peer *peer, enum frame_type type, s
     struct host *host = arg;
     touch_peer(peer);
     touch(payload);
-    MUST(payload.size <= PEERS_FRAME_MAX && type >= FRAME_RAFT && type <= FRAME_INFO);
+    MUST(payload.size <= PEERS_FRAME_MAX && type >= FRAME_RAFT && type <= FRAME_ROUTED);
     if (payload.size % 3 == 1)
         peers_send(host->peers, host->now_ms, &peer->id, payload.size % 2 ? PEERS_MAIN : PEERS_BULK,
                    FRAME_REPLY, payload);

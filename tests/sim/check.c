@@ -373,8 +373,8 @@ const struct op *check_op(const struct check *c, size_t number) {
 }
 
 static bool is_refusal(const struct response *r) {
-    static const char *const names[] = {"overload",      "no_leader", "no_majority",
-                                        "shutting_down", "deadline",  "disk_full"};
+    static const char *const names[] = {"overload", "no_leader", "no_majority",      "shutting_down",
+                                        "deadline", "disk_full", "group_unreachable"};
     if (r->status >= 400 && r->status < 500 && r->status != 412)
         return true;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)

@@ -185,6 +185,7 @@ static bool open_node(struct machine *m) {
     struct sim *sim = m->sim;
     struct node_options options = {
         .fs = sim_disk_file_system(m->disk),
+        .group = m->group,
         .leader = m->leader_flag,
         .memory = m->memory,
         .id_given = true,

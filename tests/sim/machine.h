@@ -15,6 +15,7 @@ TAILQ_HEAD(client_list, client);
 struct machine {
     struct sim *sim;
     unsigned index;
+    uint32_t group;
     struct sim_disk *disk;
     struct node *node; /* NULL: no process */
     uint64_t epoch;    /* of the process; new at every start and end */

@@ -846,6 +846,72 @@ TEST(a_listing_that_waits_for_the_leader_begins_when_it_answers) {
     fixture_free(f);
 }
 
+/* A slice that the coordinator gathered from all groups. */
+static void answer_slice(struct fixture *f, bool more, const char *first, const char *second) {
+    struct buffer value = {0};
+    struct reply reply = f->c->base;
+    write_u8(&value, more);
+    write_bytes16(&value, bytes_of(first));
+    write_bytes16(&value, bytes_of(second));
+    reply.value = buffer_bytes(&value);
+    api_reply(f->api, f->c->held[f->c->held_count - 1], &reply);
+    api_next_ready(f->api);
+    api_process(f->client, f->now_ms);
+    buffer_release(&value);
+}
+
+TEST(a_gathered_listing_is_asked_for_slice_by_slice_behind_the_last_key) {
+    struct fixture *f = fixture_new(0);
+    f->c->gathers = true;
+    TEXT_EQUAL(say(f, GET("/keys?after=a") GET("/health")), "");
+    EQUAL(f->c->held_count, 1);
+    OK(bytes_equal(buffer_bytes(&f->c->last_key), bytes_of("a")));
+    answer_slice(f, true, "b", "c");
+    EQUAL(f->c->held_count, 2);
+    OK(bytes_equal(buffer_bytes(&f->c->last_key), bytes_of("c")));
+    answer_slice(f, false, "d", "e");
+    const char *text = take(f);
+    char json[256];
+    OK(has(text, "Transfer-Encoding: chunked\r\n") && has(text, "0\r\n\r\nHTTP/1.1 200 OK"));
+    join_chunks(body(text), json);
+    TEXT_EQUAL(json, "{\"keys\":[\"b\",\"c\",\"d\",\"e\"],\"count\":4}");
+    say(f, GET("/keys?limit=2"));
+    EQUAL(f->c->keys_limit, 2);
+    answer_slice(f, true, "b", "c");
+    TEXT_EQUAL(body(take(f)), "{\"keys\":[\"b\",\"c\"],\"count\":2}");
+    EQUAL(f->c->held_count, 3);
+    fixture_free(f);
+}
+
+TEST(a_group_that_cannot_be_reached_is_an_error_before_the_first_byte_and_an_end_without_end_after_it) {
+    struct fixture *f = fixture_new(0);
+    struct reply lost = {.error = ERROR_GROUP_UNREACHABLE, .message = bytes_of("group 2")};
+    f->c->gathers = true;
+    say(f, GET("/keys"));
+    api_reply(f->api, f->c->held[0], &lost);
+    const char *text = take(f);
+    OK(status(text) == 503 && has(text, "group_unreachable") && has(text, "group 2"));
+    api_process(f->client, f->now_ms);
+    say(f, GET("/keys") GET("/health"));
+    answer_slice(f, true, "b", "c");
+    text = take(f);
+    OK(status(text) == 200 && has(text, "\"c\""));
+    api_reply(f->api, f->c->held[2], &lost);
+    api_process(f->client, f->now_ms);
+    TEXT_EQUAL(take(f), ""); /* no last chunk, and no answer to what was asked behind it */
+    OK(api_wants_close(f->client));
+    fixture_free(f);
+}
+
+TEST(the_ring_is_shown_where_there_is_more_than_one_group) {
+    struct fixture *f = fixture_new(0);
+    OK(!has(say(f, GET("/cluster")), "ring_epoch"));
+    f->c->ring = (struct coordinator_ring){
+        .several = true, .epoch = 3, .groups = {0, 4}, .group_count = 2, .joining = {9}, .joining_count = 1};
+    OK(has(say(f, GET("/cluster")), "\"node_count\":1,\"ring_epoch\":3,\"groups\":[0,4],\"joining\":[9]}"));
+    fixture_free(f);
+}
+
 /* ---- headers of replies ---- */
 
 TEST(receipts_of_followers_and_degraded_leaders_are_in_the_headers) {
@@ -1191,6 +1257,9 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(a_long_listing_is_streamed_a_slice_at_a_time_as_output_drains),
       TAP(a_long_listing_for_old_http_ends_with_its_connection), TAP(a_listing_takes_prefix_after_and_limit),
       TAP(a_listing_that_waits_for_the_leader_begins_when_it_answers),
+      TAP(a_gathered_listing_is_asked_for_slice_by_slice_behind_the_last_key),
+      TAP(a_group_that_cannot_be_reached_is_an_error_before_the_first_byte_and_an_end_without_end_after_it),
+      TAP(the_ring_is_shown_where_there_is_more_than_one_group),
       TAP(receipts_of_followers_and_degraded_leaders_are_in_the_headers), TAP(the_longest_headers_fit),
       TAP(nodes_of_other_clusters_are_listed_apart),
       TAP(slow_clients_meet_deadlines_that_a_trickle_does_not_move),

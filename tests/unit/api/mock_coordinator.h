@@ -35,6 +35,9 @@ struct coordinator {
     size_t nodes_count;
     struct coordinator_health health;
     bool leader;
+    bool gathers;
+    uint64_t keys_limit;
+    struct coordinator_ring ring;
     struct coordinator_away away; /* without an error: requests are not routed away */
 };
 
@@ -173,6 +176,23 @@ bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct re
     }
     *reply = c->fixed.error != ERROR_NONE ? c->fixed : c->base;
     return true;
+}
+
+bool coordinator_gathers(const struct coordinator *c) {
+    return c->gathers;
+}
+
+void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request,
+                      uint64_t ticket) {
+    (void)now_ms;
+    c->keys_limit = request->limit;
+    buffer_clear(&c->last_key);
+    buffer_append(&c->last_key, request->after);
+    c->held[c->held_count++] = ticket;
+}
+
+void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out) {
+    *out = c->ring;
 }
 
 struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms) {

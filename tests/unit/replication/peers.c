@@ -91,13 +91,28 @@ static void check_refusal(struct tap *tap, const struct node_info *other, enum p
     world_free(w);
 }
 
-TEST(another_cluster_group_or_founding_is_refused_told_to_both_sides_and_left_alone_for_30_s) {
+TEST(another_cluster_or_founding_is_refused_told_to_both_sides_and_left_alone_for_30_s) {
     struct node_info other = world_info_of(1);
     strcpy(other.cluster, "other");
     check_refusal(tap, &other, REFUSED_CLUSTER);
-    other = world_info_of(1);
+}
+
+TEST(nodes_of_two_groups_connect_whatever_their_foundings) {
+    struct world *w = world_new(1, 7);
+    struct node_info other = world_info_of(1);
     other.group = 3;
-    check_refusal(tap, &other, REFUSED_GROUP);
+    other.group_id = 777;
+    w->node[0].info.group_id = 50;
+    peers_update(w->node[0].peers, &w->node[0].info);
+    world_start(w, 1, &other);
+    world_learn(w, 0, 1, true);
+    world_run(w, 7000); /* repeated infos change nothing */
+    for (int n = 0; n < 2; n++) {
+        EQUAL(peers_count(w->node[n].peers), 1);
+        EQUAL(w->node[n].seen.refused_ours + w->node[n].seen.refused_theirs, 0);
+    }
+    EQUAL(peers_at(w->node[0].peers, 0)->info.group, 3);
+    world_free(w);
 }
 
 TEST(two_foundings_of_a_group_refuse_each_other_until_one_starts_over) {
@@ -718,7 +733,8 @@ TEST(a_random_course_of_kills_restarts_and_outages_always_ends_fully_connected) 
 TESTS(TAP(two_nodes_connect_and_frames_arrive_whole_however_the_stream_is_split),
       TAP(of_crossing_dials_one_connection_stays_and_it_is_reported_once),
       TAP(a_second_address_of_a_connected_node_makes_no_second_connection),
-      TAP(another_cluster_group_or_founding_is_refused_told_to_both_sides_and_left_alone_for_30_s),
+      TAP(another_cluster_or_founding_is_refused_told_to_both_sides_and_left_alone_for_30_s),
+      TAP(nodes_of_two_groups_connect_whatever_their_foundings),
       TAP(two_foundings_of_a_group_refuse_each_other_until_one_starts_over),
       TAP(an_address_named_by_hand_is_dialled_at_once_and_tells_what_became_of_it),
       TAP(a_connected_newcomer_that_joins_another_founding_is_refused),

@@ -1,0 +1,157 @@
+/* Which group a request is for, and its way there and back (replication/PROTOCOL.md, "Groups and the ring").
+ *
+ * A request for another group goes to that group's leader, as it is hinted; one that is refused there, surely
+ * without effect, is looked at again. A read may be sent again whatever happened to it; a write never. */
+#include <assert.h>
+
+#include "api/coordinator_internal.h"
+#include "api/routed.h"
+
+void routed_encode(struct buffer *out, const struct routed *route) {
+    write_u32(out, route->group);
+    write_u64(out, route->ring_id);
+    write_u64(out, route->epoch);
+}
+
+bool routed_decode(struct bytes payload, struct routed *out, struct bytes *request) {
+    struct reader r = reader_of(payload);
+    out->group = read_u32(&r);
+    out->ring_id = read_u64(&r);
+    out->epoch = read_u64(&r);
+    *request = read_rest(&r);
+    return reader_ok(&r);
+}
+
+void coordinator_set_ring(struct coordinator *c, const struct groups *groups, bool own) {
+    uint32_t numbers[GROUPS_MAX];
+    ring_free(c->ring);
+    c->ring = NULL;
+    c->groups = *groups;
+    c->own_ring = own;
+    for (size_t i = 0; i < groups->count; i++)
+        numbers[i] = groups->list[i].number;
+    if (groups->count > 0)
+        c->ring = ring_new(numbers, groups->count);
+    c->retried_ms = 0;
+}
+
+void coordinator_set_joining(struct coordinator *c, const char *reason) {
+    c->joining = reason;
+}
+
+enum owner owner_of_group(const struct coordinator *c, uint32_t group) {
+    return c->own_ring && group == c->options.self->group ? OWNER_HERE : OWNER_THERE;
+}
+
+enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *group) {
+    *group = c->options.self->group;
+    if (c->ring == NULL) /* keys from before there was a ring stay with their group */
+        return replica_groups(c->options.replica)->written != 0 ? OWNER_HERE : OWNER_UNKNOWN;
+    *group = c->groups.count == 1 ? c->groups.list[0].number : ring_group(c->ring, key);
+    return owner_of_group(c, *group);
+}
+
+enum owner owner_of_pending(const struct coordinator *c, struct pending *p, const struct request *request) {
+    if (p->origin == ORIGIN_GATHER || (p->origin == ORIGIN_NODE && request->operation == OPERATION_KEYS))
+        return owner_of_group(c, p->group);
+    return owner_of(c, request->key, &p->group);
+}
+
+bool may_append(struct coordinator *c, struct bytes key) {
+    uint32_t group;
+    const struct groups *current = &replica_groups(c->options.replica)->current;
+    return replica_takes_writes(c->options.replica) && current->epoch == c->groups.epoch &&
+           current->ring_id == c->groups.ring_id && owner_of(c, key, &group) == OWNER_HERE;
+}
+
+static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info) {
+    struct member_id to = {.incarnation = info->incarnation};
+    memcpy(to.id, info->id, NODE_ID_SIZE);
+    if (!c->host.route(c->host.arg, &to, buffer_bytes(&c->scratch)))
+        return false;
+    p->asked = to;
+    pending_move(c, p, PENDING_FORWARDED);
+    return true;
+}
+
+/* To the leader of p's group as hinted, the newest term first; a read that needs no leader, else to any node.
+ */
+static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
+    const struct membership *membership = c->options.membership;
+    const struct listed_group *listed = groups_find(&c->groups, p->group);
+    const struct node_info *leader = NULL;
+    for (size_t i = 0; listed != NULL && i < membership_count(membership); i++) {
+        const struct node_info *info = &membership_at(membership, i)->info;
+        if (info->group == p->group && info->group_id == listed->founding && info->role == NODE_LEADER &&
+            (leader == NULL || info->term > leader->term))
+            leader = info;
+    }
+    if (leader != NULL && send_to(c, p, leader))
+        return true;
+    for (size_t i = 0; any && listed != NULL && i < membership_count(membership); i++) {
+        const struct node_info *info = &membership_at(membership, i)->info;
+        if (info->group == p->group && info->group_id == listed->founding && info->role != NODE_NEWCOMER &&
+            send_to(c, p, info))
+            return true;
+    }
+    return false;
+}
+
+bool route_pending(struct coordinator *c, struct pending *p) {
+    struct routed route = {p->group, c->groups.ring_id, c->groups.epoch};
+    pending_refresh(c, p);
+    buffer_clear(&c->scratch);
+    routed_encode(&c->scratch, &route);
+    buffer_append(&c->scratch, buffer_bytes(&p->copy));
+    return send_to_group(c, p, !operation_writes(p->operation) && !p->linearizable);
+}
+
+static void answer_node(struct coordinator *c, const struct member_id *to, uint64_t id,
+                        const struct reply *reply) {
+    buffer_clear(&c->scratch);
+    reply_encode(&c->scratch, id, reply);
+    c->host.reply(c->host.arg, to, buffer_bytes(&c->scratch));
+}
+
+/* Why this node cannot take it; NULL where it can. */
+static const char *cannot_take(struct coordinator *c, const struct routed *route,
+                               const struct request *request) {
+    const struct groups *current = &replica_groups(c->options.replica)->current;
+    bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
+    if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
+        route->epoch != current->epoch || route->epoch != c->groups.epoch)
+        return "this node's group knows another epoch of the ring";
+    if (c->stopping || (!leads && (operation_writes(request->operation) || request->linearizable)))
+        return "this node does not lead the group";
+    return NULL;
+}
+
+void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                        struct bytes payload) {
+    struct routed route;
+    struct bytes encoded;
+    struct request request;
+    struct reply reply;
+    uint64_t id;
+    c->now_ms = now_ms;
+    if (!routed_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request) ||
+        operation_of_members(request.operation))
+        return;
+    const char *why = cannot_take(c, &route, &request);
+    if (why != NULL) {
+        reply = reply_error(c, ERROR_NOT_LEADER, why);
+    } else if (!operation_writes(request.operation) && !request.linearizable && request.after.at.index == 0) {
+        read_now(c, now_ms, &request, &reply);
+        if (request.explain)
+            explain(c, NULL, &reply);
+    } else if (!coordinator_full(c, &reply)) {
+        struct pending *p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
+        p->peer = *from;
+        p->group = route.group;
+        buffer_append(&p->copy, encoded);
+        if (!step_here(c, now_ms, p, &request))
+            pending_error(c, p, ERROR_NOT_LEADER, "this node cannot take it at present");
+        return;
+    }
+    answer_node(c, from, id, &reply);
+}
