@@ -33,9 +33,9 @@ struct api_options {
     struct coordinator *coordinator; /* borrowed */
     struct replica *replica;         /* borrowed, for its ledger of rejected writes; may be NULL */
     struct api_host host;
-    uint32_t slow_ms;                /* 0: no request is slow */
-    const char *const *allow_hosts;  /* further names, lower case, NULL-terminated; may be NULL; borrowed */
-    uint32_t clients_max;            /* 0: 10,000 */
+    uint32_t slow_ms;               /* 0: no request is slow */
+    const char *const *allow_hosts; /* further names, lower case, NULL-terminated; may be NULL; borrowed */
+    uint32_t clients_max;           /* 0: 10,000 */
 };
 
 struct api;

@@ -98,7 +98,7 @@ struct api {
     uint32_t slots_capacity, free_first, clients;
     uint32_t hand; /* slot looked at last for one that gives way */
     bool draining;
-    uint64_t tick_ms;          /* next look at the clients */
+    uint64_t tick_ms; /* next look at the clients */
     struct metrics metrics;
     bool log_requests;
     size_t memory, memory_max; /* bytes that clients hold: input, output, answers that wait */

@@ -8,8 +8,10 @@
 
 #include "api/coordinator_internal.h"
 
-#define MARGIN_MS 100 /* a leader that is asked gives up so much earlier: its answer, with the position, still comes */
-#define RETRY_MS 50 /* how often requests that wait for a leader look again, beside every change of leader */
+#define MARGIN_MS                                                                                            \
+    100 /* a leader that is asked gives up so much earlier: its answer, with the position, still comes */
+#define RETRY_MS 50 /* how often requests that wait for a leader look again, beside every change of leader   \
+                     */
 
 struct coordinator *coordinator_new(const struct coordinator_options *options,
                                     const struct coordinator_host *host) {
@@ -140,8 +142,8 @@ bool pending_send(struct coordinator *c, struct pending *p) {
     return true;
 }
 
-/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so that it
- * is told who leads, or to come again. */
+/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so
+ * that it is told who leads, or to come again. */
 static bool refuse_late(struct coordinator *c, struct pending *p) {
     struct coordinator_away away;
     if (p->origin != ORIGIN_CLIENT || !coordinator_routes_away(c, &away))
@@ -315,8 +317,8 @@ static bool submit(struct coordinator *c, uint64_t now_ms, const struct request 
     return true;
 }
 
-bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
-                        struct reply *reply) {
+bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                        uint64_t ticket, struct reply *reply) {
     c->now_ms = now_ms;
     if (!submit(c, now_ms, request, ticket, reply))
         return false;
@@ -325,8 +327,8 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
     return true;
 }
 
-bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
-                         struct reply *reply) {
+bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                         uint64_t ticket, struct reply *reply) {
     struct request barrier = *request;
     barrier.operation = OPERATION_GET;
     barrier.key = (struct bytes){NULL, 0};
@@ -372,8 +374,8 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
     if (!reply_decode(payload, &id, &reply))
         return;
     TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
-        if (p->number == id && member_id_equal(&p->asked, from))
-            break;
+    if (p->number == id && member_id_equal(&p->asked, from))
+        break;
     if (p == NULL)
         return;
     if (reply.error == ERROR_NOT_LEADER)
@@ -386,14 +388,14 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
     struct pending *p, *next;
     c->now_ms = now_ms;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
-        if (member_id_equal(&p->asked, peer) && !operation_writes(p->operation))
-            pending_move(c, p, PENDING_WAITING);
-        else if (member_id_equal(&p->asked, peer))
-            pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                          "the connection to the leader broke before it answered: the write may have happened");
+    if (member_id_equal(&p->asked, peer) && !operation_writes(p->operation))
+        pending_move(c, p, PENDING_WAITING);
+    else if (member_id_equal(&p->asked, peer))
+        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                      "the connection to the leader broke before it answered: the write may have happened");
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
-        if (member_id_equal(&p->asked, peer))
-            pending_move(c, p, PENDING_WAITING);
+    if (member_id_equal(&p->asked, peer))
+        pending_move(c, p, PENDING_WAITING);
 }
 
 /* Whether an applied write has the acknowledgement it waits for. */
@@ -403,8 +405,7 @@ static bool acknowledged(const struct coordinator *c, const struct pending *p) {
         return true;
     if (raft_commit(raft) < p->at.index)
         return false;
-    return p->ack == ACK_QUORUM ||
-           (raft_role(raft) == RAFT_LEADER && raft_all_acked(raft) >= p->at.index);
+    return p->ack == ACK_QUORUM || (raft_role(raft) == RAFT_LEADER && raft_all_acked(raft) >= p->at.index);
 }
 
 static void answer_write(struct coordinator *c, struct pending *p) {
@@ -445,17 +446,17 @@ void coordinator_overruled(struct coordinator *c, uint64_t index) {
     struct pending *p, *next;
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[states[i]], link, next)
-            if (p->at.index >= index)
-                pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                              "another leader took over before the write was acknowledged");
+    if (p->at.index >= index)
+        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                      "another leader took over before the write was acknowledged");
     members_overruled(c, index);
 }
 
 bool coordinator_unanswered(const struct coordinator *c, struct version at) {
     const struct pending *p;
     TAILQ_FOREACH(p, &c->states[PENDING_ACKING], link)
-        if (version_equal(p->at, at))
-            return true;
+    if (version_equal(p->at, at))
+        return true;
     return false;
 }
 
@@ -464,7 +465,7 @@ static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     bool begun = false;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
-        begun = step(c, now_ms, p) || begun;
+    begun = step(c, now_ms, p) || begun;
     gathers_poll(c, now_ms);
     c->retried_ms = now_ms;
     return begun && coordinator_is_leader(c);
@@ -487,16 +488,16 @@ static bool leader_changed(struct coordinator *c) {
 static void ask_again(struct coordinator *c) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
-        if (c->seen_leading || !member_id_equal(&p->asked, &c->seen_leader))
-            pending_move(c, p, PENDING_WAITING);
+    if (c->seen_leading || !member_id_equal(&p->asked, &c->seen_leader))
+        pending_move(c, p, PENDING_WAITING);
 }
 
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     timing_mark(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
-        if (acknowledged(c, p))
-            answer_write(c, p);
+    if (acknowledged(c, p))
+        answer_write(c, p);
     c->now_ms = now_ms;
     reads_poll(c, now_ms);
     after_poll(c, now_ms);
@@ -527,7 +528,8 @@ static bool is_elsewhere(const struct coordinator *c, const struct pending *p) {
 }
 
 static void expire(struct coordinator *c, struct pending *p) {
-    bool resendable = p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !operation_writes(p->operation));
+    bool resendable =
+        p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !operation_writes(p->operation));
     if (resendable && is_elsewhere(c, p)) {
         expire_elsewhere(c, p);
         return;
@@ -551,7 +553,8 @@ static void expire(struct coordinator *c, struct pending *p) {
                       "the deadline passed before the write was acknowledged: it may have happened");
         break;
     case PENDING_AFTER:
-        pending_error(c, p, ERROR_DEADLINE, "the position in KV-After was not applied here before the deadline");
+        pending_error(c, p, ERROR_DEADLINE,
+                      "the position in KV-After was not applied here before the deadline");
         break;
     case PENDING_MEMBERS:
         members_expire(c, p);
@@ -573,8 +576,8 @@ uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
         return UINT64_MAX;
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)
-            if (p->deadline_ms <= now_ms)
-                expire(c, p);
+    if (p->deadline_ms <= now_ms)
+        expire(c, p);
     coordinator_poll(c, now_ms);
     return now_ms + RETRY_MS;
 }

@@ -1,7 +1,7 @@
 /* From a request to its reply: decides here, waits for the group, or passes the request on to the leader.
  *
- * Nothing on the way ever resends a write by itself: a request is passed on at most once after it may have been
- * appended. A request that meets an election waits for the new leader until its deadline. */
+ * Nothing on the way ever resends a write by itself: a request is passed on at most once after it may have
+ * been appended. A request that meets an election waits for the new leader until its deadline. */
 #ifndef API_COORDINATOR_H
 #define API_COORDINATOR_H
 
@@ -35,10 +35,10 @@ enum route_policy {
 };
 
 struct coordinator_options {
-    struct replica *replica;            /* borrowed */
+    struct replica *replica;             /* borrowed */
     const struct membership *membership; /* borrowed: the table of nodes heard of */
-    const struct node_info *self;       /* borrowed, followed as it changes */
-    struct peers *peers;                /* borrowed: who is connected, for what is asked about members */
+    const struct node_info *self;        /* borrowed, followed as it changes */
+    struct peers *peers;                 /* borrowed: who is connected, for what is asked about members */
     enum route_policy route;
 };
 
@@ -63,12 +63,13 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
 void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
                             const struct message *message);
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer);
-/* The ring to route by; epoch 0: none is known. own: it is the one in force in the own group's log; otherwise the
- * own group owns nothing. groups is copied. */
+/* The ring to route by; epoch 0: none is known. own: it is the one in force in the own group's log; otherwise
+ * the own group owns nothing. groups is copied. */
 void coordinator_set_ring(struct coordinator *c, const struct groups *groups, bool own);
 /* Why the own group is on no ring, a sentence for /health; NULL where it is on one. Borrowed. */
 void coordinator_set_joining(struct coordinator *c, const char *reason);
-/* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to flush. */
+/* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to
+ * flush. */
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
@@ -76,18 +77,19 @@ uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
 void coordinator_stop(struct coordinator *c);
 size_t coordinator_pending(const struct coordinator *c);
 
-/* True: *reply is the answer, borrowed from the store until the next call. False: the answer comes later, through
- * the host's answer, under this ticket (the caller's number, not looked into). */
-bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
-                        struct reply *reply);
+/* True: *reply is the answer, borrowed from the store until the next call. False: the answer comes later,
+ * through the host's answer, under this ticket (the caller's number, not looked into). */
+bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                        uint64_t ticket, struct reply *reply);
 
-/* Keys in byte order from the own node's state: those that start with prefix and come after `after` (after.size 0:
- * from the first). Calls each until it returns false. */
+/* Keys in byte order from the own node's state: those that start with prefix and come after `after`
+ * (after.size 0: from the first). Calls each until it returns false. */
 void coordinator_scan(struct coordinator *c, struct bytes prefix, struct bytes after,
                       bool (*each)(void *arg, struct bytes key), void *arg);
-/* A read that returns no key: ready for a scan at the consistency that request asks for. Same return as submit. */
-bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
-                         struct reply *reply);
+/* A read that returns no key: ready for a scan at the consistency that request asks for. Same return as
+ * submit. */
+bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct request *request,
+                         uint64_t ticket, struct reply *reply);
 
 /* Keys of all groups. True where a listing needs them from other groups, or does not know yet: then
  * coordinator_keys gives it slice by slice, and coordinator_scan only the own group's. */
@@ -100,7 +102,8 @@ struct keys_request {
     uint64_t deadline_ms;
 };
 /* The next slice comes later, under this ticket: reply.value is for keys_slice_next. */
-void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request, uint64_t ticket);
+void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request,
+                      uint64_t ticket);
 
 struct coordinator_health {
     const char *status; /* "healthy", "degraded", "waiting", "joining", "no_leader", "stopping" */
@@ -114,7 +117,8 @@ struct coordinator_health coordinator_health(const struct coordinator *c, uint64
 
 #define COORDINATOR_NODES_MAX (MEMBERSHIP_NODES_MAX + 1 + 64) /* own and foreign ones */
 
-/* Nodes for GET /cluster: those of this cluster, self included, in order of id; then those of other cluster names. */
+/* Nodes for GET /cluster: those of this cluster, self included, in order of id; then those of other cluster
+ * names. */
 struct coordinator_node {
     struct node_info info;
     bool is_leader; /* own group: from its log; others: hinted */
@@ -125,15 +129,16 @@ struct coordinator_node {
 size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max);
 /* The ring as this node knows it. */
 struct coordinator_ring {
-    bool several; /* more than one group is known */
-    uint64_t epoch; /* 0: none yet */
+    bool several;                                     /* more than one group is known */
+    uint64_t epoch;                                   /* 0: none yet */
     uint32_t groups[GROUPS_MAX], joining[GROUPS_MAX]; /* on the ring; known and not on it */
     size_t group_count, joining_count;
 };
 void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out);
 const struct node_info *coordinator_self(const struct coordinator *c);
 bool coordinator_is_leader(const struct coordinator *c);
-/* Writes and linearizable reads are not for this node: with -route redirect or refuse, the leader is another one. */
+/* Writes and linearizable reads are not for this node: with -route redirect or refuse, the leader is another
+ * one. */
 struct coordinator_away {
     struct reply reply; /* the refusal, which names the leader */
     struct address api; /* the leader's HTTP port */

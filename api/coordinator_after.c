@@ -71,7 +71,8 @@ bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *
 bool after_step(struct coordinator *c, struct pending *p, const struct request *request) {
     p->after = request->after;
     if (p->after.group != c->options.self->group) {
-        pending_error(c, p, ERROR_BAD_PARAMETER, "KV-After names a position of another group than the read's");
+        pending_error(c, p, ERROR_BAD_PARAMETER,
+                      "KV-After names a position of another group than the read's");
         return false;
     }
     enum after state = state_here(c, p->after.at);

@@ -26,8 +26,8 @@ enum pending_state {
     PENDING_HOLDING,    /* read; what was read is not all committed yet */
     PENDING_ASKING,     /* the leader is asked how far to apply */
     PENDING_APPLYING,
-    PENDING_AFTER,      /* a read waits until the position of its KV-After is applied here */
-    PENDING_MEMBERS,    /* a request about members: to be taken up by the leader, or its change to commit */
+    PENDING_AFTER,   /* a read waits until the position of its KV-After is applied here */
+    PENDING_MEMBERS, /* a request about members: to be taken up by the leader, or its change to commit */
     PENDING_STATES,
 };
 
@@ -49,25 +49,25 @@ struct pending {
     enum pending_state state;
     enum pending_origin origin;
     bool barrier, explain;
-    bool tried;              /* MEMBERS: the address was dialled */
-    struct position after;   /* AFTER */
+    bool tried;            /* MEMBERS: the address was dialled */
+    struct position after; /* AFTER */
     bool linearizable;
-    uint32_t group;          /* that owns the key, as it was last looked at */
-    unsigned part;           /* ORIGIN_GATHER */
-    uint64_t number;         /* names it between nodes */
+    uint32_t group;  /* that owns the key, as it was last looked at */
+    unsigned part;   /* ORIGIN_GATHER */
+    uint64_t number; /* names it between nodes */
     uint64_t deadline_ms;
     uint64_t began_ms, stepped_ms; /* when it came; when it was last moved out of WAITING, 0 before */
-    uint64_t ticket;         /* ORIGIN_CLIENT's; else the other node's number */
-    struct member_id peer;   /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
+    uint64_t ticket;               /* ORIGIN_CLIENT's; else the other node's number */
+    struct member_id peer; /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
     enum operation operation;
-    enum ack_mode ack;       /* what the answer waits for */
-    struct version at;       /* APPENDED, ACKING */
+    enum ack_mode ack; /* what the answer waits for */
+    struct version at; /* APPENDED, ACKING */
     struct store_effect effect;
-    uint64_t read, term;     /* CONFIRMING */
-    uint64_t index;          /* HOLDING, APPLYING */
-    struct buffer copy;      /* the request as request_encode gives it; HOLDING: the value read */
-    struct reply held;       /* HOLDING */
+    uint64_t read, term; /* CONFIRMING */
+    uint64_t index;      /* HOLDING, APPLYING */
+    struct buffer copy;  /* the request as request_encode gives it; HOLDING: the value read */
+    struct reply held;   /* HOLDING */
 };
 
 TAILQ_HEAD(pending_list, pending);
@@ -93,7 +93,8 @@ struct coordinator {
     struct pending_list states[PENDING_STATES]; /* APPENDED in order of index */
     struct pending_list free;
     size_t count;
-    uint64_t number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
+    uint64_t
+        number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
     uint64_t retried_ms; /* when the waiting ones were last tried */
     uint64_t seen_term;
     struct member_id seen_leader;
@@ -172,8 +173,8 @@ enum after after_state(const struct raft *raft, const struct log *log, uint64_t 
 /* Begins a read with KV-After. Same return as coordinator_submit. */
 bool after_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                   struct reply *reply);
-/* The same for a request that is under way already: true where the position is reached; otherwise it waits for it, or
- * is answered. */
+/* The same for a request that is under way already: true where the position is reached; otherwise it waits
+ * for it, or is answered. */
 bool after_step(struct coordinator *c, struct pending *p, const struct request *request);
 void after_poll(struct coordinator *c, uint64_t now_ms);
 
@@ -189,7 +190,8 @@ void members_expire(struct coordinator *c, struct pending *p);
 /* coordinator_members_view.c: GET /cluster/nodes as this node sees it */
 void members_view(struct coordinator *c, uint64_t now_ms, struct buffer *out);
 
-/* coordinator_explain.c: ?explain=1. p: NULL for an answer at once. Into c->explain, which reply then borrows. */
+/* coordinator_explain.c: ?explain=1. p: NULL for an answer at once. Into c->explain, which reply then
+ * borrows. */
 void explain(struct coordinator *c, const struct pending *p, struct reply *reply);
 
 #endif

@@ -1,7 +1,8 @@
-/* Reads: the own node's state, or confirmed by the leader with a majority (ReadIndex; Raft thesis, section 6.4).
+/* Reads: the own node's state, or confirmed by the leader with a majority (ReadIndex; Raft thesis,
+ * section 6.4).
  *
- * In an async group the leader's state runs ahead of the commit: what a confirmed read saw is answered only once
- * the commit has reached it. */
+ * In an async group the leader's state runs ahead of the commit: what a confirmed read saw is answered only
+ * once the commit has reached it. */
 #include <assert.h>
 
 #include "api/coordinator_internal.h"
@@ -10,7 +11,8 @@ static bool leads(const struct coordinator *c) {
     return raft_role(coordinator_raft(c)) == RAFT_LEADER;
 }
 
-/* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up. */
+/* What became of a pair, by the own table and log: a confirmed leader's, or a follower's that has caught up.
+ */
 static void read_outcome(struct coordinator *c, const struct request *request, struct reply *reply) {
     struct replica *replica = c->options.replica;
     struct store_answer answer = {0};
@@ -64,7 +66,8 @@ bool read_begin(struct coordinator *c, uint64_t now_ms, struct pending *p) {
         pending_move(c, p, PENDING_CONFIRMING);
         return true;
     }
-    struct message message = {.type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
+    struct message message = {
+        .type = MESSAGE_READ_INDEX, .term = raft_term(raft), .read_index.id = p->number};
     if (!raft_leader(raft, &p->asked) || !c->host.read_index(c->host.arg, &p->asked, &message))
         return false;
     pending_move(c, p, PENDING_ASKING);
@@ -127,8 +130,9 @@ static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p)
     }
 }
 
-/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is, and
- * what is committed is applied only at the end of a turn. While the ring changes the key may be another group's. */
+/* Whether the own state has everything that was committed before: a new leader knows that once its no-op is,
+ * and what is committed is applied only at the end of a turn. While the ring changes the key may be another
+ * group's. */
 static bool may_read(const struct coordinator *c) {
     const struct raft *raft = coordinator_raft(c);
     return raft_term_committed(raft) && replica_takes_writes(c->options.replica) &&
@@ -161,8 +165,8 @@ static void poll_holding(struct coordinator *c) {
     }
 }
 
-/* A node that leads now, or did, may have applied more than is committed: as a leader it proves its own state, and
- * otherwise the tail that is not committed will be, or will go. */
+/* A node that leads now, or did, may have applied more than is committed: as a leader it proves its own
+ * state, and otherwise the tail that is not committed will be, or will go. */
 static void poll_applying(struct coordinator *c, uint64_t now_ms) {
     uint64_t applied = replica_applied(c->options.replica);
     bool committed = applied <= raft_commit(coordinator_raft(c));
@@ -201,8 +205,8 @@ void coordinator_read_index(struct coordinator *c, uint64_t now_ms, const struct
     }
     struct pending *p;
     TAILQ_FOREACH(p, &c->states[PENDING_ASKING], link)
-        if (p->number == message->read_index.id && member_id_equal(&p->asked, from))
-            break;
+    if (p->number == message->read_index.id && member_id_equal(&p->asked, from))
+        break;
     if (p == NULL)
         return;
     p->index = message->read_index.index;

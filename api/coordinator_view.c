@@ -20,8 +20,7 @@ static const char *own_role(const struct coordinator *c) {
 static const char *hinted_role(enum node_role role) {
     static const char *const names[] = {
         [NODE_NEWCOMER] = "newcomer",   [NODE_LEARNER] = "learner", [NODE_FOLLOWER] = "follower",
-        [NODE_CANDIDATE] = "candidate", [NODE_LEADER] = "leader",
-        [NODE_REMOVED] = "removed",
+        [NODE_CANDIDATE] = "candidate", [NODE_LEADER] = "leader",   [NODE_REMOVED] = "removed",
     };
     return (size_t)role < sizeof names / sizeof names[0] ? names[role] : "unknown";
 }
@@ -41,11 +40,13 @@ struct coordinator_health coordinator_health(const struct coordinator *c, uint64
         health.reason = "this node is shutting down";
     } else if (c->options.self->role == NODE_REMOVED) {
         health.status = "removed";
-        health.reason = "this node was removed from its group and serves nothing: POST /cluster/join at a member, or "
-                        "empty its data directory";
+        health.reason =
+            "this node was removed from its group and serves nothing: POST /cluster/join at a member, or "
+            "empty its data directory";
     } else if (raft_configuration(raft)->count == 0) {
         health.status = "waiting";
-        health.reason = "this node waits for a member of its group; if the group is new, start one node with -leader";
+        health.reason =
+            "this node waits for a member of its group; if the group is new, start one node with -leader";
     } else if (c->joining != NULL) {
         health.status = "joining";
         health.reason = c->joining;

@@ -39,13 +39,13 @@ struct request {
     enum condition condition; /* If-Match, If-None-Match */
     struct version match;
     bool ack_given;
-    enum ack_mode ack;    /* ?ack= */
-    bool linearizable;    /* ?consistency=linearizable */
-    bool explain;         /* ?explain=1 */
+    enum ack_mode ack;     /* ?ack= */
+    bool linearizable;     /* ?consistency=linearizable */
+    bool explain;          /* ?explain=1 */
     struct position after; /* KV-After of a read */
-    struct bytes client;  /* KV-Client of a write, or of the one that OUTCOME asks for; empty: no pair */
-    struct bytes request; /* KV-Request, likewise */
-    uint64_t deadline_ms; /* absolute, of the own monotonic clock; travels as time left */
+    struct bytes client;   /* KV-Client of a write, or of the one that OUTCOME asks for; empty: no pair */
+    struct bytes request;  /* KV-Request, likewise */
+    uint64_t deadline_ms;  /* absolute, of the own monotonic clock; travels as time left */
 };
 
 /* What OUTCOME tells of a pair. */
@@ -94,7 +94,8 @@ struct reply {
 };
 
 /* What travels in front of both. */
-#define REQUEST_TIME_LEFT_AT 12 /* offset of the time left, u32 in ms: set again when the request leaves later */
+#define REQUEST_TIME_LEFT_AT                                                                                 \
+    12 /* offset of the time left, u32 in ms: set again when the request leaves later */
 void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const struct request *request);
 /* Borrow from the payload. False for foreign bytes that are none, or break a limit of entry.h. */
 bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out);

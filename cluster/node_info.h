@@ -1,7 +1,7 @@
 /* What nodes tell each other about themselves: the content of an announcement and of a hello.
  *
- * A node is (id, incarnation): the id names it, the incarnation is new whenever its data directory is. Roles here
- * are hints; a group's log decides. */
+ * A node is (id, incarnation): the id names it, the incarnation is new whenever its data directory is. Roles
+ * here are hints; a group's log decides. */
 #ifndef CLUSTER_NODE_INFO_H
 #define CLUSTER_NODE_INFO_H
 
@@ -24,9 +24,10 @@ struct node_info {
     uint64_t group_id; /* of the founding; 0 for a newcomer */
     uint32_t group;
     enum node_role role;
-    bool fresh; /* founded its group, is its only member, and no client ever wrote: it may yield (node_group.c) */
-    uint64_t term;                 /* in which it has that role */
-    uint64_t ring_id, ring_epoch;  /* of the ring that its group's log knows (cluster/groups.h); 0: none */
+    bool fresh;    /* founded its group, is its only member, and no client ever wrote: it may yield
+                      (node_group.c) */
+    uint64_t term; /* in which it has that role */
+    uint64_t ring_id, ring_epoch; /* of the ring that its group's log knows (cluster/groups.h); 0: none */
     struct address peer, api;
     char cluster[CLUSTER_NAME_MAX + 1];
 };

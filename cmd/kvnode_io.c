@@ -28,9 +28,10 @@
 
 enum { EXIT_ENVIRONMENT = 1, EXIT_USAGE = 2 };
 
-#define CLIENTS_MAX     10000
-#define DESCRIPTORS_OWN (PEERS_CONNECTIONS_MAX + 384) /* and files, lingering clients, those that gave way   \
-                                                       */
+#define CLIENTS_MAX 10000
+#define DESCRIPTORS_OWN                                                                                      \
+    (PEERS_CONNECTIONS_MAX + 384) /* and files, lingering clients, those that gave way                       \
+                                   */
 
 struct program {
     struct options options;
@@ -397,7 +398,8 @@ static int run_to_end(struct program *p) {
             return EXIT_ENVIRONMENT;
         if (state == NODE_STOPPED) {
             say(p, NODE_INFO, "stopped",
-                p->options.memory ? "stopped: -memory kept nothing on disk" : "stopped: everything accepted is on disk");
+                p->options.memory ? "stopped: -memory kept nothing on disk"
+                                  : "stopped: everything accepted is on disk");
             return 0;
         }
         leader = false;

@@ -81,7 +81,8 @@ static void answer(void *arg, uint64_t ticket, const struct reply *reply) {
 
 static const struct node_info *foreign(void *arg, size_t position) {
     struct node *n = arg;
-    return position < discovery_foreign_count(n->discovery) ? discovery_foreign_at(n->discovery, position) : NULL;
+    return position < discovery_foreign_count(n->discovery) ? discovery_foreign_at(n->discovery, position)
+                                                            : NULL;
 }
 
 static void dial(void *arg, uint32_t connection, const struct address *to) {
@@ -111,7 +112,8 @@ static void peer_down(void *arg, const struct peer *peer, bool refused) {
     struct node *n = arg;
     coordinator_link_down(n->coordinator, n->now_ms, &peer->id);
     if (peer->info.group == n->self.group)
-        raft_link(replica_raft(n->replica), n->now_ms, &peer->id, refused ? RAFT_LINK_REFUSED : RAFT_LINK_DOWN);
+        raft_link(replica_raft(n->replica), n->now_ms, &peer->id,
+                  refused ? RAFT_LINK_REFUSED : RAFT_LINK_DOWN);
 }
 
 static void peer_info(void *arg, const struct peer *peer) {
@@ -163,10 +165,11 @@ static void peer_refused(void *arg, const struct address *at, const struct node_
 static void peer_duplicate(void *arg, const struct address *at) {
     struct node *n = arg;
     char text[ADDRESS_TEXT_MAX], id[NODE_ID_SIZE + 1];
-    node_log(n, NODE_ERROR, "duplicate_id",
-             "another live node, seen by %s, bears this node's id %s: stop it, or give this one a data directory "
-             "of its own",
-             address_text(at, text), node_id_text(n->self.id, id));
+    node_log(
+        n, NODE_ERROR, "duplicate_id",
+        "another live node, seen by %s, bears this node's id %s: stop it, or give this one a data directory "
+        "of its own",
+        address_text(at, text), node_id_text(n->self.id, id));
     n->state = NODE_FAILED;
 }
 
@@ -359,8 +362,8 @@ static void tick(struct node *n) {
     n->next_ms = next;
 }
 
-/* What the coordinator begins (requests that waited for a leader) belongs to this turn too: it is flushed until
- * nothing follows any more. */
+/* What the coordinator begins (requests that waited for a leader) belongs to this turn too: it is flushed
+ * until nothing follows any more. */
 static void flush(struct node *n) {
     bool moved, begun;
     do {

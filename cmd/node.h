@@ -1,9 +1,10 @@
-/* A whole node without a socket: replica, connections, discovery, coordinator and HTTP server core put together.
+/* A whole node without a socket: replica, connections, discovery, coordinator and HTTP server core put
+ * together.
  *
- * The program (kvnode_io.c) and the simulator drive it alike: datagrams, peer bytes, client bytes, finished jobs and
- * the time go in; datagrams, peer bytes, jobs and log lines come out through node_host, and clients' answers through
- * the api core. After each batch of events the driver calls node_turn, which sends, writes and answers what the
- * events led to ("one turn, one flush"). */
+ * The program (kvnode_io.c) and the simulator drive it alike: datagrams, peer bytes, client bytes, finished
+ * jobs and the time go in; datagrams, peer bytes, jobs and log lines come out through node_host, and clients'
+ * answers through the api core. After each batch of events the driver calls node_turn, which sends, writes
+ * and answers what the events led to ("one turn, one flush"). */
 #ifndef CMD_NODE_H
 #define CMD_NODE_H
 
@@ -28,8 +29,8 @@ struct node_measures {
 struct node_options {
     struct file_system *fs; /* borrowed; outlives the node */
     uint32_t group;
-    bool leader;            /* -leader */
-    bool memory;            /* -memory */
+    bool leader; /* -leader */
+    bool memory; /* -memory */
     bool id_given;
     uint8_t id[NODE_ID_SIZE]; /* where id_given */
     char cluster[CLUSTER_NAME_MAX + 1];
@@ -42,7 +43,7 @@ struct node_options {
     uint32_t sync_interval_ms;
     enum route_policy route; /* -route */
     bool broadcast;
-    bool named_peers;         /* -peers was given */
+    bool named_peers; /* -peers was given */
     const char *const *allow_hosts;
     uint32_t slow_ms;           /* requests that take longer are logged; 0: none are */
     enum node_level level;      /* of the log */
@@ -62,24 +63,24 @@ struct node_host {
     void (*background)(void *arg, struct job *job);
     /* One line without a newline. event is a stable name for machines, text a sentence for people. */
     void (*log)(void *arg, enum node_level level, const char *event, const char *text);
-    uint64_t (*wall_ms)(void *arg); /* Unix time */
+    uint64_t (*wall_ms)(void *arg);                         /* Unix time */
     void (*measures)(void *arg, struct node_measures *out); /* may be NULL */
     void (*level)(void *arg, enum node_level level);        /* the log's was changed; may be NULL */
 };
 
 enum node_state {
     NODE_RUNNING,
-    NODE_STOPPING, /* node_stop was called */
-    NODE_STOPPED,  /* everything accepted is answered: call node_shutdown, then exit 0 */
-    NODE_STARTING_OVER, /* two foundings of the group met and this empty one yields: node_start_over, then open it
-                           again without -leader */
-    NODE_FAILED,   /* the disk failed, or another process bears this id: exit 1, without node_shutdown */
+    NODE_STOPPING,      /* node_stop was called */
+    NODE_STOPPED,       /* everything accepted is answered: call node_shutdown, then exit 0 */
+    NODE_STARTING_OVER, /* two foundings of the group met and this empty one yields: node_start_over, then
+                           open it again without -leader */
+    NODE_FAILED,        /* the disk failed, or another process bears this id: exit 1, without node_shutdown */
 };
 
 struct node;
 
-/* Reads or makes the identity, opens the replica. False with one line in `why` where the directory is damaged or
- * belongs to another node, group or cluster; nothing was changed then. */
+/* Reads or makes the identity, opens the replica. False with one line in `why` where the directory is damaged
+ * or belongs to another node, group or cluster; nothing was changed then. */
 bool node_open(const struct node_options *options, const struct node_host *host, uint64_t now_ms,
                struct node **out, char *why, size_t why_size);
 void node_close(struct node *n);

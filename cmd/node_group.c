@@ -1,8 +1,8 @@
 /* A node's belonging: its identity, the founding of its group, being adopted by one.
  *
- * The order on disk: a newcomer saves the group id before it takes the group's first record; a founder before it
- * writes its own. So an identity without a group beside a log means a start-over that was cut short, and a group id
- * beside an empty log binds to nothing. */
+ * The order on disk: a newcomer saves the group id before it takes the group's first record; a founder before
+ * it writes its own. So an identity without a group beside a log means a start-over that was cut short, and a
+ * group id beside an empty log binds to nothing. */
 #include <stdio.h>
 
 #include "cmd/node_internal.h"
@@ -60,9 +60,10 @@ static bool foreign(const struct node *n, char *why, size_t why_size) {
                  "the data directory belongs to group %u: start with -group %u, or name another -data",
                  identity->group, identity->group);
     else if (n->options.id_given && memcmp(identity->node_id, n->options.id, NODE_ID_SIZE) != 0)
-        snprintf(why, why_size,
-                 "the data directory belongs to node %s: start with -id %s or without -id, or name another -data",
-                 node_id_text(identity->node_id, id), id);
+        snprintf(
+            why, why_size,
+            "the data directory belongs to node %s: start with -id %s or without -id, or name another -data",
+            node_id_text(identity->node_id, id), id);
     else
         return false;
     return true;
@@ -83,8 +84,9 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
     if (result != FILE_OK && result != FILE_NOT_FOUND)
         return false;
     if (result == FILE_NOT_FOUND && has_log(n)) {
-        snprintf(why, why_size, "the data directory has a log but no identity: restore the file 'identity', or "
-                                "empty the directory, and the node joins its group anew");
+        snprintf(why, why_size,
+                 "the data directory has a log but no identity: restore the file 'identity', or "
+                 "empty the directory, and the node joins its group anew");
         return false;
     }
     if (result == FILE_OK && foreign(n, why, why_size))
@@ -114,8 +116,9 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
     return true;
 }
 
-/* A group id beside an empty log: the founding, or the adoption, ended before its first record was durable. The node
- * is a newcomer for any founding, but takes that one back from whoever of it speaks, since it may have voted there. */
+/* A group id beside an empty log: the founding, or the adoption, ended before its first record was durable.
+ * The node is a newcomer for any founding, but takes that one back from whoever of it speaks, since it may
+ * have voted there. */
 void node_group_opened(struct node *n) {
     if (raft_configuration(replica_raft_view(n->replica))->count > 0)
         return;
@@ -134,7 +137,8 @@ static bool is_fresh(const struct node *n) {
     struct log *log = (struct log *)(uintptr_t)replica_log(n->replica);
     if (raft_configuration(raft_of(n))->count != 1 || log_first(log) > 1 || log_last(log) > 64)
         return false;
-    if (!replica_ring_idle(n->replica) || replica_groups(n->replica)->current.count > 1 || replica_groups(n->replica)->proposed.epoch != 0)
+    if (!replica_ring_idle(n->replica) || replica_groups(n->replica)->current.count > 1 ||
+        replica_groups(n->replica)->proposed.epoch != 0)
         return false; /* other groups count on it */
     for (uint64_t i = 1; i <= log_last(log); i++)
         if (log_read(log, i, &record) != LOG_OK || record.type == ENTRY_PUT || record.type == ENTRY_DELETE)
@@ -237,8 +241,9 @@ static void begin_founding(struct node *n) {
     if (empty)
         n->founding = FOUNDING_LISTENING;
     else
-        node_log(n, NODE_NOTICE, "leader_flag",
-                 "-leader only founds a group: this node belongs to one already, and elections decide who leads");
+        node_log(
+            n, NODE_NOTICE, "leader_flag",
+            "-leader only founds a group: this node belongs to one already, and elections decide who leads");
 }
 
 void node_group_tick(struct node *n) {
@@ -253,7 +258,8 @@ static bool adopt(struct node *n, const struct peer *peer) {
     char text[ADDRESS_TEXT_MAX];
     n->identity.group_id = peer->info.group_id;
     if (!save_identity(n)) {
-        node_log(n, NODE_ERROR, "disk_failed", "cannot write the file 'identity': is the disk full or read-only?");
+        node_log(n, NODE_ERROR, "disk_failed",
+                 "cannot write the file 'identity': is the disk full or read-only?");
         n->state = NODE_FAILED;
         return false;
     }
@@ -283,15 +289,16 @@ static void foundings_met(struct node *n, const struct address *at, const struct
     at = other->peer.family != 0 ? &other->peer : at; /* one that dialled came from a port of the moment */
     if (fresh && (!other->fresh || n->identity.group_id > other->group_id)) {
         node_log(n, NODE_NOTICE, "start_over",
-                 "group %u was founded twice; this founding is empty and yields to the one at %s", n->self.group,
-                 address_text(at, text));
+                 "group %u was founded twice; this founding is empty and yields to the one at %s",
+                 n->self.group, address_text(at, text));
         coordinator_stop(n->coordinator); /* not one write more */
         n->state = NODE_STARTING_OVER;
     } else if (!fresh && !other->fresh) {
-        node_log(n, NODE_ERROR, "founded_twice",
-                 "group %u was founded twice, here and at %s, and both hold data: stop the one you do not want, "
-                 "empty its data directory and start it without -leader",
-                 n->self.group, address_text(at, text));
+        node_log(
+            n, NODE_ERROR, "founded_twice",
+            "group %u was founded twice, here and at %s, and both hold data: stop the one you do not want, "
+            "empty its data directory and start it without -leader",
+            n->self.group, address_text(at, text));
     }
 }
 
@@ -304,8 +311,9 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
     }
     if (reason == REFUSED_SELF)
         return;
-    node_log(n, NODE_WARNING, "refused", "%s %s: %s", ours ? "refused the node at" : "was refused by the node at",
-             address_text(at, text), peers_refusal_text(reason));
+    node_log(n, NODE_WARNING, "refused", "%s %s: %s",
+             ours ? "refused the node at" : "was refused by the node at", address_text(at, text),
+             peers_refusal_text(reason));
 }
 
 bool node_start_over(struct node *n) {

@@ -32,7 +32,7 @@ struct node {
     size_t dialled_count;
     uint64_t moved_ms, told_ms, told_configuration;
     uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
-    size_t learned; /* -peers resolved so far */
+    size_t learned;      /* -peers resolved so far */
     bool handed_over;
     /* What was last said in the log, so that changes are. */
     struct member_id seen_leader;
@@ -42,12 +42,12 @@ struct node {
     bool seen_removed, seen_alone, said_waiting, said_mode, said_promise;
     enum ack_mode said_ack;
     struct steward *steward;
-    uint64_t led_ms;                 /* since when this node leads; 0 it does not */
+    uint64_t led_ms;                    /* since when this node leads; 0 it does not */
     uint64_t reported_ms, ring_told_ms; /* the ring's state: to leaders, to all */
     struct groups_state reported;
     struct groups seen_ring; /* that the coordinator routes by */
     bool seen_ring_own;
-    uint64_t trouble_ms;             /* when two rings were last complained about */
+    uint64_t trouble_ms; /* when two rings were last complained about */
     bool said_joining;
     struct buffer message;
 };
@@ -62,8 +62,8 @@ bool node_group_open(struct node *n, char *why, size_t why_size);
 /* The replica is open too. */
 void node_group_opened(struct node *n);
 void node_group_tick(struct node *n);
-/* A message from a member of a group while this node belongs to none: takes its group id. False where it must not
- * be handled. */
+/* A message from a member of a group while this node belongs to none: takes its group id. False where it must
+ * not be handled. */
 bool node_group_accept(struct node *n, const struct peer *peer, const struct message *message);
 void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
                         enum peers_refusal reason, bool ours);

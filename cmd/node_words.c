@@ -24,14 +24,17 @@ const char *node_id_text(const uint8_t id[NODE_ID_SIZE], char out[NODE_ID_SIZE +
 /* What an answered write can be lost to, in one sentence. */
 static const char *loss(enum ack_mode mode, enum replica_sync sync, bool memory) {
     if (memory)
-        return mode == ACK_ASYNC ? "nothing is on disk: an answered write is lost when this node ends before "
-                                   "another has it"
-                                 : "nothing is on disk: an answered write survives while a majority keeps running";
+        return mode == ACK_ASYNC
+                   ? "nothing is on disk: an answered write is lost when this node ends before "
+                     "another has it"
+                   : "nothing is on disk: an answered write survives while a majority keeps running";
     if (sync != SYNC_ALWAYS)
-        return "a power cut may lose the answered writes that were not synced yet; a crash of the process alone "
+        return "a power cut may lose the answered writes that were not synced yet; a crash of the process "
+               "alone "
                "loses nothing";
     if (mode == ACK_ASYNC)
-        return "an answered write survives any crash of the leader; it is lost only if the leader's disk dies, "
+        return "an answered write survives any crash of the leader; it is lost only if the leader's disk "
+               "dies, "
                "or a failover comes before a majority had it, and then it is kept in the ledger of rejected "
                "writes";
     return "an answered write survives the loss of any minority, disks included";
@@ -61,7 +64,8 @@ void node_say_start(struct node *n) {
         say_promise(n, n->options.ack);
     else
         node_log(n, NODE_INFO, "promise",
-                 "what an answered write survives is the group's to say: this line comes again with its -ack mode");
+                 "what an answered write survives is the group's to say: this line comes again with its -ack "
+                 "mode");
 }
 
 static void say_waiting(struct node *n) {
@@ -174,8 +178,8 @@ void node_say_membership(struct node *n, const struct node_info *info, enum memb
     };
     char id[NODE_ID_SIZE + 1], peer[ADDRESS_TEXT_MAX];
     if (words[event] != NULL)
-        node_log(n, NODE_INFO, "node", "node %s of group %u at %s %s", node_id_text(info->id, id), info->group,
-                 address_text(&info->peer, peer), words[event]);
+        node_log(n, NODE_INFO, "node", "node %s of group %u at %s %s", node_id_text(info->id, id),
+                 info->group, address_text(&info->peer, peer), words[event]);
 }
 
 void node_say_ring(struct node *n) {
@@ -185,8 +189,9 @@ void node_say_ring(struct node *n) {
     for (size_t i = 0; i < ring->count && size < sizeof numbers - 16; i++)
         size += (size_t)snprintf(numbers + size, sizeof numbers - size, "%s%u", i > 0 ? ", " : "",
                                  ring->list[i].number);
-    node_log(n, ring->count > 1 ? NODE_NOTICE : NODE_DEBUG, "ring", "the ring, epoch %llu, has the group%s %s",
-             (unsigned long long)ring->epoch, ring->count == 1 ? "" : "s", numbers);
+    node_log(n, ring->count > 1 ? NODE_NOTICE : NODE_DEBUG, "ring",
+             "the ring, epoch %llu, has the group%s %s", (unsigned long long)ring->epoch,
+             ring->count == 1 ? "" : "s", numbers);
 }
 
 void node_say_removed(struct node *n, const struct node_info *info) {

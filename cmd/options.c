@@ -218,7 +218,8 @@ static bool split(struct options *o, const char *value, const char **out, size_t
     o->text_size += size;
     for (char *item; (item = strsep(&at, ",")) != NULL; count++) {
         if (item[0] == '\0' || count == max) {
-            snprintf(p->why, p->size, "-%s has %s", name, count == max ? "too many entries" : "an empty entry");
+            snprintf(p->why, p->size, "-%s has %s", name,
+                     count == max ? "too many entries" : "an empty entry");
             return false;
         }
         out[count] = item;
@@ -231,7 +232,8 @@ static bool set_peers(struct options *o, const char *value, struct problem *p, c
         return false;
     for (size_t i = 0; o->peers[i] != NULL; i++)
         if (!resolver_name_valid(o->peers[i])) {
-            snprintf(p->why, p->size, "-%s wants host:port,... with cluster ports, not '%s'", name, o->peers[i]);
+            snprintf(p->why, p->size, "-%s wants host:port,... with cluster ports, not '%s'", name,
+                     o->peers[i]);
             return false;
         }
     return true;
@@ -315,8 +317,9 @@ static bool parse_addresses(struct options *o, struct problem *p) {
         return false;
     }
     if (address_is_wildcard(&o->advertise_address)) {
-        snprintf(p->why, p->size, o->advertise != NULL ? "-advertise cannot be the wildcard '%s'"
-                                                        : "-bind %s wants -advertise IP: others cannot dial a wildcard",
+        snprintf(p->why, p->size,
+                 o->advertise != NULL ? "-advertise cannot be the wildcard '%s'"
+                                      : "-bind %s wants -advertise IP: others cannot dial a wildcard",
                  advertise);
         return false;
     }
@@ -331,11 +334,13 @@ static bool check(struct options *o, struct problem *p) {
         return false;
     }
     if (o->memory && (o->data != NULL || o->sync_given)) {
-        snprintf(p->why, p->size, "-memory keeps nothing on disk: leave %s out", o->data != NULL ? "-data" : "-fsync");
+        snprintf(p->why, p->size, "-memory keeps nothing on disk: leave %s out",
+                 o->data != NULL ? "-data" : "-fsync");
         return false;
     }
     if (o->no_broadcast && o->peers[0] == NULL && !o->leader) {
-        snprintf(p->why, p->size, "-no-broadcast without -peers finds nobody: name a node with -peers host:port");
+        snprintf(p->why, p->size,
+                 "-no-broadcast without -peers finds nobody: name a node with -peers host:port");
         return false;
     }
     if (strcmp(o->bind, "127.0.0.1") == 0)

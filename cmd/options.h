@@ -14,8 +14,8 @@ struct options {
     uint32_t group;
     bool leader, memory, no_broadcast, ack_given, voters_given, id_given, sync_given, help, version;
     const char *bind;
-    const char *advertise;  /* NULL: the bind address */
-    const char *data;       /* NULL: made from port and bind address */
+    const char *advertise; /* NULL: the bind address */
+    const char *data;      /* NULL: made from port and bind address */
     uint8_t id[NODE_ID_SIZE];
     const char *cluster;
     enum ack_mode ack;
@@ -27,9 +27,9 @@ struct options {
     uint32_t slow_ms;
     enum log_format log_format;
     struct address bind_address, advertise_address; /* port 0 */
-    const char *peers[PEER_NAMES_MAX + 1];      /* "host:port", NULL-terminated; borrowed from `text` */
-    const char *allow_hosts[HOST_NAMES_MAX + 1]; /* lower case */
-    char text[8192];                             /* holds the split lists */
+    const char *peers[PEER_NAMES_MAX + 1];          /* "host:port", NULL-terminated; borrowed from `text` */
+    const char *allow_hosts[HOST_NAMES_MAX + 1];    /* lower case */
+    char text[8192];                                /* holds the split lists */
     size_t text_size;
     char default_data[96];
 };

@@ -26,7 +26,7 @@ struct ledger {
     struct file *file; /* NULL before the first row */
     uint64_t end;
     uint64_t damaged; /* bytes passed over when it was opened */
-    bool torn; /* the file goes on behind it */
+    bool torn;        /* the file goes on behind it */
     struct row *rows;
     size_t count, capacity;
     size_t unsettled; /* rows overruled, and not undecided */
@@ -155,8 +155,8 @@ static bool replay_next(struct ledger *l, uint64_t size) {
     return ok;
 }
 
-/* Passes over bytes that are no record to the next that is, which may be as far as one record is large: rows behind
- * damage are kept. False at the end, which is torn then. */
+/* Passes over bytes that are no record to the next that is, which may be as far as one record is large: rows
+ * behind damage are kept. False at the end, which is torn then. */
 static bool replay_behind(struct ledger *l, uint64_t size) {
     uint64_t damage = l->end, last = damage + HEADER_SIZE + BODY_MAX;
     for (l->end++; l->end < size && l->end <= last; l->end++) {

@@ -8,8 +8,8 @@
  *
  * A row goes too when an operator drops it (ledger_drop). The file is emptied when its last row goes.
  *
- * storage/FORMAT.md draws the file. A torn tail is cut when the file is opened: a row that was synced cannot be in
- * it. Damage before the tail is passed over, and said. */
+ * storage/FORMAT.md draws the file. A torn tail is cut when the file is opened: a row that was synced cannot
+ * be in it. Damage before the tail is passed over, and said. */
 #ifndef REPLICATION_LEDGER_H
 #define REPLICATION_LEDGER_H
 
@@ -20,13 +20,13 @@ enum ledger_state { LEDGER_OVERRULED = 1, LEDGER_REJECTED, LEDGER_GONE };
 
 struct ledger_row {
     uint64_t group_id;
-    struct version at;       /* where it stood */
-    uint64_t by_term;        /* the term that overruled it */
-    uint64_t recorded_ms;    /* Unix time at which it was put here; its client was answered before */
-    bool answered;           /* the client was told "ok"; false: unknown */
+    struct version at;    /* where it stood */
+    uint64_t by_term;     /* the term that overruled it */
+    uint64_t recorded_ms; /* Unix time at which it was put here; its client was answered before */
+    bool answered;        /* the client was told "ok"; false: unknown */
     enum ledger_state state;
-    enum entry_type type;    /* ENTRY_PUT or ENTRY_DELETE */
-    struct bytes payload;    /* the entry; only while adding or reading a row */
+    enum entry_type type; /* ENTRY_PUT or ENTRY_DELETE */
+    struct bytes payload; /* the entry; only while adding or reading a row */
 };
 
 struct ledger;
@@ -35,13 +35,14 @@ struct ledger;
 enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *why, size_t why_size);
 void ledger_close(struct ledger *l);
 
-/* Writes a row. A row that is there already (a crash came between this and the truncation) changes nothing. */
+/* Writes a row. A row that is there already (a crash came between this and the truncation) changes nothing.
+ */
 enum file_result ledger_add(struct ledger *l, const struct ledger_row *row);
 /* Makes what was added durable. Blocks. */
 enum file_result ledger_sync(struct ledger *l);
 
-/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index. What this
- * and ledger_judge change is durable with ledger_settled. */
+/* The entry committed at `at.index` is the one of term `at.term`: settles overruled rows at that index. What
+ * this and ledger_judge change is durable with ledger_settled. */
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at);
 /* What is known of an overruled row without the committed entry at its index. */
 enum ledger_verdict {
@@ -52,8 +53,8 @@ enum ledger_verdict {
 enum file_result ledger_judge(struct ledger *l, size_t position, enum ledger_verdict verdict);
 /* Makes changed states durable. Blocks. */
 enum file_result ledger_settled(struct ledger *l);
-/* The first overruled row of the group, from *position on, that can still be settled: *position; its index, or
- * UINT64_MAX without one. Settling needs no look below it. */
+/* The first overruled row of the group, from *position on, that can still be settled: *position; its index,
+ * or UINT64_MAX without one. Settling needs no look below it. */
 uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *position);
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);

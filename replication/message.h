@@ -5,8 +5,8 @@
 #include "replication/configuration.h"
 #include "storage/entry.h"
 
-#define MESSAGE_RECORDS_MAX  (2u * 1024 * 1024) /* bytes of records in one append: any one record fits */
-#define MESSAGE_CHUNK_SIZE   (256u * 1024)      /* bytes of a snapshot in one message */
+#define MESSAGE_RECORDS_MAX (2u * 1024 * 1024) /* bytes of records in one append: any one record fits */
+#define MESSAGE_CHUNK_SIZE  (256u * 1024)      /* bytes of a snapshot in one message */
 
 enum message_type {
     MESSAGE_VOTE = 1,
@@ -15,8 +15,8 @@ enum message_type {
     MESSAGE_APPEND_REPLY,
     MESSAGE_SNAPSHOT,
     MESSAGE_SNAPSHOT_REPLY,
-    MESSAGE_TIMEOUT_NOW,      /* leadership transfer: elect yourself at once */
-    MESSAGE_READ_INDEX,       /* a follower asks how far it must have applied for a linearizable read */
+    MESSAGE_TIMEOUT_NOW, /* leadership transfer: elect yourself at once */
+    MESSAGE_READ_INDEX,  /* a follower asks how far it must have applied for a linearizable read */
     MESSAGE_READ_INDEX_REPLY,
     MESSAGE_REMOVED, /* to a former member: the committed configuration no longer lists it */
 };
@@ -36,15 +36,16 @@ struct message {
         struct {
             struct version previous;
             uint64_t commit;
-            uint64_t read;     /* sequence of the newest read waiting for a confirmation round */
-            bool alone;        /* an async leader without a majority: resets no election timer */
+            uint64_t read;        /* sequence of the newest read waiting for a confirmation round */
+            bool alone;           /* an async leader without a majority: resets no election timer */
             struct bytes records; /* as log_slice gives them; empty for a heartbeat */
         } append;
         struct {
             bool success;
-            uint64_t match;    /* success: appended up to here; refusal: the index of the previous that did not fit */
-            uint64_t durable;  /* of that, durable under the follower's own -fsync */
-            uint64_t read;     /* echoed */
+            uint64_t
+                match; /* success: appended up to here; refusal: the index of the previous that did not fit */
+            uint64_t durable;    /* of that, durable under the follower's own -fsync */
+            uint64_t read;       /* echoed */
             struct version hint; /* refusal: where to try next (Raft, section 5.3, the fast way back) */
             uint64_t last;       /* refusal: the follower's last index */
         } append_reply;

@@ -1,23 +1,25 @@
-/* Connections between nodes: whom to dial, who is at the other end, which of two connections stays. PROTOCOL.md
- * draws hello, frames and refusals. A core: its host opens, writes and closes connections by number.
+/* Connections between nodes: whom to dial, who is at the other end, which of two connections stays.
+ * PROTOCOL.md draws hello, frames and refusals. A core: its host opens, writes and closes connections by
+ * number.
  *
- * A connection begins with one hello each way: magic, protocol version, kind (main or bulk), node_info, newcomer's
- * flags. Checked before any other frame is looked at, each failure told to the other side with its reason, so that
- * both can log it: version, cluster name, founding (two group ids of one group number), the same id twice. Nodes of all groups of a
- * cluster connect to each other. Then frames: size, type, payload, crc32c. Sizes are checked before anything is allocated; a
- * frame that is damaged or too large closes the connection.
+ * A connection begins with one hello each way: magic, protocol version, kind (main or bulk), node_info,
+ * newcomer's flags. Checked before any other frame is looked at, each failure told to the other side with its
+ * reason, so that both can log it: version, cluster name, founding (two group ids of one group number), the
+ * same id twice. Nodes of all groups of a cluster connect to each other. Then frames: size, type, payload,
+ * crc32c. Sizes are checked before anything is allocated; a frame that is damaged or too large closes the
+ * connection.
  *
- * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two that cross, the
- * one on which the node with the lower id agreed first stays. A connection that closes is dialled again: at once,
- * then with a doubling delay (50 ms to 2 s, jitter); refused by a hello, after 30 s. Refused by the peer's kernel is
- * reported, since it means the process is gone.
+ * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two that
+ * cross, the one on which the node with the lower id agreed first stays. A connection that closes is dialled
+ * again: at once, then with a doubling delay (50 ms to 2 s, jitter); refused by a hello, after 30 s. Refused
+ * by the peer's kernel is reported, since it means the process is gone.
  *
- * A connection that stands is asked for a sign of life after 1 s of silence and closed after 4 s. node_info is
- * repeated every 5 s, so that what follows hellos alone hears of the node for as long as it is connected.
+ * A connection that stands is asked for a sign of life after 1 s of silence and closed after 4 s. node_info
+ * is repeated every 5 s, so that what follows hellos alone hears of the node for as long as it is connected.
  *
- * Two processes with one id: a node that holds a live connection to the other session of that id tells the later
- * one, which reports duplicate and ends. Where the two meet each other, the one that has run for less time is the
- * later. */
+ * Two processes with one id: a node that holds a live connection to the other session of that id tells the
+ * later one, which reports duplicate and ends. Where the two meet each other, the one that has run for less
+ * time is the later. */
 #ifndef REPLICATION_PEERS_H
 #define REPLICATION_PEERS_H
 
@@ -26,33 +28,35 @@
 #include "storage/random.h"
 
 #define PEERS_PROTOCOL_VERSION 2
-#define PEERS_MAX              64                  /* nodes connected; further ones are refused */
-#define PEERS_FOREIGN_MAX      (PEERS_MAX - MEMBERS_MAX) /* of those, nodes of other groups: the own one has room */
-#define PEERS_CONNECTIONS_MAX  256                 /* accepted, hello not yet seen included */
-#define PEERS_FRAME_MAX        (4u * 1024 * 1024)  /* bytes of a payload */
-#define PEERS_OUTPUT_MAX       (64u * 1024 * 1024) /* bytes unsent on a connection; peers_send keeps within it, and a
-                                                      connection that its own replies bring beyond is closed */
-#define PEERS_HELLO_MS         3000                /* a hello must have come by then */
+#define PEERS_MAX              64 /* nodes connected; further ones are refused */
+#define PEERS_FOREIGN_MAX                                                                                    \
+    (PEERS_MAX - MEMBERS_MAX)                    /* of those, nodes of other groups: the own one has room */
+#define PEERS_CONNECTIONS_MAX 256                /* accepted, hello not yet seen included */
+#define PEERS_FRAME_MAX       (4u * 1024 * 1024) /* bytes of a payload */
+#define PEERS_OUTPUT_MAX                                                                                     \
+    (64u * 1024 * 1024)     /* bytes unsent on a connection; peers_send keeps within it, and a               \
+                               connection that its own replies bring beyond is closed */
+#define PEERS_HELLO_MS 3000 /* a hello must have come by then */
 
 enum peers_lane { PEERS_MAIN, PEERS_BULK };
 
 /* Payload types above the connection's own. */
 enum frame_type {
-    FRAME_RAFT = 16,  /* replication/message.h */
-    FRAME_REQUEST,    /* api/request.h: a client's request passed on */
+    FRAME_RAFT = 16, /* replication/message.h */
+    FRAME_REQUEST,   /* api/request.h: a client's request passed on */
     FRAME_REPLY,
-    FRAME_INFO,       /* node_info of the sender: its role, term or group id changed */
-    FRAME_RING,       /* replication/steward.h: what a group's log says of the ring */
-    FRAME_ROUTED,     /* api/routed.h: a request passed on to the group that owns its key */
+    FRAME_INFO,   /* node_info of the sender: its role, term or group id changed */
+    FRAME_RING,   /* replication/steward.h: what a group's log says of the ring */
+    FRAME_ROUTED, /* api/routed.h: a request passed on to the group that owns its key */
 };
 
 enum peers_refusal {
     REFUSED_VERSION = 1,
-    REFUSED_CLUSTER,   /* another cluster name */
+    REFUSED_CLUSTER,      /* another cluster name */
     REFUSED_FOUNDING = 4, /* the same group number, founded twice */
-    REFUSED_DUPLICATE, /* a live node bears this id already */
+    REFUSED_DUPLICATE,    /* a live node bears this id already */
     REFUSED_FULL,
-    REFUSED_SELF,      /* it dialled itself */
+    REFUSED_SELF, /* it dialled itself */
 };
 
 enum peers_close { PEERS_CLOSED, PEERS_CONNECT_REFUSED, PEERS_UNREACHABLE };
@@ -63,8 +67,8 @@ struct peer {
     struct member_id id;
 };
 
-/* What is called from within up, down, info, frame, refused and duplicate: peers_send, _learn, _forget, _update,
- * _unsent and what only reads. dial, write and close call back nothing but peers_unsent. */
+/* What is called from within up, down, info, frame, refused and duplicate: peers_send, _learn, _forget,
+ * _update, _unsent and what only reads. dial, write and close call back nothing but peers_unsent. */
 struct peers_host {
     void *arg;
     /* Begins to connect; answered by peers_connected or peers_closed with this connection number. */
@@ -72,14 +76,15 @@ struct peers_host {
     /* Bytes to send, copied by the host or written at once. */
     void (*write)(void *arg, uint32_t connection, struct bytes data);
     void (*close)(void *arg, uint32_t connection);
-    /* The main connection to a node stands (up), has gone (down), or could not be made again because its kernel
-     * refused (refused). */
+    /* The main connection to a node stands (up), has gone (down), or could not be made again because its
+     * kernel refused (refused). */
     void (*up)(void *arg, const struct peer *peer);
     void (*down)(void *arg, const struct peer *peer, bool refused);
     void (*info)(void *arg, const struct peer *peer); /* after FRAME_INFO, also where nothing has changed */
     void (*frame)(void *arg, const struct peer *peer, enum frame_type type, struct bytes payload);
-    /* A hello was refused, by us (`ours`) or by the other; info is empty where it was not understood. Reported
-     * once a minute at most for the same node and reason; REFUSED_SELF never, since -peers may name this node. */
+    /* A hello was refused, by us (`ours`) or by the other; info is empty where it was not understood.
+     * Reported once a minute at most for the same node and reason; REFUSED_SELF never, since -peers may name
+     * this node. */
     void (*refused)(void *arg, const struct address *at, const struct node_info *info,
                     enum peers_refusal reason, bool ours);
     /* Another live process bears our id. */
@@ -93,15 +98,15 @@ struct peers *peers_new(const struct peers_host *host, const struct node_info *s
 void peers_free(struct peers *p);
 /* Told to the connected ones by FRAME_INFO. */
 void peers_update(struct peers *p, const struct node_info *self);
-/* An address to hold a connection to: heard of, or (`always`) from -peers, dialled until it answers for as long as
- * the node runs. Known and connected ones change nothing. Of more than 256, one that was heard of and never answers
- * makes room, or the new one is left out. */
+/* An address to hold a connection to: heard of, or (`always`) from -peers, dialled until it answers for as
+ * long as the node runs. Known and connected ones change nothing. Of more than 256, one that was heard of and
+ * never answers makes room, or the new one is left out. */
 void peers_learn(struct peers *p, uint64_t now_ms, const struct address *at, bool always);
 /* No longer to be dialled again (it left the table), unless `always`. */
 void peers_forget(struct peers *p, const struct address *at);
 
-/* An address that somebody named by hand: learned, and dialled at once, whatever became of it before. Then how that
- * went: *peer of the node that stands there, *reason of a refusal. */
+/* An address that somebody named by hand: learned, and dialled at once, whatever became of it before. Then
+ * how that went: *peer of the node that stands there, *reason of a refusal. */
 enum peers_trial { PEERS_TRYING, PEERS_STANDS, PEERS_REFUSED, PEERS_UNANSWERED };
 void peers_try(struct peers *p, uint64_t now_ms, const struct address *at);
 enum peers_trial peers_tried(const struct peers *p, const struct address *at, const struct peer **peer,
@@ -117,8 +122,8 @@ void peers_closed(struct peers *p, uint64_t now_ms, uint32_t connection, enum pe
  * nothing is due: call it at the end of every turn. */
 uint64_t peers_tick(struct peers *p, uint64_t now_ms);
 
-/* False where there is no main connection to it, or its output is full. A bulk connection is dialled on first use;
- * until it stands the frame goes nowhere and false is returned. */
+/* False where there is no main connection to it, or its output is full. A bulk connection is dialled on first
+ * use; until it stands the frame goes nowhere and false is returned. */
 bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, enum peers_lane lane,
                 enum frame_type type, struct bytes payload);
 /* Told by the host, so that the bound holds: bytes not yet taken by the kernel. 0 until told otherwise. */

@@ -87,7 +87,7 @@ struct target {
     bool failed;   /* the last dial was not answered */
     bool lost;     /* lost_peer went down and its kernel has not refused a redial yet */
     struct address at;
-    uint32_t connection; /* 0 none */
+    uint32_t connection;        /* 0 none */
     enum peers_refusal refusal; /* of the last dial; 0 none */
     uint32_t failures;
     uint64_t next_ms;

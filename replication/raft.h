@@ -1,19 +1,20 @@
 /* The consensus core: Raft (Ongaro and Ousterhout, 2014; Ongaro's thesis) over a struct log.
  *
- * Deterministic: messages, proposals, sync completions, link events and the time go in; messages, log writes and
- * term/vote saves come out. It decides terms, votes, the leader, the commit index and the configuration in force,
- * and knows nothing of keys: `replica` applies what it commits.
+ * Deterministic: messages, proposals, sync completions, link events and the time go in; messages, log writes
+ * and term/vote saves come out. It decides terms, votes, the leader, the commit index and the configuration
+ * in force, and knows nothing of keys: `replica` applies what it commits.
  *
  *  - term and vote are durable before any message that follows from them (bugs 14, 15);
  *  - pre-vote, check-quorum (a quorum or all group's leader steps down; an async leader goes on and marks its
  *    appends `alone`), leadership transfer (thesis, 3.10), no-op at the start of a term;
  *  - only entries of the current term are committed by counting (Raft, 5.4.2; bug 16);
  *  - a leader sends before its own sync ends and counts itself only after (bug 6);
- *  - reads are confirmed by a round of acknowledgements begun after they arrived, never by a lease (bugs 19 to 21);
+ *  - reads are confirmed by a round of acknowledgements begun after they arrived, never by a lease (bugs 19
+ * to 21);
  *  - pipelined appends within a window of bytes for each follower (bug 32).
  *
- * Errors: a disk that failed is final: raft_failed is then true, every call does nothing, and the host ends the
- * process. All times are milliseconds of one monotonic clock. */
+ * Errors: a disk that failed is final: raft_failed is then true, every call does nothing, and the host ends
+ * the process. All times are milliseconds of one monotonic clock. */
 #ifndef REPLICATION_RAFT_H
 #define REPLICATION_RAFT_H
 
@@ -64,20 +65,20 @@ struct raft_host {
      * readable under `at` until another one is asked for; a read of a snapshot that is gone gives false. */
     bool (*snapshot_offer)(void *arg, struct version *at, uint64_t *total);
     bool (*snapshot_read)(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);
-    /* Follower: a chunk. Gives the offset wanted next. On the last one the host verifies and installs the snapshot
-     * (its ledger of what log_reset drops, store, log_reset) and calls raft_installed before it returns. False:
-     * refused or damaged, start again at *next = 0. */
+    /* Follower: a chunk. Gives the offset wanted next. On the last one the host verifies and installs the
+     * snapshot (its ledger of what log_reset drops, store, log_reset) and calls raft_installed before it
+     * returns. False: refused or damaged, start again at *next = 0. */
     bool (*snapshot_chunk)(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
                            uint64_t *next);
 };
 
 struct raft_options {
     struct member_id self;
-    struct log *log;        /* borrowed */
-    struct file_system *fs; /* borrowed; for hard_state */
+    struct log *log;              /* borrowed */
+    struct file_system *fs;       /* borrowed; for hard_state */
     struct hard_state hard_state; /* as loaded; all zero in a new directory */
-    uint64_t commit;        /* known durable commit: the log's report or the snapshot's end, whichever is later */
-    bool sync_always;       /* -fsync always: a record counts when synced; else when written */
+    uint64_t commit;  /* known durable commit: the log's report or the snapshot's end, whichever is later */
+    bool sync_always; /* -fsync always: a record counts when synced; else when written */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: 250, 500, 50 */
     uint64_t uncommitted_max; /* bytes of log beyond commit that a leader takes; 0: 256 MiB */
     size_t window_size;       /* bytes in flight to one follower; 0: 4 MiB */
@@ -86,20 +87,22 @@ struct raft_options {
 
 struct raft;
 
-/* configuration: the snapshot's (count 0 without one), at log index configuration_index; those in the log are read
- * from it. */
+/* configuration: the snapshot's (count 0 without one), at log index configuration_index; those in the log are
+ * read from it. */
 struct raft *raft_new(const struct raft_options *options, const struct raft_host *host,
-                      const struct configuration *configuration, uint64_t configuration_index, uint64_t now_ms);
+                      const struct configuration *configuration, uint64_t configuration_index,
+                      uint64_t now_ms);
 void raft_free(struct raft *r);
 
-/* Founds the group: term 1, first record the configuration with self as the only voter, leader at once. The log is
- * empty (asserted). */
+/* Founds the group: term 1, first record the configuration with self as the only voter, leader at once. The
+ * log is empty (asserted). */
 enum raft_result raft_found(struct raft *r, uint64_t now_ms, const struct configuration *first);
 
 /* Foreign input: never asserted on. Messages from ids outside the configuration are handled as Raft needs: a
- * leader unknown to a newcomer appends to it; a removed member's votes count for nothing. MESSAGE_READ_INDEX and its
- * reply are the host's and do nothing here. */
-void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from, const struct message *message);
+ * leader unknown to a newcomer appends to it; a removed member's votes count for nothing. MESSAGE_READ_INDEX
+ * and its reply are the host's and do nothing here. */
+void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from,
+                  const struct message *message);
 
 /* The leader appends; nothing leaves before raft_flush. *at is where it stands. */
 enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct entry *entry,
@@ -110,28 +113,29 @@ enum raft_result raft_propose_payload(struct raft *r, enum entry_type type, stru
 /* One change at a time, and none before the no-op of this term is committed (RAFT_BUSY). */
 enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next);
 
-/* End of a turn: sends what followers lack within their windows (and a commit index they do not know yet), writes
- * the log's batch. The caller then begins a sync where log_sync_begin gives one. */
+/* End of a turn: sends what followers lack within their windows (and a commit index they do not know yet),
+ * writes the log's batch. The caller then begins a sync where log_sync_begin gives one. */
 void raft_flush(struct raft *r, uint64_t now_ms);
-/* log_sync_end has advanced log_durable: acknowledges to the leader, or advances the commit. Followed by a flush. */
+/* log_sync_end has advanced log_durable: acknowledges to the leader, or advances the commit. Followed by a
+ * flush. */
 void raft_synced(struct raft *r, uint64_t now_ms);
 
-/* Heartbeats, elections, check-quorum, resends. Returns when it wants to be called next, absolute; anything else that
- * happens may bring that forward, so the host ticks at the end of each turn. */
+/* Heartbeats, elections, check-quorum, resends. Returns when it wants to be called next, absolute; anything
+ * else that happens may bring that forward, so the host ticks at the end of each turn. */
 uint64_t raft_tick(struct raft *r, uint64_t now_ms);
 
 enum raft_link { RAFT_LINK_UP, RAFT_LINK_DOWN, RAFT_LINK_REFUSED };
-/* UP: resend from what is acknowledged. REFUSED (closed and a new connection refused: the process is gone) counts
- * as silence: of the leader, an election after a short random delay. */
+/* UP: resend from what is acknowledged. REFUSED (closed and a new connection refused: the process is gone)
+ * counts as silence: of the leader, an election after a short random delay. */
 void raft_link(struct raft *r, uint64_t now_ms, const struct member_id *peer, enum raft_link link);
 
-/* Hands leadership to the most caught-up voter, or to target where not NULL. False where there is none. Ends by
- * itself after an election timeout. */
+/* Hands leadership to the most caught-up voter, or to target where not NULL. False where there is none. Ends
+ * by itself after an election timeout. */
 bool raft_transfer(struct raft *r, uint64_t now_ms, const struct member_id *target);
 
 /* A read that needs the proof of leadership: its sequence, greater than any before. Confirmed once
- * raft_read_confirmed reaches it, provided the term is still the one it was asked in and the no-op of the term is
- * committed. 0 where this node does not lead. */
+ * raft_read_confirmed reaches it, provided the term is still the one it was asked in and the no-op of the
+ * term is committed. 0 where this node does not lead. */
 uint64_t raft_read(struct raft *r, uint64_t now_ms);
 uint64_t raft_read_confirmed(const struct raft *r);
 
@@ -146,7 +150,8 @@ uint64_t raft_commit(const struct raft *r);
 bool raft_term_committed(const struct raft *r);
 /* The leader of the current term, where known. */
 bool raft_leader(const struct raft *r, struct member_id *out);
-/* Follower: when the last append that was not `alone` came; leader: now, while it hears a majority. 0 never. */
+/* Follower: when the last append that was not `alone` came; leader: now, while it hears a majority. 0 never.
+ */
 uint64_t raft_heard_ms(const struct raft *r);
 /* Follower: the leader's commit index as last heard. */
 uint64_t raft_leader_commit(const struct raft *r);

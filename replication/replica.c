@@ -29,7 +29,8 @@ static bool is_write(enum entry_type type) {
     return type == ENTRY_PUT || type == ENTRY_DELETE;
 }
 
-/* False where it cannot be applied: the log cannot be read, or the next record is one of the ring and not committed. */
+/* False where it cannot be applied: the log cannot be read, or the next record is one of the ring and not
+ * committed. */
 static bool apply_next(struct replica *r, uint64_t commit) {
     struct log_record record;
     struct entry entry;
@@ -42,14 +43,16 @@ static bool apply_next(struct replica *r, uint64_t commit) {
     bool write = is_write(record.type), ring = record.type == ENTRY_RING;
     if (ring && index > commit)
         return false;
-    if ((write && !entry_decode(record.payload, &entry)) || (ring && !replica_ring_apply(r, record.payload))) {
+    if ((write && !entry_decode(record.payload, &entry)) ||
+        (ring && !replica_ring_apply(r, record.payload))) {
         replica_fail(r, "cannot read the log back", "a record of this version's own cannot be decoded");
         return false;
     }
     if (write)
         groups_note_write(&r->groups, index);
     struct version at = {record.term, record.index};
-    struct store_effect effect = store_apply(r->store, at, record.type, write ? &entry : NULL, index > commit);
+    struct store_effect effect =
+        store_apply(r->store, at, record.type, write ? &entry : NULL, index > commit);
     if (write)
         r->host.applied(r->host.arg, at, &effect);
     return true;
@@ -83,7 +86,8 @@ static bool advance(struct replica *r) {
     return moved;
 }
 
-/* The undo list does not reach back far enough: the snapshot and the log up to the commit give the store again. */
+/* The undo list does not reach back far enough: the snapshot and the log up to the commit give the store
+ * again. */
 static bool rebuild(struct replica *r) {
     struct snapshot_header header;
     struct buffer configuration = {0};
@@ -92,8 +96,8 @@ static bool rebuild(struct replica *r) {
     replica_snapshot_release(r);
     store_clear(r->store);
     r->groups = (struct groups_state){0};
-    enum snapshot_result result = snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &configuration,
-                                                why, sizeof why);
+    enum snapshot_result result =
+        snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &configuration, why, sizeof why);
     bool ok = result == SNAPSHOT_NONE ||
               (result == SNAPSHOT_OK &&
                replica_state_decode(header.configuration, header.at.index, &ignored, &r->groups));
@@ -185,8 +189,8 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
     char cause[160];
     file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
     file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
-    enum snapshot_result result = snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, configuration,
-                                                cause, sizeof cause);
+    enum snapshot_result result =
+        snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, configuration, cause, sizeof cause);
     if (result == SNAPSHOT_OK) {
         r->snapshot = header->at;
         return true;
@@ -195,8 +199,10 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         *header = (struct snapshot_header){0};
         return true;
     }
-    snprintf(why, why_size,
-             "%s; if the group has other members, empty the data directory, and the node gets its data from them", cause);
+    snprintf(
+        why, why_size,
+        "%s; if the group has other members, empty the data directory, and the node gets its data from them",
+        cause);
     return false;
 }
 
@@ -221,22 +227,25 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     return true;
 }
 
-static bool open_raft(struct replica *r, const struct snapshot_header *header, uint64_t commit, uint64_t now_ms,
-                      char *why, size_t why_size) {
+static bool open_raft(struct replica *r, const struct snapshot_header *header, uint64_t commit,
+                      uint64_t now_ms, char *why, size_t why_size) {
     struct configuration configuration = {0};
     struct hard_state hard_state = {0};
     if (header->at.index > 0 &&
         !replica_state_decode(header->configuration, header->at.index, &configuration, &r->groups)) {
-        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; if the group has other members, empty the data "
-                                "directory, and the node gets its data from them");
+        snprintf(
+            why, why_size,
+            "the snapshot's configuration cannot be decoded; if the group has other members, empty the data "
+            "directory, and the node gets its data from them");
         return false;
     }
     enum file_result result = hard_state_load(r->options.fs, &hard_state, why, why_size);
     if (result != FILE_OK && result != FILE_NOT_FOUND)
         return false;
     if (result == FILE_NOT_FOUND && (header->at.index > 0 || log_last(r->log) > 0)) {
-        snprintf(why, why_size, "the file with the term and vote is missing beside a log that has records; "
-                                "if the group has other members, empty the data directory, and the node joins it anew");
+        snprintf(why, why_size,
+                 "the file with the term and vote is missing beside a log that has records; "
+                 "if the group has other members, empty the data directory, and the node joins it anew");
         return false;
     }
     struct raft_options options = {
@@ -403,8 +412,8 @@ bool replica_flush(struct replica *r, uint64_t now_ms) {
     return advance(r);
 }
 
-/* Batches record the commit; what is committed after the last one is recorded once the group is idle, so that a node
- * that restarts alone serves it too. Returns when it wants to be asked again. */
+/* Batches record the commit; what is committed after the last one is recorded once the group is idle, so that
+ * a node that restarts alone serves it too. Returns when it wants to be asked again. */
 static uint64_t note_commit(struct replica *r) {
     uint64_t commit = raft_commit(r->raft);
     if (commit != r->noted.commit) {

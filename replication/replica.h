@@ -1,8 +1,9 @@
 /* One node's replica of its group: log, store, consensus and rejected-write ledger put together.
  *
- * Applies what consensus commits to the store; in an async group the leader applies what is durable there, and
- * undoes what a new leader overrules (ARCHITECTURE.md, "Applying before commit"). Takes snapshots of the committed
- * state when the log has grown, and installs those a leader sends. A core: jobs and messages go to its host. */
+ * Applies what consensus commits to the store; in an async group the leader applies what is durable there,
+ * and undoes what a new leader overrules (ARCHITECTURE.md, "Applying before commit"). Takes snapshots of the
+ * committed state when the log has grown, and installs those a leader sends. A core: jobs and messages go to
+ * its host. */
 #ifndef REPLICATION_REPLICA_H
 #define REPLICATION_REPLICA_H
 
@@ -19,23 +20,23 @@ enum replica_sync { SYNC_ALWAYS, SYNC_INTERVAL, SYNC_NEVER }; /* -fsync */
 struct replica_options {
     struct file_system *fs; /* borrowed */
     struct member_id self;
-    uint64_t group_id;      /* from the identity; 0 a newcomer's */
+    uint64_t group_id; /* from the identity; 0 a newcomer's */
     enum replica_sync sync;
     uint32_t sync_interval_ms;
-    uint32_t segment_size;       /* 0: the log's default */
-    uint64_t snapshot_log_size;  /* bytes of log that call for a snapshot; 0: 64 MiB. Never less than twice the last
-                                  * snapshot. Below REPLICA_LOG_KEEP that much is also kept behind one */
+    uint32_t segment_size;      /* 0: the log's default */
+    uint64_t snapshot_log_size; /* bytes of log that call for a snapshot; 0: 64 MiB. Never less than twice the
+                                 * last snapshot. Below REPLICA_LOG_KEEP that much is also kept behind one */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: raft.h's */
     uint64_t seed;
 };
 
 enum replica_notice {
-    REPLICA_TAIL_CUT,       /* text: what was cut and where */
+    REPLICA_TAIL_CUT, /* text: what was cut and where */
     REPLICA_SNAPSHOT_TAKEN,
     REPLICA_SNAPSHOT_INSTALLED,
     REPLICA_SNAPSHOT_FAILED, /* the disk is full, or one that was received is damaged */
     REPLICA_LEDGER_DAMAGED,
-    REPLICA_OVERRULED,      /* text: how many writes went to the ledger */
+    REPLICA_OVERRULED, /* text: how many writes went to the ledger */
 };
 
 struct replica_host {
@@ -53,8 +54,8 @@ struct replica_host {
 
 struct replica;
 
-/* Loads the snapshot, opens the log, applies up to the recorded commit. False with one line in `why` (cause and
- * mend) where the directory's content is damaged or unreadable. */
+/* Loads the snapshot, opens the log, applies up to the recorded commit. False with one line in `why` (cause
+ * and mend) where the directory's content is damaged or unreadable. */
 bool replica_open(const struct replica_options *options, const struct replica_host *host, uint64_t now_ms,
                   struct replica **out, char *why, size_t why_size);
 void replica_close(struct replica *r);
@@ -77,19 +78,18 @@ void replica_receive(struct replica *r, uint64_t now_ms, uint64_t wall_ms, const
 enum raft_result replica_propose(struct replica *r, enum entry_type type, const struct entry *entry,
                                  struct version *at);
 
-
 /* The ring as this group's log has it, up to what is committed and applied here. */
 const struct groups_state *replica_groups(const struct replica *r);
 /* Leader: a ring record, encoded here. Client writes wait from now on until it is applied. */
 enum raft_result replica_propose_ring(struct replica *r, const struct groups_record *record);
 /* Leader: every ring record in its log is applied. */
 bool replica_ring_idle(struct replica *r);
-/* Leader: the ring is in force, no change of it is under way, and the log holds no ring record that is not applied
- * yet: what is appended now is appended under replica_groups()->current. */
+/* Leader: the ring is in force, no change of it is under way, and the log holds no ring record that is not
+ * applied yet: what is appended now is appended under replica_groups()->current. */
 bool replica_takes_writes(struct replica *r);
 
-/* End of a turn: sends, writes, begins a sync, applies what may be applied. True when something was applied or the
- * commit moved: then call it again once its consequences are out. */
+/* End of a turn: sends, writes, begins a sync, applies what may be applied. True when something was applied
+ * or the commit moved: then call it again once its consequences are out. */
 bool replica_flush(struct replica *r, uint64_t now_ms);
 /* Returns when it wants to be called next, absolute. */
 uint64_t replica_tick(struct replica *r, uint64_t now_ms, uint64_t wall_ms);
@@ -99,8 +99,8 @@ void replica_now(struct replica *r, uint64_t now_ms);
 /* Everything accepted is on disk and a snapshot taken where the log grew; blocks. */
 bool replica_shutdown(struct replica *r);
 
-/* The first entry beyond those applied that bears this pair. A bounded number of entries is looked through, so false
- * is no proof where the log is far ahead. */
+/* The first entry beyond those applied that bears this pair. A bounded number of entries is looked through,
+ * so false is no proof where the log is far ahead. */
 bool replica_find(struct replica *r, struct bytes client, struct bytes request, struct version *at);
 
 /* The index that may be read at: applied, with everything committed in it. */

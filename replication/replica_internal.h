@@ -4,9 +4,9 @@
 
 #include "replication/replica.h"
 
-#define SNAPSHOT_FILE      "snapshot"
-#define SNAPSHOT_NEW_FILE  "snapshot.new" /* being taken */
-#define SNAPSHOT_IN_FILE   "snapshot.in"  /* being received */
+#define SNAPSHOT_FILE     "snapshot"
+#define SNAPSHOT_NEW_FILE "snapshot.new" /* being taken */
+#define SNAPSHOT_IN_FILE  "snapshot.in"  /* being received */
 
 /* A snapshot being taken: sliced by ticks, synced by a job, then renamed. */
 struct taking {
@@ -50,11 +50,12 @@ struct replica {
     struct raft *raft;
     struct ledger *ledger;
     uint64_t now_ms, wall_ms;
-    uint64_t forgotten;  /* store_forget was called up to here */
+    uint64_t forgotten; /* store_forget was called up to here */
     uint64_t current_ms;
     struct noted_commit noted;
-    uint64_t synced_ms;  /* when the last sync began, for SYNC_INTERVAL */
-    struct version answered; /* highest entry of that term that was applied, and so answered, before its commit */
+    uint64_t synced_ms; /* when the last sync began, for SYNC_INTERVAL */
+    struct version
+        answered; /* highest entry of that term that was applied, and so answered, before its commit */
     struct version snapshot; /* the newest one on disk; index 0: none */
     uint64_t snapshot_size;
     bool log_shrank; /* syncs are wanted in every mode: each lets go one file the log no longer needs */
@@ -63,9 +64,9 @@ struct replica {
     struct offered offered;
     struct received received;
     struct groups_state groups;
-    uint64_t led_term;  /* the term that barrier belongs to */
-    uint64_t barrier;   /* leader: client writes wait until this index is applied */
-    char failure[256];  /* empty: none */
+    uint64_t led_term; /* the term that barrier belongs to */
+    uint64_t barrier;  /* leader: client writes wait until this index is applied */
+    char failure[256]; /* empty: none */
 };
 
 void replica_fail(struct replica *r, const char *what, const char *why);
@@ -90,7 +91,8 @@ bool snapshot_offer(void *arg, struct version *at, uint64_t *total);
 bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);
 bool snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
                     uint64_t *next);
-/* Starts one when the log has grown, and takes the next slice of one that is under way. True: call again soon. */
+/* Starts one when the log has grown, and takes the next slice of one that is under way. True: call again
+ * soon. */
 bool replica_snapshot_tick(struct replica *r);
 /* Takes one whole, blocking; false where it could not. */
 bool replica_snapshot_now(struct replica *r);

@@ -4,10 +4,11 @@
 
 #include "replication/replica_internal.h"
 
-#define SLICE_SIZE        (256u * 1024) /* bytes put out per tick: under a millisecond of work */
-#define LOG_SIZE_DEFAULT  (64u * 1024 * 1024)
-#define RETRY_MS          10000
-#define SHUTDOWN_SIZE_MAX (1024u * 1024 * 1024) /* bytes of store: a larger one restarts from its log instead */
+#define SLICE_SIZE       (256u * 1024) /* bytes put out per tick: under a millisecond of work */
+#define LOG_SIZE_DEFAULT (64u * 1024 * 1024)
+#define RETRY_MS         10000
+#define SHUTDOWN_SIZE_MAX                                                                                    \
+    (1024u * 1024 * 1024) /* bytes of store: a larger one restarts from its log instead */
 
 static void take_end(struct replica *r) {
     if (r->taking.writer != NULL)
@@ -35,7 +36,8 @@ static bool take_begin(struct replica *r) {
     struct buffer encoded = {0};
     if (!log_term_at(r->log, commit, &header.at.term) || store_applied(r->store).index < commit)
         return false;
-    replica_state_encode(r, commit, raft_configuration_at(r->raft, commit, &header.configuration_index), &encoded);
+    replica_state_encode(r, commit, raft_configuration_at(r->raft, commit, &header.configuration_index),
+                         &encoded);
     header.configuration = buffer_bytes(&encoded);
     file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
     enum file_result result = file_open(r->options.fs, SNAPSHOT_NEW_FILE, true, &r->taking.file);
@@ -73,7 +75,8 @@ static uint64_t log_keep(const struct replica *r) {
     return given > 0 && given < REPLICA_LOG_KEEP ? given : REPLICA_LOG_KEEP;
 }
 
-/* The file is synced: makes it the snapshot, and the log before it can go (bug 10: never the other way round). */
+/* The file is synced: makes it the snapshot, and the log before it can go (bug 10: never the other way
+ * round). */
 static bool take_finish(struct replica *r) {
     struct taking *t = &r->taking;
     enum file_result result = t->synced;
@@ -216,8 +219,8 @@ static void receive_end(struct replica *r) {
     r->received = (struct received){0};
 }
 
-/* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets anything, and
- * a log that ends before its snapshot is reset when it is opened. */
+/* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
+ * anything, and a log that ends before its snapshot is reset when it is opened. */
 static bool install(struct replica *r) {
     struct snapshot_header header;
     struct buffer encoded = {0};
@@ -247,8 +250,8 @@ static bool install(struct replica *r) {
             result = file_system_sync(r->options.fs);
         store_clear(r->store);
         buffer_clear(&encoded);
-        ok = result == FILE_OK && snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &encoded, why,
-                                                sizeof why) == SNAPSHOT_OK;
+        ok = result == FILE_OK && snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &encoded,
+                                                why, sizeof why) == SNAPSHOT_OK;
         ok = ok && log_reset(r->log, header.at) == LOG_OK;
         if (!ok)
             replica_fail(r, "cannot install a snapshot", result == FILE_OK ? why : file_result_text(result));
@@ -298,7 +301,8 @@ bool snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offse
     enum file_result result = file_write(in->file, offset, chunk);
     if (result != FILE_OK) {
         char text[128];
-        snprintf(text, sizeof text, "cannot write a snapshot that a leader sends: %s", file_result_text(result));
+        snprintf(text, sizeof text, "cannot write a snapshot that a leader sends: %s",
+                 file_result_text(result));
         r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, text);
         receive_end(r);
         *next = 0;

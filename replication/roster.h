@@ -64,8 +64,8 @@ enum roster_verdict {
     ROSTER_LAST_VOTER,  /* the only voter cannot leave */
     ROSTER_NO_MAJORITY, /* of the voters that would be left too few are heard */
     ROSTER_MEMBER,      /* it is a member already */
-    ROSTER_ELSEWHERE, /* the connected node belongs to another group or founding */
-    ROSTER_FULL,      /* MEMBERS_MAX */
+    ROSTER_ELSEWHERE,   /* the connected node belongs to another group or founding */
+    ROSTER_FULL,        /* MEMBERS_MAX */
 };
 
 /* By hand. leave: whoever bears the id, the leader too. join: a connected node that is no member, whether it

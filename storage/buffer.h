@@ -1,8 +1,8 @@
 /* Owned, growing bytes with a consumed front: what a connection reads into and writes from.
  *
- * [0, start) has been consumed, [start, end) is the content, [end, capacity) is free. Pointers into a buffer are
- * valid until the next call that may grow or compact it (reserve, append). A buffer has no limit of its own:
- * whoever fills it checks one first. Lack of memory ends the process. */
+ * [0, start) has been consumed, [start, end) is the content, [end, capacity) is free. Pointers into a buffer
+ * are valid until the next call that may grow or compact it (reserve, append). A buffer has no limit of its
+ * own: whoever fills it checks one first. Lack of memory ends the process. */
 #ifndef STORAGE_BUFFER_H
 #define STORAGE_BUFFER_H
 

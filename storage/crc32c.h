@@ -1,5 +1,5 @@
-/* CRC-32C (Castagnoli, polynomial 0x1EDC6F41 reflected; RFC 3720, appendix B.4), in hardware where the processor
- * has it (chosen at run time), else by tables. crc32c(0, "123456789") is 0xE3069283. */
+/* CRC-32C (Castagnoli, polynomial 0x1EDC6F41 reflected; RFC 3720, appendix B.4), in hardware where the
+ * processor has it (chosen at run time), else by tables. crc32c(0, "123456789") is 0xE3069283. */
 #ifndef STORAGE_CRC32C_H
 #define STORAGE_CRC32C_H
 

@@ -1,8 +1,8 @@
 /* A directory of files behind a table of functions: POSIX, or memory (which `-memory` and the simulator use).
  *
- * A file_system is one flat directory. What a call wrote is visible to later reads at once, and survives a crash
- * only after file_sync (content) and file_system_sync (names: creations, renames, removals). Only sync and
- * allocate may be called from a helper thread, on files that no other thread writes or closes meanwhile.
+ * A file_system is one flat directory. What a call wrote is visible to later reads at once, and survives a
+ * crash only after file_sync (content) and file_system_sync (names: creations, renames, removals). Only sync
+ * and allocate may be called from a helper thread, on files that no other thread writes or closes meanwhile.
  *
  * A failed sync must end the process: what the kernel did with the dirty pages is unknown (bug 4). */
 #ifndef STORAGE_FILE_H
@@ -97,8 +97,8 @@ static inline void file_system_free(struct file_system *fs) {
 
 const char *file_result_text(enum file_result result);
 
-/* Writes name.new, syncs it, renames it over name, syncs the directory: after a crash the file is the old or the
- * new one, whole. Blocks. */
+/* Writes name.new, syncs it, renames it over name, syncs the directory: after a crash the file is the old or
+ * the new one, whole. Blocks. */
 enum file_result file_replace(struct file_system *fs, const char *name, struct bytes content);
 
 /* Reads a whole file of at most size_max bytes; FILE_IO_ERROR when it is larger. */
@@ -107,7 +107,8 @@ enum file_result file_read_all(struct file_system *fs, const char *name, size_t 
 
 /* file_posix_io.c: makes the directory (and its parents) where missing and takes an exclusive flock on it.
  * FILE_LOCKED when another process holds it. On failure `why` holds one line with path and cause. */
-enum file_result file_system_posix_open(const char *path, struct file_system **out, char *why, size_t why_size);
+enum file_result file_system_posix_open(const char *path, struct file_system **out, char *why,
+                                        size_t why_size);
 
 /* file_memory.c: nothing on disk. sync succeeds and does nothing. */
 struct file_system *file_system_memory_new(void);

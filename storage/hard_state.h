@@ -16,9 +16,9 @@ struct hard_state {
 
 struct identity {
     uint8_t node_id[NODE_ID_SIZE];
-    uint64_t incarnation;  /* random, new whenever the directory is new */
-    uint32_t group;        /* group number */
-    uint64_t group_id;     /* random, made by the group's founding; 0: belongs to none yet */
+    uint64_t incarnation; /* random, new whenever the directory is new */
+    uint32_t group;       /* group number */
+    uint64_t group_id;    /* random, made by the group's founding; 0: belongs to none yet */
     char cluster[CLUSTER_NAME_MAX + 1];
 };
 

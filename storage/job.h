@@ -1,8 +1,9 @@
 /* Blocking work done beside the loop: an fsync, a snapshot's rename.
  *
  * Whoever creates a job owns it until it hands it to its host's `background`. The host calls run in a helper
- * thread (the simulator: after a simulated delay), then done on the loop. run touches only what the job holds;
- * jobs of one lane run one after the other, in the order given. A crash may come before, within or after run. */
+ * thread (the simulator: after a simulated delay), then done on the loop. run touches only what the job
+ * holds; jobs of one lane run one after the other, in the order given. A crash may come before, within or
+ * after run. */
 #ifndef STORAGE_JOB_H
 #define STORAGE_JOB_H
 

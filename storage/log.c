@@ -254,8 +254,8 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
         i = log->count - 1;
     }
     bool several = i + 1 < log->count;
-    /* A batch that tears may keep the commit and lose its truncation, and what that took away would stand there again:
-     * such a batch tells the commit of what was written before it. */
+    /* A batch that tears may keep the commit and lose its truncation, and what that took away would stand
+     * there again: such a batch tells the commit of what was written before it. */
     if (log->truncated)
         commit = lesser(commit, log->written);
     for (; i < log->count; i++) {

@@ -1,15 +1,15 @@
 /* The segmented write-ahead log: the database. FORMAT.md draws its bytes.
  *
- * Indexes are dense: first..last, the first record of a new log being 1. Appends go to memory; log_write puts what
- * has gathered into the current segment as one batch; a sync (log_sync_begin, run beside the loop, log_sync_end)
- * makes it durable. appended >= written >= durable.
+ * Indexes are dense: first..last, the first record of a new log being 1. Appends go to memory; log_write puts
+ * what has gathered into the current segment as one batch; a sync (log_sync_begin, run beside the loop,
+ * log_sync_end) makes it durable. appended >= written >= durable.
  *
- * A record's bytes are encoded once: the leader's segment, the message to a follower and the follower's segment
- * hold the same size, body checksum and body. Recent records stay in memory; older ones are read back from their
- * segment, and every read verifies the body's checksum (bug 12).
+ * A record's bytes are encoded once: the leader's segment, the message to a follower and the follower's
+ * segment hold the same size, body checksum and body. Recent records stay in memory; older ones are read back
+ * from their segment, and every read verifies the body's checksum (bug 12).
  *
- * Errors: LOG_NO_SPACE leaves the log as it was, and an append may be tried again. LOG_IO_ERROR and a failed sync
- * are final: the caller ends the process (bugs 4, 9). */
+ * Errors: LOG_NO_SPACE leaves the log as it was, and an append may be tried again. LOG_IO_ERROR and a failed
+ * sync are final: the caller ends the process (bugs 4, 9). */
 #ifndef STORAGE_LOG_H
 #define STORAGE_LOG_H
 
@@ -34,18 +34,18 @@ struct log_options {
     struct file_system *fs; /* borrowed; outlives the log */
     uint32_t segment_size;  /* 0: the default */
     size_t cache_size;      /* 0: the default */
-    uint64_t salt;          /* random, new at every start: record checksums are seeded with it, so that no value can
-                             * hold bytes that would pass for a record; 0 will do in tests */
+    uint64_t salt; /* random, new at every start: record checksums are seeded with it, so that no value can
+                    * hold bytes that would pass for a record; 0 will do in tests */
 };
 
 /* What opening found. */
 struct log_report {
-    uint64_t commit;        /* highest commit index that a batch recorded */
-    uint64_t records;       /* replayed */
-    uint64_t cut_bytes;     /* of a torn tail; 0 when there was none */
+    uint64_t commit;          /* highest commit index that a batch recorded */
+    uint64_t records;         /* replayed */
+    uint64_t cut_bytes;       /* of a torn tail; 0 when there was none */
     char file[FILE_NAME_MAX]; /* of the cut, or of the corruption */
-    uint64_t offset;        /* there */
-    char detail[160];       /* one line, on any failure or cut */
+    uint64_t offset;          /* there */
+    char detail[160];         /* one line, on any failure or cut */
 };
 
 struct log_record {
@@ -56,9 +56,9 @@ struct log_record {
 
 struct log;
 
-/* A torn tail, past the last attested point, is cut and reported; damage before it is LOG_CORRUPT with file and
- * offset. base is where the snapshot that was loaded ends: {0, 0} without one. The log must reach base or start
- * at or before base.index + 1, else LOG_CORRUPT ("gap"); a log that ends before base is reset to it. */
+/* A torn tail, past the last attested point, is cut and reported; damage before it is LOG_CORRUPT with file
+ * and offset. base is where the snapshot that was loaded ends: {0, 0} without one. The log must reach base or
+ * start at or before base.index + 1, else LOG_CORRUPT ("gap"); a log that ends before base is reset to it. */
 enum log_result log_open(const struct log_options *options, struct version base, struct log **out,
                          struct log_report *report);
 /* Writes nothing. The job of a sync under way must not run any more. */
@@ -69,25 +69,26 @@ uint64_t log_last(const struct log *log);    /* appended */
 uint64_t log_written(const struct log *log); /* in the segment, for the kernel to lose */
 uint64_t log_durable(const struct log *log); /* synced */
 uint64_t log_last_term(const struct log *log);
-uint64_t log_size(const struct log *log);    /* bytes of records in the segments held and in memory */
+uint64_t log_size(const struct log *log); /* bytes of records in the segments held and in memory */
 /* The term at index; index log_first - 1 is known too. False where it is not. */
 bool log_term_at(const struct log *log, uint64_t index, uint64_t *term);
 /* The first index of the run of equal terms that index lies in, for the conflict hint of an append reply. */
 uint64_t log_term_start(const struct log *log, uint64_t index);
 
-/* Appends the record last + 1. LOG_NO_SPACE where the disk cannot take it (a segment that is needed for it cannot
- * be allocated): nothing was appended. */
+/* Appends the record last + 1. LOG_NO_SPACE where the disk cannot take it (a segment that is needed for it
+ * cannot be allocated): nothing was appended. */
 enum log_result log_append(struct log *log, uint64_t term, enum entry_type type, struct bytes payload);
 /* The same for one write, encoded straight into the log. */
 enum log_result log_append_entry(struct log *log, uint64_t term, enum entry_type type,
                                  const struct entry *entry);
 
-/* Records as they travel: from log_slice on one node to log_append_slice on another. log_slice gives the records
- * from index on, at least one and then as many as end within size_max bytes; borrowed until the next call that
- * changes the log or slices it. *last is the index of the last one. */
-enum log_result log_slice(struct log *log, uint64_t index, size_t size_max, struct bytes *out, uint64_t *last);
-/* Walks foreign bytes: true with a verified record (borrowing from them), false at the end, where *slice is empty,
- * or at the first damage, where it is not. */
+/* Records as they travel: from log_slice on one node to log_append_slice on another. log_slice gives the
+ * records from index on, at least one and then as many as end within size_max bytes; borrowed until the next
+ * call that changes the log or slices it. *last is the index of the last one. */
+enum log_result log_slice(struct log *log, uint64_t index, size_t size_max, struct bytes *out,
+                          uint64_t *last);
+/* Walks foreign bytes: true with a verified record (borrowing from them), false at the end, where *slice is
+ * empty, or at the first damage, where it is not. */
 bool log_slice_next(struct bytes *slice, struct log_record *out);
 /* Appends a verified record of another node with its own term; its index is last + 1 (asserted). */
 enum log_result log_append_record(struct log *log, const struct log_record *record);
@@ -99,23 +100,24 @@ enum log_result log_read(struct log *log, uint64_t index, struct log_record *out
 enum log_result log_truncate(struct log *log, uint64_t index);
 
 /* Writes what has been appended or truncated since the last write as one batch that also records commit. Does
- * nothing when there is nothing; with force it writes an empty batch, to record commit at a clean shutdown. */
+ * nothing when there is nothing; with force it writes an empty batch, to record commit at a clean shutdown.
+ */
 enum log_result log_write(struct log *log, uint64_t commit, bool force);
 
-/* A sync of all that is written. At most one is under way. Begin returns NULL when all is durable and there is
- * nothing to prepare; else a job of lane JOB_LOG whose done the caller has set through `done` and `arg`. The job's
- * run also readies the next segment ahead of need. Then call log_sync_end from done: log_durable has advanced, or
- * LOG_IO_ERROR. Blocking shutdown: run and end can be called directly. */
+/* A sync of all that is written. At most one is under way. Begin returns NULL when all is durable and there
+ * is nothing to prepare; else a job of lane JOB_LOG whose done the caller has set through `done` and `arg`.
+ * The job's run also readies the next segment ahead of need. Then call log_sync_end from done: log_durable
+ * has advanced, or LOG_IO_ERROR. Blocking shutdown: run and end can be called directly. */
 struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg);
 bool log_sync_pending(const struct log *log);
 enum log_result log_sync_end(struct log *log);
 
-/* After a snapshot that ends at `at` is durable: forgets records up to and including it, as whole segments allow,
- * but keeps about keep_size bytes of them for followers that lag. Segments not synced yet stay. The files go one with
- * each sync from then on, so begin one afterwards also where nothing was written. */
+/* After a snapshot that ends at `at` is durable: forgets records up to and including it, as whole segments
+ * allow, but keeps about keep_size bytes of them for followers that lag. Segments not synced yet stay. The
+ * files go one with each sync from then on, so begin one afterwards also where nothing was written. */
 enum log_result log_compact(struct log *log, struct version at, uint64_t keep_size);
-/* After a snapshot from a leader is durable: forgets every record; the next index is at.index + 1. Those files
- * too go one with each sync. LOG_NO_SPACE: nothing changed. */
+/* After a snapshot from a leader is durable: forgets every record; the next index is at.index + 1. Those
+ * files too go one with each sync. LOG_NO_SPACE: nothing changed. */
 enum log_result log_reset(struct log *log, struct version at);
 
 /* Since the log was opened. */

@@ -153,13 +153,13 @@ struct sync {
 struct log {
     struct log_options options;
     bool failed;
-    bool truncated; /* since the last write */
+    bool truncated;                  /* since the last write */
     uint64_t last, written, durable; /* indexes */
     struct position durable_position;
     struct log_terms terms;
     struct segment **segments; /* by number; the last one is being written */
     size_t count, capacity;
-    uint64_t size;        /* bytes of records in all of them */
+    uint64_t size; /* bytes of records in all of them */
     struct log_counters counters;
     uint8_t *spare_image; /* of options.segment_size */
     struct window read_window, slice_window;
@@ -179,8 +179,9 @@ struct log {
 
     struct segment **dropping; /* let go, oldest first, their files still there */
     size_t dropping_count, dropping_capacity;
-    /* Where the log ended when the last of them was let go. Their files stay until that is durable: the log that is
-     * left may begin with records which only a truncation further on moves to where the snapshot ends. */
+    /* Where the log ended when the last of them was let go. Their files stay until that is durable: the log
+     * that is left may begin with records which only a truncation further on moves to where the snapshot
+     * ends. */
     struct position drop_barrier;
     uint64_t names_version, names_synced; /* changes of names made, and known durable */
     struct sync sync;

@@ -1,7 +1,7 @@
 /* A seeded stream of random numbers (xoshiro256**, Blackman and Vigna 2018, seeded by splitmix64).
  *
- * Cores never ask the system for randomness: the program seeds a stream from arc4random, the simulator from the
- * seed of its run, and the same seed gives the same run. Not for secrets. */
+ * Cores never ask the system for randomness: the program seeds a stream from arc4random, the simulator from
+ * the seed of its run, and the same seed gives the same run. Not for secrets. */
 #ifndef STORAGE_RANDOM_H
 #define STORAGE_RANDOM_H
 

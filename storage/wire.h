@@ -1,7 +1,8 @@
 /* Little-endian fields, the one encoding of everything kvnode stores or sends.
  *
- * Writing appends to a buffer and cannot fail. Reading uses a cursor with a sticky error: read every field, then
- * ask once with reader_ok; a field read after the end is zero or empty. Foreign bytes never trip an assertion. */
+ * Writing appends to a buffer and cannot fail. Reading uses a cursor with a sticky error: read every field,
+ * then ask once with reader_ok; a field read after the end is zero or empty. Foreign bytes never trip an
+ * assertion. */
 #ifndef STORAGE_WIRE_H
 #define STORAGE_WIRE_H
 

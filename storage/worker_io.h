@@ -8,8 +8,8 @@
 struct event_base;
 struct worker;
 
-/* `finished` is called on the loop for each job whose run has returned; it calls the job's done. NULL where no
- * thread or descriptor can be had, with errno set. */
+/* `finished` is called on the loop for each job whose run has returned; it calls the job's done. NULL where
+ * no thread or descriptor can be had, with errno set. */
 struct worker *worker_new(struct event_base *base, void (*finished)(void *arg, struct job *job), void *arg);
 void worker_run(struct worker *worker, struct job *job);
 /* How long the jobs of a lane took to run, in microseconds. */

@@ -3,8 +3,8 @@
  *     TEST(a_torn_tail_is_cut) { OK(log_last(log) == 3); }
  *     TESTS(a_torn_tail_is_cut, ...)
  *
- * A test's name is a sentence about behaviour. A failed OK prints file, line and expression and fails its test;
- * the rest of the test still runs. REQUIRE leaves the test at once. */
+ * A test's name is a sentence about behaviour. A failed OK prints file, line and expression and fails its
+ * test; the rest of the test still runs. REQUIRE leaves the test at once. */
 #ifndef TESTS_TAP_H
 #define TESTS_TAP_H
 
@@ -49,9 +49,9 @@ static inline bool tap_text(struct tap *tap, const char *got, const char *want, 
     return ok;
 }
 
-#define OK(expression)         tap_ok(tap, (expression), __FILE__, __LINE__, #expression)
-#define EQUAL(got, want)       tap_equal(tap, (uint64_t)(got), (uint64_t)(want), __FILE__, __LINE__, #got)
-#define TEXT_EQUAL(got, want)  tap_text(tap, (got), (want), __FILE__, __LINE__, #got)
+#define OK(expression)        tap_ok(tap, (expression), __FILE__, __LINE__, #expression)
+#define EQUAL(got, want)      tap_equal(tap, (uint64_t)(got), (uint64_t)(want), __FILE__, __LINE__, #got)
+#define TEXT_EQUAL(got, want) tap_text(tap, (got), (want), __FILE__, __LINE__, #got)
 #define REQUIRE(expression)                                                                                  \
     do {                                                                                                     \
         if (!OK(expression))                                                                                 \
@@ -75,7 +75,8 @@ static inline int tap_run(struct tap *tests, size_t count) {
     return failed != 0;
 }
 
-#define TAP(test_name) {.name = #test_name, .run = test_name}
+#define TAP(test_name)                                                                                       \
+    { .name = #test_name, .run = test_name }
 /* int main with the tests of the file: TESTS(TAP(one), TAP(two)) */
 #define TESTS(...)                                                                                           \
     int main(void) {                                                                                         \

@@ -584,8 +584,7 @@ static void check_kept(struct check *c, size_t number) {
 static void check_rejected(struct check *c, const struct ledger *ledger) {
     for (size_t i = 0; i < ledger_count(ledger); i++) {
         const struct ledger_row *row = ledger_at(ledger, i);
-        bool committed =
-            row->at.index <= c->count && c->entries[row->at.index - 1].term == row->at.term;
+        bool committed = row->at.index <= c->count && c->entries[row->at.index - 1].term == row->at.term;
         if (committed && row->state == LEDGER_REJECTED)
             sim_violated(c->sim, "the write at %llu.%llu is committed, and a ledger calls it rejected",
                          (unsigned long long)row->at.term, (unsigned long long)row->at.index);
