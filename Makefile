@@ -151,7 +151,7 @@ lint: lint-deps
 	cppcheck --quiet --std=c11 --language=c --inline-suppr --error-exitcode=1 \
 	  --enable=warning,performance,portability --suppress=missingIncludeSystem \
 	  --suppress=uninitvar --suppress=ctuuninitvar -D_GNU_SOURCE -I. \
-	  --include=/usr/include/$(shell gcc -print-multiarch)/sys/queue.h $(wildcard $(FOLDERS)) cmd
+	  --include=/usr/include/bsd/sys/queue.h --include=/usr/include/bsd/sys/tree.h $(wildcard $(FOLDERS)) cmd
 	$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang programs
 
 install: all

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 
 #define CLIENTS_DEFAULT 10000
-#define CLIENTS_SPARE                                                                                        \
-    64 /* beyond clients_max, and a quarter of it at most, while those that gave way are closed */
+/* Beyond clients_max, and a quarter of it at most, while those that gave way are closed. */
+#define CLIENTS_SPARE    64
 #define HEAD_DEADLINE_MS 10000
 #define BODY_DEADLINE_MS 30000
 #define IDLE_DEADLINE_MS 60000
@@ -30,9 +30,8 @@
 #define ROOM_LOOKS       256         /* clients looked at for one that needs room */
 #define TRIM_MS          2000        /* idle so long, a client gives its memory back */
 #define BUFFER_KEEP      (64 * 1024) /* bytes of capacity an emptied buffer keeps while its client is busy */
-#define HELD_INPUT_MAX                                                                                       \
-    (32 * 1024) /* bytes of requests that wait for earlier ones, before no more is read                      \
-                 */
+/* Bytes of requests that wait for earlier ones, before no more is read. */
+#define HELD_INPUT_MAX (32 * 1024)
 
 /* ---- the table ---- */
 

@@ -8,10 +8,10 @@
 
 #include "api/coordinator_internal.h"
 
-#define MARGIN_MS                                                                                            \
-    100 /* a leader that is asked gives up so much earlier: its answer, with the position, still comes */
-#define RETRY_MS 50 /* how often requests that wait for a leader look again, beside every change of leader   \
-                     */
+/* A leader that is asked gives up so much earlier: its answer, with the position, still comes. */
+#define MARGIN_MS 100
+/* How often requests that wait for a leader look again, beside every change of leader. */
+#define RETRY_MS 50
 
 struct coordinator *coordinator_new(const struct coordinator_options *options,
                                     const struct coordinator_host *host) {

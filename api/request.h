@@ -94,8 +94,8 @@ struct reply {
 };
 
 /* What travels in front of both. */
-#define REQUEST_TIME_LEFT_AT                                                                                 \
-    12 /* offset of the time left, u32 in ms: set again when the request leaves later */
+/* Offset of the time left, u32 in ms: set again when the request leaves later. */
+#define REQUEST_TIME_LEFT_AT 12
 void request_encode(struct buffer *out, uint64_t id, uint64_t now_ms, const struct request *request);
 /* Borrow from the payload. False for foreign bytes that are none, or break a limit of entry.h. */
 bool request_decode(struct bytes payload, uint64_t now_ms, uint64_t *id, struct request *out);

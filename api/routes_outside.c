@@ -9,8 +9,8 @@
 #include <stdio.h>
 
 #define REJECTED_LIMIT_DEFAULT 1000
-#define REJECTED_SIZE_MAX                                                                                    \
-    (4u * 1024 * 1024) /* bytes of an answer, before it ends early and names what is next */
+/* Bytes of an answer, before it ends early and names what is next. */
+#define REJECTED_SIZE_MAX (4u * 1024 * 1024)
 
 static bool refuse_absent(struct call *call) {
     return refuse(&call->why, ERROR_NOT_BUILT, "This node does not have the route.");

@@ -29,9 +29,8 @@
 enum { EXIT_ENVIRONMENT = 1, EXIT_USAGE = 2 };
 
 #define CLIENTS_MAX 10000
-#define DESCRIPTORS_OWN                                                                                      \
-    (PEERS_CONNECTIONS_MAX + 384) /* and files, lingering clients, those that gave way                       \
-                                   */
+/* For connections between nodes, files, lingering clients, those that gave way. */
+#define DESCRIPTORS_OWN (PEERS_CONNECTIONS_MAX + 384)
 
 struct program {
     struct options options;

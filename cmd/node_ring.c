@@ -4,9 +4,8 @@
 #include "cmd/node_internal.h"
 
 #define COMPLAIN_MS 60000
-#define GRACE_MS                                                                                             \
-    2000 /* a group that is about to be founded, or to elect its leader, is waited for so long               \
-          */
+/* A group that is about to be founded, or to elect its leader, is waited for so long. */
+#define GRACE_MS 2000
 
 void node_ring_heard(struct node *n, const struct peer *peer, struct bytes payload) {
     struct reader r = reader_of(payload);

@@ -29,14 +29,14 @@
 
 #define PEERS_PROTOCOL_VERSION 2
 #define PEERS_MAX              64 /* nodes connected; further ones are refused */
-#define PEERS_FOREIGN_MAX                                                                                    \
-    (PEERS_MAX - MEMBERS_MAX)                    /* of those, nodes of other groups: the own one has room */
+/* Of those, nodes of other groups: the own one has room. */
+#define PEERS_FOREIGN_MAX     (PEERS_MAX - MEMBERS_MAX)
 #define PEERS_CONNECTIONS_MAX 256                /* accepted, hello not yet seen included */
 #define PEERS_FRAME_MAX       (4u * 1024 * 1024) /* bytes of a payload */
-#define PEERS_OUTPUT_MAX                                                                                     \
-    (64u * 1024 * 1024)     /* bytes unsent on a connection; peers_send keeps within it, and a               \
-                               connection that its own replies bring beyond is closed */
-#define PEERS_HELLO_MS 3000 /* a hello must have come by then */
+/* Bytes unsent on a connection; peers_send keeps within it, and a connection that its own replies bring
+ * beyond is closed. */
+#define PEERS_OUTPUT_MAX (64u * 1024 * 1024)
+#define PEERS_HELLO_MS   3000 /* a hello must have come by then */
 
 enum peers_lane { PEERS_MAIN, PEERS_BULK };
 

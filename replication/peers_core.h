@@ -28,10 +28,10 @@
 
 #include "replication/hello.h"
 
-#define TARGETS_MAX                                                                                          \
-    256 /* addresses known; beyond, one that never answered makes room, or the new one waits */
-#define GREETING_MAX                                                                                         \
-    64 /* accepted, and as many dialled, that do not stand: strangers cannot take every place */
+/* Addresses known; beyond, one that never answered makes room, or the new one waits. */
+#define TARGETS_MAX 256
+/* Accepted, and as many dialled, that do not stand: strangers cannot take every place. */
+#define GREETING_MAX  64
 #define REPORTS_MAX   64   /* refusals remembered, so as not to report them again within REPORT_MS */
 #define PING_MS       1000 /* of silence, then a PING */
 #define SILENCE_MS    4000 /* of silence, then the connection is closed */

@@ -7,8 +7,8 @@
 #define SLICE_SIZE       (256u * 1024) /* bytes put out per tick: under a millisecond of work */
 #define LOG_SIZE_DEFAULT (64u * 1024 * 1024)
 #define RETRY_MS         10000
-#define SHUTDOWN_SIZE_MAX                                                                                    \
-    (1024u * 1024 * 1024) /* bytes of store: a larger one restarts from its log instead */
+/* Bytes of store: a larger one restarts from its log instead. */
+#define SHUTDOWN_SIZE_MAX (1024u * 1024 * 1024)
 
 static void take_end(struct replica *r) {
     if (r->taking.writer != NULL)

@@ -9,15 +9,15 @@
 
 #include "cluster/groups.h"
 
-#define STEWARD_REPORT_MS                                                                                    \
-    250 /* a leader tells the other groups what its log says this often, and on changes */
-#define STEWARD_FRESH_MS 1500 /* a report older than this is of a group that cannot be asked now */
-#define STEWARD_FORGET_MS                                                                                    \
-    30000                      /* a ring that nobody has reported for so long is no reason not to found one */
+/* A leader tells the other groups what its log says this often, and on changes. */
+#define STEWARD_REPORT_MS 250
+#define STEWARD_FRESH_MS  1500 /* a report older than this is of a group that cannot be asked now */
+/* A ring that nobody has reported for so long is no reason not to found one. */
+#define STEWARD_FORGET_MS 30000
 #define STEWARD_DECIDE_MS 3000 /* a proposal that not all take part in by then is aborted */
 #define STEWARD_REST_MS   1000 /* after an abort */
-#define STEWARD_LISTEN_MS                                                                                    \
-    500 /* a group's first leader looks for other groups so long before it founds a ring */
+/* A group's first leader looks for other groups so long before it founds a ring. */
+#define STEWARD_LISTEN_MS 500
 
 /* The leader's own group, and what its node hears. */
 struct steward_view {
