@@ -42,8 +42,9 @@ fuzz-smoke:
 	@echo 'fuzz-smoke: skipped, there is no $(FUZZ_CC)'
 else
 fuzz-smoke: $(FUZZ_TARGETS:%=$(FUZZ_BUILD)/%)
-	@for t in $(FUZZ_TARGETS); do \
-	  $(FUZZ_BUILD)/$$t $(FUZZ_MAX) -seed=1 -runs=2000 -artifact_prefix=$(FUZZ_BUILD)/$$t- tests/fuzz/corpus/$$t \
+	@for t in $(FUZZ_TARGETS); do rm -rf $(FUZZ_BUILD)/smoke; mkdir $(FUZZ_BUILD)/smoke; \
+	  $(FUZZ_BUILD)/$$t $(FUZZ_MAX) -seed=1 -runs=2000 -artifact_prefix=$(FUZZ_BUILD)/$$t- $(FUZZ_BUILD)/smoke \
+	    tests/fuzz/corpus/$$t \
 	    >$(FUZZ_BUILD)/$$t.log 2>&1 && echo "fuzz $$t: ok" || { tail -40 $(FUZZ_BUILD)/$$t.log; exit 1; }; done
 endif
 

@@ -104,6 +104,9 @@ static void use(struct log *log) {
     MUST(from <= last + 1);
     for (uint64_t i = from; i <= last && i < from + 100; i++) {
         enum log_result result = log_read(log, i, &record);
+        /* Without checksums a record may have been taken that reaches beyond its file's end. */
+        if (result == LOG_CORRUPT)
+            return;
         MUST(result == LOG_OK && record.index == i && log_term_at(log, i, &term) && term == record.term);
         MUST(log_term_start(log, i) <= i);
         touch(record.payload);

@@ -279,7 +279,7 @@ static void install(struct script *s, struct world *w, unsigned n) {
 
 /* The other messages, field by field. */
 static void any_message(struct script *s, struct world *w, unsigned n) {
-    struct message m = {.type = 1 + take_u8(s) % 9, .term = take_number(s)};
+    struct message m = {.type = 1 + take_u8(s) % 10, .term = take_number(s)};
     uint8_t flags = take_u8(s);
     switch (m.type) {
     case MESSAGE_VOTE:
@@ -315,6 +315,9 @@ static void any_message(struct script *s, struct world *w, unsigned n) {
         m.read_index.id = take_number(s);
         m.read_index.ok = m.type == MESSAGE_READ_INDEX_REPLY && flags & 1;
         m.read_index.index = m.type == MESSAGE_READ_INDEX_REPLY ? take_number(s) : 0;
+        break;
+    case MESSAGE_REMOVED:
+        m.removed.index = take_number(s);
         break;
     case MESSAGE_APPEND:
     case MESSAGE_TIMEOUT_NOW:
