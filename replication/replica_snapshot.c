@@ -264,6 +264,7 @@ static bool install(struct replica *r) {
     r->compacted_size = 0;
     r->forgotten = header.at.index;
     r->log_shrank = true;
+    r->groups = groups;
     raft_installed(r->raft, header.at, &configuration, header.configuration_index);
     replica_settle(r, header.at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");

@@ -405,6 +405,33 @@ TEST(the_keys_of_a_silent_group_wait_for_it_and_the_answer_names_it) {
     world_free(w);
 }
 
+TEST(a_newcomer_that_begins_with_a_snapshot_knows_the_ring) {
+    struct world *w = world_new(2, 3, 6, ACK_QUORUM);
+    char key[16], value[3001];
+    for (unsigned i = 0; i < 6; i++) {
+        w->sim->machines[i]->segment_size = 64 * 1024;
+        w->sim->machines[i]->snapshot_log_size = 48 * 1024;
+        if (i != 2)
+            start(w, i);
+    }
+    REQUIRE(run_until(w, shared, 5 * SECOND));
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    for (unsigned k = 0; k < 250; k++) {
+        snprintf(key, sizeof key, "k%u", k);
+        EQUAL(set(w, 0, key, value), 200);
+    }
+    start(w, 2);
+    run(w, 5 * SECOND);
+    OK(log_first(replica_log(node_replica(w->sim->machines[2]->node))) > 10);
+    OK(groups_equal(&state_of(w, 2)->current, &state_of(w, 0)->current));
+    EQUAL(state_of(w, 2)->written, state_of(w, 0)->written);
+    OK(shared(w));
+    check_serves(tap, w);
+    check_world(tap, w);
+    world_free(w);
+}
+
 /* Machines end and come back at random while the ring is made. */
 static void random_seed_of(struct tap *tap, uint64_t seed) {
     unsigned per_group = 1 + (unsigned)(seed % 3);
@@ -496,5 +523,6 @@ TESTS(TAP(groups_started_together_share_the_ring_and_every_node_serves_every_key
       TAP(two_rings_that_meet_become_one_while_one_of_them_is_empty),
       TAP(two_rings_with_keys_that_meet_say_so_and_keep_their_keys),
       TAP(the_keys_of_a_silent_group_wait_for_it_and_the_answer_names_it),
+      TAP(a_newcomer_that_begins_with_a_snapshot_knows_the_ring),
       TAP(a_key_that_was_answered_while_the_ring_was_made_is_found_through_every_node),
       TAP(whatever_ends_while_the_ring_is_made_there_is_one_in_the_end))
