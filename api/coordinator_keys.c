@@ -148,7 +148,10 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     TAILQ_FOREACH(other, &c->gathers, link)
     under_way++;
     TAILQ_INSERT_TAIL(&c->gathers, g, link);
-    if (under_way >= GATHERS_MAX || c->count + GROUPS_MAX >= COORDINATOR_PENDING_MAX) {
+    if (c->options.self->role == NODE_REMOVED) { /* its own group's part would be old */
+        struct reply reply = reply_error(c, ERROR_REMOVED, "");
+        gather_answer(c, g, &reply);
+    } else if (under_way >= GATHERS_MAX || c->count + GROUPS_MAX >= COORDINATOR_PENDING_MAX) {
         struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many listings are under way");
         gather_answer(c, g, &reply);
     } else if (c->ring != NULL) {

@@ -90,8 +90,8 @@ static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
         return true;
     for (size_t i = 0; any && listed != NULL && i < membership_count(membership); i++) {
         const struct node_info *info = &membership_at(membership, i)->info;
-        if (info->group == p->group && info->group_id == listed->founding && info->role != NODE_NEWCOMER &&
-            send_to(c, p, info))
+        bool serves = info->role != NODE_NEWCOMER && info->role != NODE_REMOVED;
+        if (info->group == p->group && info->group_id == listed->founding && serves && send_to(c, p, info))
             return true;
     }
     return false;
@@ -121,6 +121,8 @@ static const char *cannot_take(struct coordinator *c, const struct routed *route
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
         route->epoch != current->epoch || route->epoch != c->groups.epoch)
         return "this node's group knows another epoch of the ring";
+    if (c->options.self->role == NODE_REMOVED)
+        return "this node was removed from its group";
     if (c->stopping || (!leads && (operation_writes(request->operation) || request->linearizable)))
         return "this node does not lead the group";
     return NULL;
