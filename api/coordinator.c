@@ -378,21 +378,31 @@ void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct me
         break;
     if (p == NULL)
         return;
-    if (reply.error == ERROR_NOT_LEADER)
-        pending_move(c, p, operation_of_members(p->operation) ? PENDING_MEMBERS : PENDING_WAITING);
-    else
+    if (reply.error != ERROR_NOT_LEADER)
         pending_answer(c, p, &reply);
+    else if (operation_of_members(p->operation))
+        members_again(c, p);
+    else
+        pending_move(c, p, PENDING_WAITING);
 }
 
 void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
     struct pending *p, *next;
     c->now_ms = now_ms;
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
-    if (member_id_equal(&p->asked, peer) && !operation_writes(p->operation))
-        pending_move(c, p, PENDING_WAITING);
-    else if (member_id_equal(&p->asked, peer))
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "the connection to the leader broke before it answered: the write may have happened");
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next) {
+        if (!member_id_equal(&p->asked, peer))
+            continue;
+        if (p->operation == OPERATION_NODES)
+            members_again(c, p);
+        else if (operation_of_members(p->operation))
+            pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                          "the connection to the leader broke before it answered: the change may have happened");
+        else if (!operation_writes(p->operation))
+            pending_move(c, p, PENDING_WAITING);
+        else
+            pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
+                          "the connection to the leader broke before it answered: the write may have happened");
+    }
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
     if (member_id_equal(&p->asked, peer))
         pending_move(c, p, PENDING_WAITING);

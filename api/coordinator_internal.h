@@ -185,6 +185,8 @@ void members_request(struct coordinator *c, uint64_t now_ms, const struct member
                      const struct request *request);
 /* True where a change was proposed. */
 bool members_poll(struct coordinator *c, uint64_t now_ms);
+/* The leader that was asked did not take it, surely without effect. */
+void members_again(struct coordinator *c, struct pending *p);
 void members_overruled(struct coordinator *c, uint64_t index);
 void members_expire(struct coordinator *c, struct pending *p);
 /* coordinator_members_view.c: GET /cluster/nodes as this node sees it */

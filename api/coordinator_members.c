@@ -287,6 +287,11 @@ bool members_poll(struct coordinator *c, uint64_t now_ms) {
     return raft_configuration_index(coordinator_raft(c)) > index;
 }
 
+void members_again(struct coordinator *c, struct pending *p) {
+    p->asked = (struct member_id){0}; /* of a transfer it would be the one that is to lead */
+    pending_move(c, p, PENDING_MEMBERS);
+}
+
 void members_overruled(struct coordinator *c, uint64_t index) {
     struct pending *p, *next;
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_MEMBERS], link, next)
