@@ -120,6 +120,11 @@ static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
         gather_answer(c, g, &reply);
         return;
     }
+    if (c->count + GROUPS_MAX >= COORDINATOR_PENDING_MAX) { /* a part that is not asked never comes */
+        struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many requests are under way");
+        gather_answer(c, g, &reply);
+        return;
+    }
     g->begun = true;
     g->count = g->waiting = (unsigned)c->groups.count;
     for (unsigned i = 0; i < g->count; i++)
@@ -151,7 +156,7 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     if (c->options.self->role == NODE_REMOVED) { /* its own group's part would be old */
         struct reply reply = reply_error(c, ERROR_REMOVED, "");
         gather_answer(c, g, &reply);
-    } else if (under_way >= GATHERS_MAX || c->count + GROUPS_MAX >= COORDINATOR_PENDING_MAX) {
+    } else if (under_way >= GATHERS_MAX) {
         struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many listings are under way");
         gather_answer(c, g, &reply);
     } else if (c->ring != NULL) {
