@@ -109,5 +109,33 @@ TEST(a_write_that_an_async_leader_has_applied_is_pending_until_it_is_committed) 
     pending_then_committed(tap, ACK_ASYNC, false);
 }
 
+TEST(a_change_of_members_whose_leader_is_cut_off_meanwhile_may_have_happened) {
+    struct asked *a = asked_new(ACK_QUORUM);
+    struct machine *leader = leader_of(a->sim), *other[2];
+    char request[256];
+    size_t others = 0;
+    REQUIRE(leader != NULL);
+    for (unsigned i = 0; i < 3; i++)
+        if (a->sim->machines[i] != leader)
+            other[others++] = a->sim->machines[i];
+    for (unsigned i = 0; i < 3; i++)
+        a->sim->machines[i]->disk_factor = 2000; /* the change is not committed soon */
+    snprintf(request, sizeof request,
+             "POST /cluster/leave HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+             "Content-Length: 25\r\n\r\n{\"id\":\"%.16s\"}",
+             (const char *)node_self(other[1]->node)->id);
+    sim_client_ask(&a->reader, other[0], request);
+    sim_run(a->sim, 20 * MS);
+    EQUAL(strlen(a->outcome), 0);
+    for (int i = 0; i < 8; i++)
+        network_reset(leader);
+    for (int i = 0; i < 100 && a->outcome[0] == '\0'; i++)
+        sim_run(a->sim, 2 * MS);
+    if (!OK(strncmp(a->outcome, "504 {\"error\":\"outcome_unknown\"", 30) == 0))
+        printf("# %s\n", a->outcome);
+    asked_free(a);
+}
+
 TESTS(TAP(a_write_in_a_quorum_groups_log_is_pending_until_it_is_committed),
-      TAP(a_write_that_an_async_leader_has_applied_is_pending_until_it_is_committed))
+      TAP(a_write_that_an_async_leader_has_applied_is_pending_until_it_is_committed),
+      TAP(a_change_of_members_whose_leader_is_cut_off_meanwhile_may_have_happened))
