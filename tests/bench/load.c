@@ -415,7 +415,8 @@ static void options(struct load *l, int argc, char **argv) {
             usage();
         }
     }
-    if (optind != argc || l->port == 0 || (l->wait && !(l->resp && l->set)) || !l->path != !l->contains || (l->path && strlen(l->path) > 128))
+    if (optind != argc || l->port == 0 || (l->wait && !(l->resp && l->set)) || !l->path != !l->contains ||
+        (l->path && strlen(l->path) > 128))
         usage();
 }
 
