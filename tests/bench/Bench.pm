@@ -10,8 +10,8 @@ use IO::Socket::INET;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw(cpu_seconds environment exchange fill free_port http kvnode kvnode_found kvnode_group kvnode_start
-    load_command load_run median programs quantile raw_reply redis_ask redis_start request_text server_start server_stop
+our @EXPORT = qw(cpu_seconds environment exchange fill free_port http kvnode kvnode_found kvnode_group kvnode_snapshot
+    kvnode_start load_command load_run median programs quantile raw_reply redis_ask redis_start request_text server_start server_stop
     temporary wait_for wait_port which);
 
 my %running;
@@ -184,6 +184,27 @@ sub kvnode_group {
     });
     http('GET', "$url/health")->{content} =~ /"role":"leader"/ or die "the founder does not lead (logs in $dir)\n";
     return { %{ $nodes[0] }, with => [@nodes[1, 2]] };
+}
+
+# Stops the node with a snapshot of all it holds. A stop takes one of a small store; of a larger one a node takes them only
+# as its log grows: then keys are written again until it does, and at most a tenth of them stand in the log after it.
+sub kvnode_snapshot {
+    my ($node, $keys) = @_;
+    my $file = "$node->{dir}/data/snapshot";
+    my $inode = sub { (stat $file)[1] // 0 };
+    my $before = $inode->();
+    server_stop($node);
+    return if $inode->() != $before;
+    $node = kvnode_start($node->{dir}, before => $node->{before}, flags => $node->{flags});
+    wait_port($node->{api});
+    for (1 .. 400) {
+        load_run('-p', $node->{api}, '-o', 'set', '-k', $keys, '-n', 1 + int($keys / 20), qw(-c 50 -d 16));
+        wait_for("an end of the snapshot (log in $node->{log})", 60, sub { !-e "$file.new" });
+        next if $inode->() == $before;
+        server_stop($node, 'KILL');
+        return;
+    }
+    die "no snapshot in all those writes (log in $node->{log})\n";
 }
 
 # redis_start(dir, before => [...], flags => [...]): persistent as those say, never by a rewrite of its own accord.
