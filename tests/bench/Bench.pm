@@ -161,7 +161,7 @@ sub kvnode_start {
     return { %node, %$server };
 }
 
-# A new group's founder, once it takes writes.
+# A new group's founder, or the node that has its directory, once it takes writes.
 sub kvnode_found {
     my ($dir, %o) = @_;
     -d $dir or mkdir $dir or die "$dir: $!\n";
@@ -186,8 +186,8 @@ sub kvnode_group {
     return { %{ $nodes[0] }, with => [@nodes[1, 2]] };
 }
 
-# Stops the node with a snapshot of all it holds. A stop takes one of a small store; of a larger one a node takes them only
-# as its log grows: then keys are written again until it does, and at most a tenth of them stand in the log after it.
+# Stops the node with a snapshot of all it holds. A stop takes one of a store up to 1 GiB; of a larger one a node takes them
+# only as its log grows: then keys are written again until it does, and about a twentieth of them stand in the log after it.
 sub kvnode_snapshot {
     my ($node, $keys) = @_;
     my $file = "$node->{dir}/data/snapshot";
