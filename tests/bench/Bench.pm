@@ -10,8 +10,9 @@ use IO::Socket::INET;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw(cpu_seconds environment free_port http kvnode kvnode_start median quantile raw_reply request_text
-    server_start server_stop temporary wait_for wait_port which);
+our @EXPORT = qw(cpu_seconds environment exchange fill free_port http kvnode kvnode_found kvnode_group kvnode_snapshot
+    kvnode_start load_command load_run median programs quantile raw_reply redis_ask redis_start request_text server_start server_stop
+    temporary wait_for wait_port which);
 
 my %running;
 
@@ -62,8 +63,10 @@ sub server_start {
     return $running{$pid} = { name => $name, pid => $pid, log => $log };
 }
 
+# Those of its group (with => [...]) are stopped before it.
 sub server_stop {
     my ($server, $signal) = @_;
+    server_stop($_, $signal) for @{ $server->{with} // [] };
     my $pid = $server->{pid};
     return unless delete $running{$pid};
     kill 'CONT', $pid;
@@ -84,7 +87,8 @@ END {
 }
 $SIG{$_} = sub { exit 130 } for qw(INT TERM HUP PIPE);
 
-# User and system seconds of the server's processes, all their threads included, and of its children (nginx has a worker).
+# User and system seconds of the server's processes, all their threads included, of its children (nginx has a worker), and
+# of the others of its group.
 sub cpu_seconds {
     my ($server) = @_;
     my (%parent, %ticks);
@@ -95,9 +99,11 @@ sub cpu_seconds {
         my @field = split ' ', $rest;
         ($parent{$pid}, $ticks{$pid}) = ($field[1], $field[11] + $field[12]);
     }
-    my $pid = $server->{pid};
-    my $sum = $ticks{$pid} // die "$server->{name} has ended; its last words:\n" . `tail -n 5 '$server->{log}'`;
-    $sum += $ticks{$_} for grep { $parent{$_} == $pid } keys %parent;
+    my $sum = 0;
+    for my $one ($server, @{ $server->{with} // [] }) {
+        $sum += $ticks{ $one->{pid} } // die "$one->{name} has ended; its last words:\n" . `tail -n 5 '$one->{log}'`;
+        $sum += $ticks{$_} for grep { $parent{$_} == $one->{pid} } keys %parent;
+    }
     return $sum / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
 
@@ -126,17 +132,24 @@ sub request_text {
         . length($body) . "\r\n\r\n$body";
 }
 
-# One reply's bytes as they came.
+# One reply's bytes as they came. Nothing comes for a minute, or the connection ends: undef.
+sub exchange {
+    my ($s, $request) = @_;
+    syswrite $s, $request or return;
+    my $reply = '';
+    until ($reply =~ /\r\n\r\n(.*)/s && $reply =~ /^content-length: *(\d+)/mi
+        && length(($reply =~ /\r\n\r\n(.*)/s)[0]) >= ($reply =~ /^content-length: *(\d+)/mi)[0]) {
+        my $ready = '';
+        vec($ready, fileno $s, 1) = 1;
+        select($ready, undef, undef, 60) == 1 && sysread($s, $reply, 65536, length $reply) or return;
+    }
+    return $reply;
+}
+
 sub raw_reply {
     my ($port, $path, $body) = @_;
     my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 5) or die "port $port: $!\n";
-    print $s request_text($port, $path, $body);
-    my $reply = '';
-    until ($reply =~ /\r\n\r\n(.*)/s && $reply =~ /^content-length: *(\d+)/mi && length($reply) >= $+[0]
-        && length(($reply =~ /\r\n\r\n(.*)/s)[0]) >= ($reply =~ /^content-length: *(\d+)/mi)[0]) {
-        sysread($s, $reply, 65536, length $reply) or die "no whole reply from port $port\n";
-    }
-    return $reply;
+    return exchange($s, request_text($port, $path, $body)) // die "no whole reply from port $port\n";
 }
 
 # kvnode_start(dir, before => [words before the program], flags => [...], port =>, api =>): the node, with its pid.
@@ -146,6 +159,95 @@ sub kvnode_start {
     my @flags = ('-port', $node{port}, '-api', $node{api}, '-group', 0, '-data', "$dir/data", @{ $o{flags} // [] });
     my $server = server_start('kvnode', "$dir/log", @{ $o{before} // [] }, kvnode(), @flags);
     return { %node, %$server };
+}
+
+# A new group's founder, or the node that has its directory, once it takes writes.
+sub kvnode_found {
+    my ($dir, %o) = @_;
+    -d $dir or mkdir $dir or die "$dir: $!\n";
+    my $node = kvnode_start($dir, %o, flags => ['-leader', @{ $o{flags} // [] }]);
+    my $set = sub { http('POST', "http://127.0.0.1:$node->{api}/set", '{"key":"key-000000000042","value":"x"}') };
+    wait_for("kvnode's first write (log in $dir/log)", 20, sub { $set->()->{success} });
+    return $node;
+}
+
+# Three voters on this host, once all of them acknowledge: the founder, which leads, with => the others.
+sub kvnode_group {
+    my ($dir, %o) = @_;
+    mkdir $dir or die "$dir: $!\n";
+    my @flags = ('-discovery-port', free_port('udp'), @{ $o{flags} // [] });
+    my @nodes = map { mkdir "$dir/$_"; kvnode_start("$dir/$_", %o, flags => [@flags, $_ == 1 ? '-leader' : ()]) } 1 .. 3;
+    my $url = "http://127.0.0.1:$nodes[0]{api}";
+    wait_for("three voters (logs in $dir)", 30, sub {
+        my $reply = http('POST', "$url/set?ack=all", '{"key":"key-000000000042","value":"x"}');
+        return $reply->{success} && ($reply->{headers}{'kv-acks'} // '') eq '3/3';
+    });
+    http('GET', "$url/health")->{content} =~ /"role":"leader"/ or die "the founder does not lead (logs in $dir)\n";
+    return { %{ $nodes[0] }, with => [@nodes[1, 2]] };
+}
+
+# Stops the node with a snapshot of all it holds. A stop takes one of a store up to 1 GiB; of a larger one a node takes them
+# only as its log grows: then keys are written again until it does, and about a twentieth of them stand in the log after it.
+sub kvnode_snapshot {
+    my ($node, $keys) = @_;
+    my $file = "$node->{dir}/data/snapshot";
+    my $inode = sub { (stat $file)[1] // 0 };
+    my $before = $inode->();
+    server_stop($node);
+    return if $inode->() != $before;
+    $node = kvnode_start($node->{dir}, before => $node->{before}, flags => $node->{flags});
+    wait_port($node->{api});
+    for (1 .. 400) {
+        load_run('-p', $node->{api}, '-o', 'set', '-k', $keys, '-n', 1 + int($keys / 20), qw(-c 50 -d 16));
+        wait_for("an end of the snapshot (log in $node->{log})", 60, sub { !-e "$file.new" });
+        next if $inode->() == $before;
+        server_stop($node, 'KILL');
+        return;
+    }
+    die "no snapshot in all those writes (log in $node->{log})\n";
+}
+
+# redis_start(dir, before => [...], flags => [...]): persistent as those say, never by a rewrite of its own accord.
+sub redis_start {
+    my ($dir, %o) = @_;
+    my $program = which('redis-server') or return;
+    my $port = free_port();
+    -d $dir or mkdir $dir or die "$dir: $!\n";
+    my $server = server_start('redis', "$dir/log", @{ $o{before} // [] }, $program, '--port', $port, '--bind', '127.0.0.1',
+        '--dir', $dir, '--save', '', '--auto-aof-rewrite-percentage', 0, '--repl-diskless-sync-delay', 0, @{ $o{flags} // [] });
+    return { %$server, api => $port };
+}
+
+# The answer as text; undef for an error, for nothing there, and while it does not listen.
+sub redis_ask {
+    my ($port, @words) = @_;
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 60) or return;
+    print $s join '', '*' . @words . "\r\n", map { '$' . length($_) . "\r\n$_\r\n" } @words;
+    my $line = <$s> // return;
+    return $1 if $line =~ /^[+:](.*)\r\n/;
+    $line =~ /^\$(\d+)\r\n/ or return;
+    my ($size, $text) = $1;
+    return read($s, $text, $size) == $size ? $text : undef;
+}
+
+sub programs { return ($ENV{BUILD} || 'build') . '/tests/bench' }
+
+# The load runs on core 1 and says its result in one line: name => number.
+sub load_command { return ('taskset', '-c', 1, programs() . '/load', @_) }
+
+sub load_run {
+    my @command = load_command(@_);
+    open my $f, '-|', @command or die "@command: $!\n";
+    my $line = <$f> // '';
+    close $f or die "failed: @command\n$line";
+    return { $line =~ /(\w+)=([\d.]+)/g };
+}
+
+# Every key of `keys` once; returns the last that was written.
+sub fill {
+    my ($port, $keys, @flags) = @_;
+    load_run('-p', $port, '-o', 'set', '-k', $keys, '-n', $keys, @flags);
+    return sprintf 'key-%012d', ($keys - 1) * 2654435761 % $keys;
 }
 
 sub first_line { my ($command) = @_; my ($line) = split /\n/, `$command 2>&1` // ''; return $line // '' }

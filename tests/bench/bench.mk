@@ -1,5 +1,5 @@
 # make bench: every goal that can be measured here, medians of interleaved rounds. make bench-deps: the contenders.
-# ROUNDS, SECONDS, KVNODE and BENCH_ARGS (--only P1, --record) reach the driver.
+# ROUNDS, SECONDS, KEYS, KVNODE and BENCH_ARGS (--only P1, --record) reach the driver.
 
 $(BUILD)/tests/bench/evhttp: LIBS += -levent
 

@@ -61,7 +61,7 @@ struct load {
     unsigned connections, depth;
     uint64_t keys, requests_max, duration_ns;
     size_t value_size;
-    bool resp, set, any_key;
+    bool resp, set, wait, any_key;
     const char *path, *body, *contains;
     /* how */
     struct shape request, reply; /* reply: an HTTP body, or a whole RESP reply */
@@ -130,8 +130,9 @@ static void shapes_resp(struct load *l, const char *value) {
     char size[32];
     snprintf(size, sizeof size, "\r\n$%zu\r\n", l->value_size);
     if (l->set) {
-        l->request = shape_new("*3\r\n$3\r\nSET\r\n$16\r\n", true, size, value, "\r\n");
-        l->reply = shape_new("+OK\r\n", false, "", "", "");
+        l->request = shape_new("*3\r\n$3\r\nSET\r\n$16\r\n", true, size, value,
+                               l->wait ? "\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n" : "\r\n");
+        l->reply = shape_new("+OK\r\n", false, l->wait ? ":1\r\n" : "", "", "");
     } else {
         l->request = shape_new("*2\r\n$3\r\nGET\r\n$16\r\n", true, "\r\n", "", "");
         l->reply = shape_new(size + 2, false, "", value, "\r\n");
@@ -254,14 +255,21 @@ static size_t content_length(const char *head, const char *end) {
     errx(1, "a reply has no Content-Length: %.*s", (int)(end - head), head);
 }
 
+/* WAIT's answer is the number of replicas, one digit, which is right from 1 on. */
+static size_t reply_size_resp(struct load *l, const char *data, size_t size, bool *right) {
+    size_t known = l->reply.size - (l->wait ? strlen("1\r\n") : 0);
+    if (memcmp(data, l->reply.text, size < known ? size : known))
+        errx(1, "a wrong reply: %.*s", (int)(size < 80 ? size : 80), data);
+    if (size < l->reply.size)
+        return 0;
+    *right = !l->wait || (data[known] >= '1' && data[known] <= '9' && data[known + 1] == '\r');
+    return l->reply.size;
+}
+
 /* The size of the first reply in [data, data + size), 0 while it is not whole. */
 static size_t reply_size(struct load *l, const char *data, size_t size, bool *right, uint64_t sequence) {
-    if (l->resp) {
-        if (memcmp(data, l->reply.text, size < l->reply.size ? size : l->reply.size))
-            errx(1, "a wrong reply: %.*s", (int)(size < 80 ? size : 80), data);
-        *right = true;
-        return size < l->reply.size ? 0 : l->reply.size;
-    }
+    if (l->resp)
+        return reply_size_resp(l, data, size, right);
     const char *end = memmem(data, size, "\r\n\r\n", 4);
     if (!end)
         return 0;
@@ -344,9 +352,10 @@ static bool choice(const char *text, const char *no, const char *yes) {
 
 static void usage(void) {
     fputs("load -p PORT [-a 127.0.0.1] [-P http|resp] [-o get|set] [-c connections] [-d depth] [-k keys]\n"
-          "     [-v value bytes] [-t seconds] [-n requests] [-f]\n"
+          "     [-v value bytes] [-t seconds] [-n requests] [-w] [-f]\n"
           "     [-u path [-b body] -x text]\n"
           "Without -t and -n: 5 seconds.\n"
+          "-w sends WAIT 1 1000 after each SET of RESP, and counts the two as one request.\n"
           "-f takes a reply with any key. -u sends one fixed HTTP request, a POST with -b; replies must "
           "contain -x.\n",
           stderr);
@@ -354,7 +363,7 @@ static void usage(void) {
 }
 
 static void options(struct load *l, int argc, char **argv) {
-    for (int o; (o = getopt(argc, argv, "a:p:P:o:c:d:k:v:t:n:u:b:x:f")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "a:p:P:o:c:d:k:v:t:n:u:b:x:fw")) != -1;) {
         switch (o) {
         case 'a':
             if (inet_pton(AF_INET, optarg, &l->address) != 1 || ntohl(l->address.s_addr) >> 24 != 127)
@@ -396,6 +405,9 @@ static void options(struct load *l, int argc, char **argv) {
         case 'x':
             l->contains = optarg;
             break;
+        case 'w':
+            l->wait = true;
+            break;
         case 'f':
             l->any_key = true;
             break;
@@ -403,7 +415,8 @@ static void options(struct load *l, int argc, char **argv) {
             usage();
         }
     }
-    if (optind != argc || l->port == 0 || !l->path != !l->contains || (l->path && strlen(l->path) > 128))
+    if (optind != argc || l->port == 0 || (l->wait && !(l->resp && l->set)) || !l->path != !l->contains ||
+        (l->path && strlen(l->path) > 128))
         usage();
 }
 
