@@ -19,13 +19,18 @@ static uint8_t *put_text(uint8_t *at, const char *text) {
 }
 
 static uint8_t *put_number(uint8_t *at, uint64_t value) {
-    uint8_t digits[20];
-    size_t from = sizeof digits;
-    do
-        digits[--from] = (uint8_t)('0' + value % 10);
-    while ((value /= 10) != 0);
-    memcpy(at, digits + from, sizeof digits - from);
-    return at + sizeof digits - from;
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
+    unsigned size = 1;
+    for (uint64_t rest = value; rest >= 10; rest /= 10)
+        size++;
+    uint8_t *end = at + size, *to = end;
+    for (; value >= 10; value /= 100)
+        memcpy(to -= 2, pairs + value % 100 * 2, 2);
+    if (to > at)
+        *at = (uint8_t)('0' + value);
+    return end;
 }
 
 static uint8_t *put_version(uint8_t *at, struct version version) {
@@ -48,16 +53,20 @@ static uint8_t *put_status(uint8_t *at, struct manner manner, unsigned status) {
 
 /* What a read or a write says beside its body. */
 static uint8_t *put_receipt(uint8_t *at, const struct reply *reply) {
+    const uint8_t *version = at;
+    size_t size = 0;
     if (reply->version.index != 0) {
-        at = PUT(at, "ETag: \"");
+        version = at = PUT(at, "ETag: \"");
         at = put_version(at, reply->version);
+        size = (size_t)(at - version);
         at = PUT(at, "\"\r\n");
     }
     if (reply->position.at.index != 0) {
         at = PUT(at, "KV-Position: ");
         at = put_number(at, reply->position.group);
         *at++ = ':';
-        at = put_version(at, reply->position.at);
+        bool same = size > 0 && version_equal(reply->version, reply->position.at);
+        at = same ? mempcpy(at, version, size) : put_version(at, reply->position.at);
         at = PUT(at, "\r\n");
     }
     if (reply->voters != 0) {

@@ -1,7 +1,8 @@
 #include "api/http.h"
 
+#include "api/scan.h"
+
 #include <assert.h>
-#include <endian.h>
 
 enum phase { PHASE_START, PHASE_FIRST_LINE, PHASE_FIELDS, PHASE_DONE };
 
@@ -29,40 +30,52 @@ static enum http_result bad(struct http_head *head, enum error error, const char
 }
 
 bool http_text_is(struct bytes text, const char *lower) {
+    if (strlen(lower) != text.size)
+        return false;
+    if (memcmp(text.data, lower, text.size) == 0)
+        return true;
     for (size_t i = 0; i < text.size; i++) {
         uint8_t c = text.data[i];
         if (c >= 'A' && c <= 'Z')
             c |= 0x20;
-        if (c != (uint8_t)lower[i] || lower[i] == '\0')
+        if (c != (uint8_t)lower[i])
             return false;
     }
-    return lower[text.size] == '\0';
+    return true;
 }
+
+/* At most eight bytes as one number. */
+static inline uint64_t word_of(const void *from, size_t size) {
+    uint64_t word = 0;
+    memcpy(&word, from, size);
+    return word;
+}
+
+/* The same for a field's name of the right size, eight bytes at a time. The bit 0x20 makes one of two letters;
+ * of names made of letters and dashes, nothing else that a line may hold becomes the same. */
+static inline bool name_is(const uint8_t *name, const char *lower, size_t size) {
+    const uint64_t cases = 0x2020202020202020u;
+    size_t step = size < 8 ? size : 8;
+    uint64_t differs = 0;
+    for (size_t i = 0; i + step <= size; i += step)
+        differs |= (word_of(name + i, step) | word_of(&cases, step)) ^ word_of(lower + i, step);
+    size_t last = size - step;
+    return (differs | ((word_of(name + last, step) | word_of(&cases, step)) ^ word_of(lower + last, step))) == 0;
+}
+
+#define NAME_IS(name, lower) name_is((name), lower, sizeof lower - 1)
 
 static bool is_digit(uint8_t c) {
     return c >= '0' && c <= '9';
 }
 
-/* Of eight bytes, those below 0x20 or equal to 0x7f by their high bits. Bytes behind the first such one may
- * be marked wrongly (a borrow), so only the first counts. */
-static uint64_t control_bits(const uint8_t *at) {
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    uint64_t word;
-    memcpy(&word, at, 8);
-    word = le64toh(word);
-    uint64_t delete = word ^ ones * 0x7f;
-    return (((word - ones * 0x20) & ~word) | ((delete - ones) & ~delete)) & highs;
-}
-
 /* The first control byte that is no tab; end when there is none. */
 static const uint8_t *find_control(const uint8_t *at, const uint8_t *end) {
-    for (;;) {
-        uint64_t hit = 0;
-        while (end - at >= 8 && (hit = control_bits(at)) == 0)
-            at += 8;
-        if (hit == 0)
-            break;
-        at += __builtin_ctzll(hit) / 8;
+    while (end - at >= SCAN_BLOCK) {
+        unsigned first = scan_control(at);
+        at += first;
+        if (first == SCAN_BLOCK)
+            continue;
         if (*at != '\t')
             return at;
         at++;
@@ -200,57 +213,81 @@ static enum http_result parse_expect(struct http_head *head, struct bytes value)
     return HTTP_MORE;
 }
 
+/* What is done with a field: kept, or read at once. */
+enum known {
+    KNOWN_LENGTH = HTTP_FIELD_COUNT,
+    KNOWN_TRANSFER_ENCODING,
+    KNOWN_CONNECTION,
+    KNOWN_EXPECT,
+    KNOWN_NOT,
+};
+
 /* By size first: most names are told apart by it. */
-static enum http_result parse_known(struct http_head *head, const uint8_t *base, struct bytes name,
-                                    struct bytes value) {
-    switch (name.size) {
+static enum known known_of(const uint8_t *name, size_t size) {
+    switch (size) {
     case 4:
-        return http_text_is(name, "host") ? keep_field(head, HTTP_HOST, base, value) : HTTP_MORE;
+        return NAME_IS(name, "host") ? HTTP_HOST : KNOWN_NOT;
     case 6:
-        if (http_text_is(name, "origin"))
-            return keep_field(head, HTTP_ORIGIN, base, value);
-        return http_text_is(name, "expect") ? parse_expect(head, value) : HTTP_MORE;
+        return NAME_IS(name, "origin") ? HTTP_ORIGIN : NAME_IS(name, "expect") ? KNOWN_EXPECT : KNOWN_NOT;
     case 8:
-        if (http_text_is(name, "if-match"))
-            return keep_field(head, HTTP_IF_MATCH, base, value);
-        return http_text_is(name, "kv-after") ? keep_field(head, HTTP_KV_AFTER, base, value) : HTTP_MORE;
+        return NAME_IS(name, "if-match")   ? HTTP_IF_MATCH
+               : NAME_IS(name, "kv-after") ? HTTP_KV_AFTER
+                                           : KNOWN_NOT;
     case 9:
-        return http_text_is(name, "kv-client") ? keep_field(head, HTTP_KV_CLIENT, base, value) : HTTP_MORE;
+        return NAME_IS(name, "kv-client") ? HTTP_KV_CLIENT : KNOWN_NOT;
     case 10:
-        if (http_text_is(name, "connection"))
-            return parse_connection(head, value);
-        return http_text_is(name, "kv-request") ? keep_field(head, HTTP_KV_REQUEST, base, value) : HTTP_MORE;
+        return NAME_IS(name, "connection")   ? KNOWN_CONNECTION
+               : NAME_IS(name, "kv-request") ? HTTP_KV_REQUEST
+                                             : KNOWN_NOT;
     case 12:
-        return http_text_is(name, "content-type") ? keep_field(head, HTTP_CONTENT_TYPE, base, value)
-                                                  : HTTP_MORE;
+        return NAME_IS(name, "content-type") ? HTTP_CONTENT_TYPE : KNOWN_NOT;
     case 13:
-        return http_text_is(name, "if-none-match") ? keep_field(head, HTTP_IF_NONE_MATCH, base, value)
-                                                   : HTTP_MORE;
+        return NAME_IS(name, "if-none-match") ? HTTP_IF_NONE_MATCH : KNOWN_NOT;
     case 14:
-        return http_text_is(name, "content-length") ? parse_length(head, value) : HTTP_MORE;
+        return NAME_IS(name, "content-length") ? KNOWN_LENGTH : KNOWN_NOT;
     case 17:
-        return http_text_is(name, "transfer-encoding") ? parse_transfer_encoding(head, value) : HTTP_MORE;
+        return NAME_IS(name, "transfer-encoding") ? KNOWN_TRANSFER_ENCODING : KNOWN_NOT;
     default:
-        return HTTP_MORE;
+        return KNOWN_NOT;
     }
 }
 
+static bool is_token(struct bytes name) {
+    for (size_t i = 0; i < name.size; i++)
+        if (!(kinds[name.data[i]] & TOKEN))
+            return false;
+    return name.size > 0;
+}
+
 static enum http_result parse_field(struct http_head *head, const uint8_t *base, struct bytes line) {
-    const uint8_t *at = line.data, *end = at + line.size;
+    const uint8_t *end = line.data + line.size, *at = memchr(line.data, ':', line.size);
     if (++head->fields > HTTP_FIELDS_MAX)
         return bad(head, ERROR_HEADERS_TOO_LARGE, "There are more than 100 headers.");
-    while (at < end && kinds[*at] & TOKEN)
-        at++;
-    if (at == line.data || at == end || *at != ':')
+    size_t size = at != NULL ? (size_t)(at - line.data) : 0;
+    enum known known = known_of(line.data, size);
+    if (known == KNOWN_NOT && !is_token((struct bytes){line.data, size}))
         return bad(head, ERROR_BAD_REQUEST,
                    "A header's name is empty, folded, or holds a byte that no name has.");
-    struct bytes name = {line.data, (size_t)(at - line.data)};
     at++;
     while (at < end && (*at == ' ' || *at == '\t'))
         at++;
     while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
         end--;
-    return parse_known(head, base, name, (struct bytes){at, (size_t)(end - at)});
+    struct bytes value = {at, (size_t)(end - at)};
+    switch (known) {
+    case KNOWN_NOT:
+        return HTTP_MORE;
+    case KNOWN_LENGTH:
+        return parse_length(head, value);
+    case KNOWN_TRANSFER_ENCODING:
+        return parse_transfer_encoding(head, value);
+    case KNOWN_CONNECTION:
+        return parse_connection(head, value);
+    case KNOWN_EXPECT:
+        return parse_expect(head, value);
+    default:
+        return keep_field(head, (enum http_field)known, base, value);
+    }
 }
 
 /* What only the whole head can tell. */

@@ -1,5 +1,7 @@
 #include "api/json_in.h"
 
+#include "api/scan.h"
+
 /* ---- UTF-8 ---- */
 
 /* Bytes of the character that begins at `at`, 0 where none does (RFC 3629: no overlong forms, no surrogates,
@@ -77,8 +79,12 @@ void json_fail(struct json *j, const char *error) {
     j->at = j->end; /* what follows reads as ended */
 }
 
-static void skip_space(struct json *j) {
-    while (j->at < j->end && (*j->at == ' ' || *j->at == '\n' || *j->at == '\r' || *j->at == '\t'))
+static bool is_space(uint8_t c) {
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static inline void skip_space(struct json *j) {
+    while (j->at < j->end && *j->at <= ' ' && is_space(*j->at))
         j->at++;
 }
 
@@ -88,24 +94,21 @@ uint8_t json_peek(struct json *j) {
 }
 
 /* Consumes `c` after white space. */
-static bool take(struct json *j, uint8_t c) {
-    if (json_peek(j) != c || j->at == j->end)
+static inline bool take(struct json *j, uint8_t c) {
+    skip_space(j);
+    if (j->at == j->end || *j->at != c)
         return false;
     j->at++;
     return true;
 }
 
-/* Plain bytes of a string: ASCII but quote, backslash and control bytes, eight at a time. */
+/* Plain bytes of a string: ASCII but quote, backslash and control bytes. */
 static uint8_t *skip_plain(uint8_t *at, const uint8_t *end) {
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    while (end - at >= 8) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-        uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
-        uint64_t hit = (word - ones * 0x20) | (quote - ones) | (slash - ones) | word;
-        if (hit & highs)
-            break;
-        at += 8;
+    while (end - at >= SCAN_BLOCK) {
+        unsigned first = scan_string(at);
+        at += first;
+        if (first < SCAN_BLOCK)
+            return at;
     }
     while (at < end && *at >= 0x20 && *at < 0x80 && *at != '"' && *at != '\\')
         at++;

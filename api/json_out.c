@@ -1,6 +1,7 @@
 #include "api/json_out.h"
 
 #include "api/json_in.h"
+#include "api/scan.h"
 
 #include <assert.h>
 
@@ -14,13 +15,11 @@ static const uint8_t widths[256] = {
 
 /* The first byte at or behind `at` that is escaped or not ASCII. */
 static size_t plain(struct bytes text, size_t at) {
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    for (; text.size - at >= 8; at += 8) {
-        uint64_t word;
-        memcpy(&word, text.data + at, 8);
-        uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
-        if (((word - ones * 0x20) | (quote - ones) | (slash - ones) | word) & highs)
-            break;
+    while (text.size - at >= SCAN_BLOCK) {
+        unsigned first = scan_string(text.data + at);
+        at += first;
+        if (first < SCAN_BLOCK)
+            return at;
     }
     while (at < text.size && text.data[at] < 0x80 && widths[text.data[at]] == 1)
         at++;

@@ -9,13 +9,9 @@ void buffer_release(struct buffer *b) {
     *b = (struct buffer){0};
 }
 
-uint8_t *buffer_reserve(struct buffer *b, size_t size) {
-    assert(b->start <= b->end);
-    assert(b->end <= b->capacity);
+uint8_t *buffer_make_room(struct buffer *b, size_t size) {
     if (size == 0 && b->data == NULL)
         return NULL; /* NULL + 0 is undefined */
-    if (b->capacity - b->end >= size)
-        return b->data + b->end;
     size_t held = b->end - b->start;
     assert(size <= SIZE_MAX / 4 - held);
     if (held + size <= b->capacity / 2) {
@@ -37,13 +33,6 @@ uint8_t *buffer_reserve(struct buffer *b, size_t size) {
     b->start = 0;
     b->end = held;
     return b->data + b->end;
-}
-
-void buffer_append(struct buffer *b, struct bytes more) {
-    if (more.size == 0)
-        return;
-    memcpy(buffer_reserve(b, more.size), more.data, more.size);
-    b->end += more.size;
 }
 
 void buffer_append_text(struct buffer *b, const char *text) {

@@ -25,14 +25,26 @@ static inline struct bytes buffer_bytes(const struct buffer *b) {
     return (struct bytes){size == 0 ? b->data : b->data + b->start, size};
 }
 
+/* Where there is too little: moves the content to the front, or into more memory. */
+__attribute__((noinline, cold)) uint8_t *buffer_make_room(struct buffer *b, size_t size);
+
 /* Makes room for size more bytes and returns where they go; commit what was written with buffer_grow. */
-uint8_t *buffer_reserve(struct buffer *b, size_t size);
+static inline uint8_t *buffer_reserve(struct buffer *b, size_t size) {
+    if (b->data != NULL && b->capacity - b->end >= size)
+        return b->data + b->end;
+    return buffer_make_room(b, size);
+}
 
 static inline void buffer_grow(struct buffer *b, size_t size) {
     b->end += size;
 }
 
-void buffer_append(struct buffer *b, struct bytes more);
+static inline void buffer_append(struct buffer *b, struct bytes more) {
+    if (more.size == 0)
+        return;
+    memcpy(buffer_reserve(b, more.size), more.data, more.size);
+    b->end += more.size;
+}
 void buffer_append_text(struct buffer *b, const char *text);
 
 /* Drops size bytes from the front; an emptied buffer starts again at 0. */
