@@ -7,20 +7,11 @@
 enum phase { PHASE_START, PHASE_FIRST_LINE, PHASE_FIELDS, PHASE_DONE };
 
 /* Characters of a method or a field name (RFC 9110, section 5.6.2). */
-#define TOKEN  1
-#define TARGET 2 /* of a target: visible ASCII but #, and bytes from 0x80 up */
-
 /* clang-format off */
-#define T3 (TOKEN | TARGET)
-static const uint8_t kinds[256] = {
-    ['!'] = T3, ['"'] = TARGET, ['$'] = T3, ['%'] = T3, ['&'] = T3, ['\''] = T3, ['('] = TARGET, [')'] = TARGET,
-    ['*'] = T3, ['+'] = T3, [','] = TARGET, ['-'] = T3, ['.'] = T3, ['/'] = TARGET,
-    ['0' ... '9'] = T3, [':'] = TARGET, [';'] = TARGET, ['<'] = TARGET, ['='] = TARGET, ['>'] = TARGET,
-    ['?'] = TARGET, ['@'] = TARGET, ['A' ... 'Z'] = T3, ['['] = TARGET, ['\\'] = TARGET, [']'] = TARGET,
-    ['^'] = T3, ['_'] = T3, ['`'] = T3, ['a' ... 'z'] = T3, ['{'] = TARGET, ['|'] = T3, ['}'] = TARGET,
-    ['~'] = T3, [0x80 ... 0xff] = TARGET, ['#'] = TOKEN,
+static const bool token[256] = {
+    ['!'] = true, ['#' ... '\''] = true, ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true,
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['^' ... 'z'] = true, ['|'] = true, ['~'] = true,
 };
-#undef T3
 /* clang-format on */
 
 static enum http_result bad(struct http_head *head, enum error error, const char *message) {
@@ -72,7 +63,7 @@ static bool is_digit(uint8_t c) {
 /* The first control byte that is no tab; end when there is none. */
 static const uint8_t *find_control(const uint8_t *at, const uint8_t *end) {
     while (end - at >= SCAN_BLOCK) {
-        unsigned first = scan_control(at);
+        unsigned first = scan_low(at, 0x20, 0x7f);
         at += first;
         if (first == SCAN_BLOCK)
             continue;
@@ -105,14 +96,27 @@ static enum http_method method_of(struct bytes m) {
     }
 }
 
+/* The first byte from `at` on that ends a target or has no place in one: a blank, or #. */
+static const uint8_t *target_end(const uint8_t *at, const uint8_t *end) {
+    while (end - at >= SCAN_BLOCK) {
+        unsigned first = scan_low(at, 0x21, '#');
+        at += first;
+        if (first < SCAN_BLOCK)
+            return at;
+    }
+    while (at < end && *at > ' ' && *at != '#')
+        at++;
+    return at;
+}
+
 /* origin-form, absolute-form of http, or * for OPTIONS (RFC 9112, section 3.2). */
-static enum http_result parse_target(struct http_head *head, const uint8_t *base, struct bytes target) {
+static enum http_result parse_target(struct http_head *head, const uint8_t *base, struct bytes target,
+                                     const uint8_t *limit) {
     if (target.size > HTTP_TARGET_SIZE_MAX)
         return bad(head, ERROR_HEADERS_TOO_LARGE, "The target is longer than 8192 bytes.");
     const uint8_t *at = target.data, *end = at + target.size;
-    for (const uint8_t *c = at; c < end; c++)
-        if (!(kinds[*c] & TARGET))
-            return bad(head, ERROR_BAD_REQUEST, "The target holds a byte that must be percent-encoded.");
+    if (target_end(at, limit) != end)
+        return bad(head, ERROR_BAD_REQUEST, "The target holds a byte that must be percent-encoded.");
     if (target.size > 7 && http_text_is((struct bytes){at, 7}, "http://")) {
         at += 7;
         const uint8_t *authority = at;
@@ -134,9 +138,10 @@ static enum http_result parse_target(struct http_head *head, const uint8_t *base
     return HTTP_MORE;
 }
 
-static enum http_result parse_first_line(struct http_head *head, const uint8_t *base, struct bytes line) {
+static enum http_result parse_first_line(struct http_head *head, const uint8_t *base, struct bytes line,
+                                         const uint8_t *limit) {
     const uint8_t *at = line.data, *end = at + line.size;
-    while (at < end && kinds[*at] & TOKEN)
+    while (at < end && token[*at])
         at++;
     if (at == line.data || at == end || *at != ' ')
         return bad(head, ERROR_BAD_REQUEST, "The first line is not `METHOD target HTTP/1.1`.");
@@ -150,7 +155,7 @@ static enum http_result parse_first_line(struct http_head *head, const uint8_t *
         return bad(head, ERROR_HTTP_VERSION, "The request's HTTP version is not 1.1 or 1.0.");
     head->minor = (uint8_t)(end[-1] - '0');
     head->keep_alive = head->minor == 1;
-    return parse_target(head, base, (struct bytes){at, (size_t)(end - 9 - at)});
+    return parse_target(head, base, (struct bytes){at, (size_t)(end - 9 - at)}, limit);
 }
 
 static enum http_result keep_field(struct http_head *head, enum http_field field, const uint8_t *base,
@@ -192,7 +197,7 @@ static enum http_result parse_connection(struct http_head *head, struct bytes va
         while (at < end && (*at == ' ' || *at == '\t' || *at == ','))
             at++;
         const uint8_t *from = at;
-        while (at < end && kinds[*at] & TOKEN)
+        while (at < end && token[*at])
             at++;
         struct bytes option = {from, (size_t)(at - from)};
         head->close = head->close || http_text_is(option, "close");
@@ -254,7 +259,7 @@ static enum known known_of(const uint8_t *name, size_t size) {
 
 static bool is_token(struct bytes name) {
     for (size_t i = 0; i < name.size; i++)
-        if (!(kinds[name.data[i]] & TOKEN))
+        if (!token[name.data[i]])
             return false;
     return name.size > 0;
 }
@@ -308,8 +313,9 @@ static enum http_result check_head(struct http_head *head, const uint8_t *base) 
     return HTTP_DONE;
 }
 
-/* One line without its CRLF. */
-static enum http_result parse_line(struct http_head *head, const uint8_t *base, struct bytes line) {
+/* One line without its CRLF; the bytes up to limit can be read. */
+static enum http_result parse_line(struct http_head *head, const uint8_t *base, struct bytes line,
+                                   const uint8_t *limit) {
     if (head->phase == PHASE_FIELDS)
         return line.size == 0 ? check_head(head, base) : parse_field(head, base, line);
     if (line.size == 0 && head->phase == PHASE_START) {
@@ -317,7 +323,7 @@ static enum http_result parse_line(struct http_head *head, const uint8_t *base, 
         return HTTP_MORE;
     }
     head->phase = PHASE_FIELDS;
-    return parse_first_line(head, base, line);
+    return parse_first_line(head, base, line, limit);
 }
 
 enum http_result http_parse_head(struct http_head *head, struct bytes request, size_t *size) {
@@ -332,7 +338,7 @@ enum http_result http_parse_head(struct http_head *head, struct bytes request, s
             break;
         if (at[0] != '\r' || at[1] != '\n')
             return bad(head, ERROR_BAD_REQUEST, "The head holds a control byte, or a CR or LF of its own.");
-        enum http_result result = parse_line(head, base, (struct bytes){line, (size_t)(at - line)});
+        enum http_result result = parse_line(head, base, (struct bytes){line, (size_t)(at - line)}, end);
         at += 2;
         line = at;
         if (result == HTTP_DONE)

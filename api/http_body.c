@@ -152,6 +152,8 @@ enum http_result http_chunked_decode(struct http_chunked *c, uint8_t *data, size
 
 bool http_unescape(uint8_t *data, size_t *size) {
     size_t out = 0;
+    if (memchr(data, '%', *size) == NULL && memchr(data, '+', *size) == NULL)
+        return true;
     for (size_t in = 0; in < *size; in++) {
         uint8_t c = data[in];
         if (c == '+') {

@@ -14,11 +14,11 @@ static inline unsigned scan_first(__m128i hits) {
     return bits != 0 ? (unsigned)__builtin_ctz(bits) : SCAN_BLOCK;
 }
 
-/* Below 0x20, or 0x7f. */
-static inline unsigned scan_control(const uint8_t *at) {
+/* Below `least`, or `mark`. */
+static inline unsigned scan_low(const uint8_t *at, uint8_t least, uint8_t mark) {
     __m128i block = _mm_loadu_si128((const __m128i *)at);
-    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
-    return scan_first(_mm_or_si128(low, _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f))));
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8((char)(least - 1))), block);
+    return scan_first(_mm_or_si128(low, _mm_cmpeq_epi8(block, _mm_set1_epi8((char)mark))));
 }
 
 /* Below 0x20, from 0x80 up, a quote, or a backslash: what a JSON string does not hold as it is. */
@@ -52,9 +52,9 @@ static inline unsigned scan_first(uint64_t hits) {
     return hits != 0 ? (unsigned)__builtin_ctzll(hits) / 8 : SCAN_BLOCK;
 }
 
-static inline unsigned scan_control(const uint8_t *at) {
+static inline unsigned scan_low(const uint8_t *at, uint8_t least, uint8_t mark) {
     uint64_t word = scan_word(at);
-    return scan_first(scan_below(word, 0x20) | scan_below(word ^ SCAN_ONES * 0x7f, 1));
+    return scan_first(scan_below(word, least) | scan_below(word ^ SCAN_ONES * mark, 1));
 }
 
 static inline unsigned scan_string(const uint8_t *at) {
