@@ -42,8 +42,8 @@ static inline uint64_t word_of(const void *from, size_t size) {
     return word;
 }
 
-/* The same for a field's name of the right size, eight bytes at a time. The bit 0x20 makes one of two letters;
- * of names made of letters and dashes, nothing else that a line may hold becomes the same. */
+/* The same for a field's name of the right size, eight bytes at a time. The bit 0x20 makes one of two
+ * letters; of names made of letters and dashes, nothing else that a line may hold becomes the same. */
 static inline bool name_is(const uint8_t *name, const char *lower, size_t size) {
     const uint64_t cases = 0x2020202020202020u;
     size_t step = size < 8 ? size : 8;
@@ -51,7 +51,8 @@ static inline bool name_is(const uint8_t *name, const char *lower, size_t size) 
     for (size_t i = 0; i + step <= size; i += step)
         differs |= (word_of(name + i, step) | word_of(&cases, step)) ^ word_of(lower + i, step);
     size_t last = size - step;
-    return (differs | ((word_of(name + last, step) | word_of(&cases, step)) ^ word_of(lower + last, step))) == 0;
+    return (differs | ((word_of(name + last, step) | word_of(&cases, step)) ^ word_of(lower + last, step))) ==
+           0;
 }
 
 #define NAME_IS(name, lower) name_is((name), lower, sizeof lower - 1)
@@ -104,7 +105,7 @@ static const uint8_t *target_end(const uint8_t *at, const uint8_t *end) {
         if (first < SCAN_BLOCK)
             return at;
     }
-    while (at < end && *at > ' ' && *at != '#')
+    while (at<end && * at> ' ' && *at != '#')
         at++;
     return at;
 }

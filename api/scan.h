@@ -24,8 +24,8 @@ static inline unsigned scan_low(const uint8_t *at, uint8_t least, uint8_t mark) 
 /* Below 0x20, from 0x80 up, a quote, or a backslash: what a JSON string does not hold as it is. */
 static inline unsigned scan_string(const uint8_t *at) {
     __m128i block = _mm_loadu_si128((const __m128i *)at);
-    __m128i marks = _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8('"')),
-                                 _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
+    __m128i marks =
+        _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8('"')), _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
     return scan_first(_mm_or_si128(marks, _mm_cmplt_epi8(block, _mm_set1_epi8(0x20))));
 }
 

@@ -131,7 +131,8 @@ struct spare {
     struct file *file;
 };
 
-#define SPARES_MAX 6 /* kept ready, about as many as a snapshot lets go of; more than that gives its space back */
+#define SPARES_MAX                                                                                           \
+    6 /* kept ready, about as many as a snapshot lets go of; more than that gives its space back */
 
 struct sync {
     struct job job;
