@@ -1,15 +1,11 @@
 /* A stranger at the other end, whose bytes the test writes itself: wrong, damaged, late, or none at all. */
-#include "replication/frame.h"
 #include "replication/hello.h"
+#include "tests/frames.h"
 #include "tests/unit/replication/peers_world.h"
 
 static void say(struct world *w, const struct link_end *end, uint8_t type, struct bytes payload) {
     struct buffer out = {0};
-    uint8_t head[FRAME_HEAD_SIZE], tail[FRAME_TAIL_SIZE];
-    frame_wrap(type, payload, head, tail);
-    buffer_append(&out, (struct bytes){head, sizeof head});
-    buffer_append(&out, payload);
-    buffer_append(&out, (struct bytes){tail, sizeof tail});
+    write_frame(&out, type, payload);
     peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
     buffer_release(&out);
 }
