@@ -40,7 +40,7 @@ help:
 	@echo 'make test          install what is missing, build, run every test'
 	@echo 'make               build ./kvnode and ./kvctl'
 	@echo 'make run-cluster   the group of three in the background; make stop-cluster ends it'
-	@echo 'make api-examples  every route, with curl, against the running group'
+	@echo 'make api-examples  most routes, with curl, against the running group'
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
 	@echo 'make soak          the simulator over thousands of seeds; make scenarios: new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
