@@ -14,14 +14,14 @@ void log_let_go(struct log *log, size_t count) {
                                  sizeof(struct segment *));
         log->dropping[log->dropping_count++] = segment;
     }
-    log->drop_barrier = (struct position){log_current(log)->number, log_current(log)->end};
+    log->drop_barrier = (struct log_place){log_current(log)->number, log_current(log)->end};
     log->count -= count;
     memmove(log->segments, log->segments + count, log->count * sizeof(struct segment *));
 }
 
 bool log_can_drop(const struct log *log) {
     return log->dropping_count > 0 && log->recycled.file == NULL && log->names_version == log->names_synced &&
-           !position_after(log->drop_barrier, log->durable_position);
+           !log_place_after(log->drop_barrier, log->durable_position);
 }
 
 /* Under a spare's name where spares are short. */

@@ -22,12 +22,12 @@
 enum record_kind { RECORD_ENTRY = 1, RECORD_BATCH, RECORD_TRUNCATION };
 
 /* In the whole log: a segment's number and an offset there. */
-struct position {
+struct log_place {
     uint64_t segment;
     uint32_t offset;
 };
 
-static inline bool position_after(struct position a, struct position b) {
+static inline bool log_place_after(struct log_place a, struct log_place b) {
     return a.segment != b.segment ? a.segment > b.segment : a.offset > b.offset;
 }
 
@@ -61,8 +61,8 @@ uint32_t record_search(const uint8_t *image, uint32_t offset, uint32_t capacity,
                        struct raw_record *out);
 /* Of a raw entry record. False for an unknown type. */
 bool record_entry(const struct raw_record *raw, struct log_record *out);
-void record_put_batch(uint8_t *at, struct position durable, uint64_t commit, uint32_t seed, uint32_t offset);
-struct position record_batch_durable(const struct raw_record *raw, uint64_t *commit);
+void record_put_batch(uint8_t *at, struct log_place durable, uint64_t commit, uint32_t seed, uint32_t offset);
+struct log_place record_batch_durable(const struct raw_record *raw, uint64_t *commit);
 uint64_t record_truncation(const struct raw_record *raw, uint64_t *term_before);
 void record_put_truncation(uint8_t *at, uint64_t index, uint64_t term_before, uint32_t seed, uint32_t offset);
 
@@ -146,7 +146,7 @@ struct sync {
     struct file *spare; /* to be allocated up to spare_size; NULL: none */
     uint32_t spare_size;
     enum file_result result, spare_result;
-    struct position target; /* durable when it has succeeded */
+    struct log_place target; /* durable when it has succeeded */
     uint64_t target_index;
     uint64_t names_version;
 };
@@ -156,7 +156,7 @@ struct log {
     bool failed;
     bool truncated;                  /* since the last write */
     uint64_t last, written, durable; /* indexes */
-    struct position durable_position;
+    struct log_place durable_position;
     struct log_terms terms;
     struct segment **segments; /* by number; the last one is being written */
     size_t count, capacity;
@@ -175,7 +175,7 @@ struct log {
     struct spare growing, recycled; /* file NULL: none */
     uint32_t growing_size;
     uint64_t spare_number; /* of the next spare */
-    struct position
+    struct log_place
         spare_failed; /* where the log ended when the disk was full for one; segment 0: it was not */
 
     struct segment **dropping; /* let go, oldest first, their files still there */
@@ -183,7 +183,7 @@ struct log {
     /* Where the log ended when the last of them was let go. Their files stay until that is durable: the log
      * that is left may begin with records which only a truncation further on moves to where the snapshot
      * ends. */
-    struct position drop_barrier;
+    struct log_place drop_barrier;
     uint64_t names_version, names_synced; /* changes of names made, and known durable */
     struct sync sync;
 };

@@ -88,7 +88,8 @@ bool record_entry(const struct raw_record *raw, struct log_record *out) {
     return true;
 }
 
-void record_put_batch(uint8_t *at, struct position durable, uint64_t commit, uint32_t seed, uint32_t offset) {
+void record_put_batch(uint8_t *at, struct log_place durable, uint64_t commit, uint32_t seed,
+                      uint32_t offset) {
     put_u64(at + RECORD_HEADER_SIZE, durable.segment);
     put_u64(at + RECORD_HEADER_SIZE + 8, durable.offset);
     put_u64(at + RECORD_HEADER_SIZE + 16, commit);
@@ -102,10 +103,10 @@ void record_put_truncation(uint8_t *at, uint64_t index, uint64_t term_before, ui
     record_seal(at, RECORD_TRUNCATION, TRUNCATION_BODY, seed, offset);
 }
 
-struct position record_batch_durable(const struct raw_record *raw, uint64_t *commit) {
+struct log_place record_batch_durable(const struct raw_record *raw, uint64_t *commit) {
     assert(raw->kind == RECORD_BATCH);
     *commit = get_u64(raw->body.data + 16);
-    return (struct position){get_u64(raw->body.data), (uint32_t)get_u64(raw->body.data + 8)};
+    return (struct log_place){get_u64(raw->body.data), (uint32_t)get_u64(raw->body.data + 8)};
 }
 
 uint64_t record_truncation(const struct raw_record *raw, uint64_t *term_before) {

@@ -23,10 +23,10 @@ struct replay {
     size_t count, capacity;
     uint64_t *spares; /* numbers */
     size_t spare_count, spare_capacity;
-    size_t next;              /* of found: the first that is not part of the log */
-    struct position attested; /* highest durable position that a batch recorded */
+    size_t next;               /* of found: the first that is not part of the log */
+    struct log_place attested; /* highest durable position that a batch recorded */
     bool damaged;
-    struct position damage;
+    struct log_place damage;
 };
 
 static enum log_result report_failure(struct replay *r, enum file_result result, const char *doing) {
@@ -158,8 +158,8 @@ static bool replay_truncation(struct replay *r, const struct raw_record *raw) {
 
 static void replay_batch(struct replay *r, const struct raw_record *raw) {
     uint64_t commit;
-    struct position durable = record_batch_durable(raw, &commit);
-    if (position_after(durable, r->attested))
+    struct log_place durable = record_batch_durable(raw, &commit);
+    if (log_place_after(durable, r->attested))
         r->attested = durable;
     if (commit > r->report->commit)
         r->report->commit = commit;
@@ -180,7 +180,7 @@ static bool replay_record(struct replay *r, struct segment *segment, const struc
 
 static void damaged_at(struct replay *r, uint64_t segment, uint32_t offset) {
     r->damaged = true;
-    r->damage = (struct position){segment, offset};
+    r->damage = (struct log_place){segment, offset};
 }
 
 static void walk(struct replay *r, struct segment *segment) {
@@ -274,11 +274,11 @@ static enum log_result replay_all(struct replay *r) {
 /* Damage: a torn tail or corruption. */
 
 static bool attests(const uint8_t *image, uint32_t from, uint32_t capacity, uint32_t seed,
-                    struct position damage) {
+                    struct log_place damage) {
     struct raw_record raw;
     uint64_t commit;
     for (uint32_t at = from; (at = record_search(image, at, capacity, seed, &raw)) < capacity; at += 8)
-        if (raw.kind == RECORD_BATCH && position_after(record_batch_durable(&raw, &commit), damage))
+        if (raw.kind == RECORD_BATCH && log_place_after(record_batch_durable(&raw, &commit), damage))
             return true;
     return false;
 }
@@ -297,7 +297,7 @@ static enum log_result file_attests(struct replay *r, const struct found *found,
 
 static enum log_result was_durable(struct replay *r, bool *yes) {
     const struct log *log = r->log;
-    *yes = position_after(r->attested, r->damage);
+    *yes = log_place_after(r->attested, r->damage);
     if (!*yes && log->count > 0 && log_current(log)->number == r->damage.segment) {
         const struct segment *last = log_current(log);
         *yes = attests(last->image, last->end, last->capacity, last->seed, r->damage);
@@ -400,7 +400,7 @@ static enum log_result make_durable(struct replay *r) {
     log->names_synced = log->names_version;
     log->written = log->durable = log->last;
     if (log->count > 0)
-        log->durable_position = (struct position){log_current(log)->number, log_current(log)->end};
+        log->durable_position = (struct log_place){log_current(log)->number, log_current(log)->end};
     return LOG_OK;
 }
 

@@ -66,7 +66,7 @@ static void gather_segments(struct log *log) {
         sync->segments = log_grow(sync->segments, &sync->capacity, sync->count + 1, sizeof(struct segment *));
         sync->segments[sync->count++] = segment;
         segment->syncing = segment->written;
-        sync->target = (struct position){segment->number, segment->written};
+        sync->target = (struct log_place){segment->number, segment->written};
     }
 }
 
@@ -101,7 +101,7 @@ static void spare_grown(struct log *log) {
     if (log->sync.spare == NULL)
         return;
     if (log->sync.spare_result != FILE_OK) {
-        log->spare_failed = (struct position){log_current(log)->number, log_current(log)->end};
+        log->spare_failed = (struct log_place){log_current(log)->number, log_current(log)->end};
         log_spare_remove(log, log->growing);
         log->growing = (struct spare){0};
         return;
@@ -123,7 +123,7 @@ enum log_result log_sync_end(struct log *log) {
         sync->segments[i]->synced = sync->segments[i]->syncing;
     if (sync->names)
         log->names_synced = sync->names_version;
-    if (position_after(sync->target, log->durable_position))
+    if (log_place_after(sync->target, log->durable_position))
         log->durable_position = sync->target;
     if (sync->target_index > log->durable)
         log->durable = sync->target_index;

@@ -252,6 +252,13 @@ sub fill {
 
 sub first_line { my ($command) = @_; my ($line) = split /\n/, `$command 2>&1` // ''; return $line // '' }
 
+# "NAME 1.2.3"
+sub version_of {
+    my ($name, $program, $flag) = @_;
+    return "no $name" unless $program;
+    return first_line("$program $flag") =~ /(\d+(?:\.\d+)+)/ ? "$name $1" : "$name of an unknown version";
+}
+
 # What the figures depend on, as lines of text.
 sub environment {
     my ($cpu) = map { /^model name\s*: (.*)/ ? $1 : () } split /\n/, `cat /proc/cpuinfo`;
@@ -262,9 +269,8 @@ sub environment {
         'congestion control: ' . first_line('cat /proc/sys/net/ipv4/tcp_congestion_control'));
     my $load = (split ' ', first_line('cat /proc/loadavg'))[0];
     push @lines, "load before the start: $load" . ($load > 0.5 ? ' (other work shares the cores: requests/s and latency are off)' : '');
-    my %version = (nginx => '-v', 'redis-server' => '--version', etcd => '--version');
-    push @lines, 'versions: ' . join '; ', (kvnode() ? 'kvnode ' . first_line(kvnode() . ' -version') : 'no kvnode'),
-        map { which($_) ? first_line(which($_) . " $version{$_}") : "no $_" } sort keys %version;
+    push @lines, 'versions: ' . join '; ', version_of('kvnode', kvnode(), '-version'),
+        map { version_of($_->[0], which($_->[0]), $_->[1]) } [etcd => '--version'], [nginx => '-v'], ['redis-server' => '--version'];
     return @lines;
 }
 

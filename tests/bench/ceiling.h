@@ -10,6 +10,7 @@
 #include <bsd/stdlib.h>
 #include <err.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -97,6 +98,37 @@ static inline bool ceiling_answer(struct ceiling_connection *c, const struct cei
     memcpy(c->out + c->out_size, reply->text, reply->size);
     c->out_size += reply->size;
     return true;
+}
+
+/* A connection and its libevent events. Reading goes on until told otherwise; writing is waited for once each
+ * time. */
+struct ceiling_events {
+    struct ceiling_connection *c;
+    struct event *readable, *writable;
+};
+
+static inline void ceiling_events_init(struct ceiling_events *e, struct event_base *base,
+                                       struct ceiling_connection *c, event_callback_fn on_readable,
+                                       event_callback_fn on_writable, void *arg) {
+    e->c = c;
+    e->readable = event_new(base, c->fd, EV_READ | EV_PERSIST, on_readable, arg);
+    e->writable = event_new(base, c->fd, EV_WRITE, on_writable, arg);
+    if (!e->readable || !e->writable || event_add(e->readable, NULL))
+        errx(1, "events");
+}
+
+static inline void ceiling_events_release(struct ceiling_events *e) {
+    event_free(e->readable);
+    event_free(e->writable);
+    close(e->c->fd);
+    free(e->c);
+}
+
+/* Takes what was served from the input. */
+static inline void ceiling_taken(struct ceiling_connection *c, size_t size) {
+    c->in_size -= size;
+    if (c->in_size > 0)
+        memmove(c->in, c->in + size, c->in_size);
 }
 
 /* The size of the request at data, its body included; 0 while it is not whole. */

@@ -6,12 +6,10 @@
  */
 #include "tests/bench/ceiling.h"
 
-#include <event2/event.h>
 #include <sys/epoll.h>
 
 struct client {
-    struct ceiling_connection *c;
-    struct event *readable, *writable;
+    struct ceiling_events events;
     const struct ceiling_reply *reply;
 };
 
@@ -29,31 +27,26 @@ static bool serve(struct ceiling_connection *c, const struct ceiling_reply *repl
         if (c->out_size > 0)
             written = ceiling_write(c);
     }
-    c->in_size -= at;
-    if (c->in_size > 0)
-        memmove(c->in, c->in + at, c->in_size);
+    ceiling_taken(c, at);
     return written;
 }
 
 static void client_free(struct client *client) {
-    event_free(client->readable);
-    event_free(client->writable);
-    close(client->c->fd);
-    free(client->c);
+    ceiling_events_release(&client->events);
     free(client);
 }
 
 static void client_serve(struct client *client) {
-    if (serve(client->c, client->reply))
+    if (serve(client->events.c, client->reply))
         return;
-    event_del(client->readable);
-    event_add(client->writable, NULL);
+    event_del(client->events.readable);
+    event_add(client->events.writable, NULL);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg) {
     struct client *client = arg;
     (void)fd, (void)what;
-    if (ceiling_read(client->c))
+    if (ceiling_read(client->events.c))
         client_serve(client);
     else
         client_free(client);
@@ -62,7 +55,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg) {
 static void on_writable(evutil_socket_t fd, short what, void *arg) {
     struct client *client = arg;
     (void)fd, (void)what;
-    event_add(client->readable, NULL);
+    event_add(client->events.readable, NULL);
     client_serve(client);
 }
 
@@ -80,10 +73,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
     struct client *client = malloc(sizeof *client);
     if (!client)
         err(1, "memory");
-    *client = (struct client){.c = c, .reply = s->reply};
-    client->readable = event_new(s->base, c->fd, EV_READ | EV_PERSIST, on_readable, client);
-    client->writable = event_new(s->base, c->fd, EV_WRITE, on_writable, client);
-    event_add(client->readable, NULL);
+    *client = (struct client){.reply = s->reply};
+    ceiling_events_init(&client->events, s->base, c, on_readable, on_writable, client);
 }
 
 static void run_events(int listener, const struct ceiling_reply *reply) {

@@ -8,15 +8,13 @@
  * everyone. What does not fit its buffers ends the program: it only ever serves tests/bench/load. */
 #include "tests/bench/ceiling.h"
 
-#include <event2/event.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 
 enum { LOG_SIZE = 64 << 20, BATCH_SIZE = 4 << 20, RECORD_HEAD_SIZE = 16 };
 
 struct client {
-    struct ceiling_connection *c;
-    struct event *readable, *writable;
+    struct ceiling_events events;
     struct server *server;
     unsigned gathering,
         flushing; /* answers that wait for the batch that gathers, and for the one on its way */
@@ -40,16 +38,13 @@ struct server {
 };
 
 static void client_free(struct client *client) {
-    event_free(client->readable);
-    event_free(client->writable);
-    close(client->c->fd);
-    free(client->c);
+    ceiling_events_release(&client->events);
     free(client);
 }
 
 static void client_close(struct client *client) {
     client->gone = true;
-    event_del(client->readable);
+    event_del(client->events.readable);
     if (client->gathering + client->flushing == 0)
         client_free(client);
 }
@@ -67,22 +62,20 @@ static void batch_add(struct client *client, const char *body, size_t size) {
 }
 
 static void client_take(struct client *client) {
-    struct ceiling_connection *c = client->c;
+    struct ceiling_connection *c = client->events.c;
     size_t at = 0, size;
     const char *body;
     while (at < c->in_size && (size = ceiling_request(c->in + at, c->in_size - at, &body))) {
         batch_add(client, body, (size_t)(c->in + at + size - body));
         at += size;
     }
-    c->in_size -= at;
-    if (c->in_size > 0)
-        memmove(c->in, c->in + at, c->in_size);
+    ceiling_taken(c, at);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg) {
     struct client *client = arg;
     (void)fd, (void)what;
-    if (ceiling_read(client->c))
+    if (ceiling_read(client->events.c))
         client_take(client);
     else
         client_close(client);
@@ -91,8 +84,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg) {
 static void on_writable(evutil_socket_t fd, short what, void *arg) {
     struct client *client = arg;
     (void)fd, (void)what;
-    if (!ceiling_write(client->c))
-        event_add(client->writable, NULL);
+    if (!ceiling_write(client->events.c))
+        event_add(client->events.writable, NULL);
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *arg) {
@@ -104,10 +97,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
     struct client *client = malloc(sizeof *client);
     if (!client)
         err(1, "memory");
-    *client = (struct client){.c = c, .server = s};
-    client->readable = event_new(s->base, c->fd, EV_READ | EV_PERSIST, on_readable, client);
-    client->writable = event_new(s->base, c->fd, EV_WRITE, on_writable, client);
-    event_add(client->readable, NULL);
+    *client = (struct client){.server = s};
+    ceiling_events_init(&client->events, s->base, c, on_readable, on_writable, client);
 }
 
 static void flush(struct server *s) {
@@ -133,12 +124,12 @@ static void answer(struct server *s) {
     for (size_t i = 0; i < b->clients_count; i++) {
         struct client *client = b->clients[i];
         for (; client->flushing > 0; client->flushing--)
-            if (!ceiling_answer(client->c, &s->reply))
+            if (!ceiling_answer(client->events.c, &s->reply))
                 errx(1, "a client does not read its answers");
         if (client->gone && client->gathering == 0)
             client_free(client);
-        else if (!client->gone && !ceiling_write(client->c))
-            event_add(client->writable, NULL);
+        else if (!client->gone && !ceiling_write(client->events.c))
+            event_add(client->events.writable, NULL);
     }
     b->size = b->clients_count = 0;
     s->under_way = false;

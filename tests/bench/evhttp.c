@@ -5,7 +5,6 @@
 #include "tests/bench/ceiling.h"
 
 #include <event2/buffer.h>
-#include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 

@@ -5,12 +5,12 @@
 #include "api/http.h"
 #include "api/api_io.h"
 #include "storage/random.h"
+#include "tests/bench/measure.h"
 #include "tests/unit/api/mock_coordinator.h"
 
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define CURL                                                                                                 \
     "GET /get?key=username HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nUser-Agent: curl/7.88.1\r\nAccept: "          \
@@ -27,16 +27,10 @@
     "POST /set HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nContent-Type: application/json\r\nContent-Length: "       \
     "34\r\n\r\n" SET_BODY
 
-static double now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 static void bench_parse(const char *name, const char *text) {
     struct bytes request = bytes_of(text);
     const int rounds = 2000000;
-    double from = now_ns();
+    double from = now_s();
     size_t sum = 0;
     for (int i = 0; i < rounds; i++) {
         struct http_head head = {0};
@@ -45,7 +39,7 @@ static void bench_parse(const char *name, const char *text) {
             exit(1);
         sum += size;
     }
-    printf("parse %-8s %4zu bytes  %6.1f ns\n", name, request.size, (now_ns() - from) / rounds);
+    printf("parse %-8s %4zu bytes  %6.1f ns\n", name, request.size, (now_s() - from) * 1e9 / rounds);
     if (sum == 0)
         exit(1);
 }
@@ -57,7 +51,7 @@ static void bench_handle(const char *name, const char *text, int pipelined) {
     struct api_client *client = api_open(api, 1, NULL);
     const int rounds = 1000000 / pipelined;
     mock_set(c, bytes_of("username"), bytes_of("alice"));
-    double from = now_ns();
+    double from = now_s();
     for (int i = 0; i < rounds; i++) {
         for (int k = 0; k < pipelined; k++)
             buffer_append(api_input(client), bytes_of(text));
@@ -66,7 +60,8 @@ static void bench_handle(const char *name, const char *text, int pipelined) {
             exit(1);
         buffer_consume(api_output(client), buffer_size(api_output(client)));
     }
-    printf("handle %-7s %2d a time    %6.1f ns\n", name, pipelined, (now_ns() - from) / rounds / pipelined);
+    printf("handle %-7s %2d a time    %6.1f ns\n", name, pipelined,
+           (now_s() - from) * 1e9 / rounds / pipelined);
     api_free(api);
     mock_free(c);
 }

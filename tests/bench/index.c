@@ -9,13 +9,12 @@
 #include "storage/index.h"
 
 #include "storage/random.h"
+#include "tests/bench/measure.h"
 
 #include <assert.h>
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define VALUE_SIZE 32
@@ -178,21 +177,6 @@ struct bench {
     struct bnode *root;
 };
 
-static double now(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
-}
-
-static uint64_t resident(void) {
-    unsigned long size, pages;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file == NULL || fscanf(file, "%lu %lu", &size, &pages) != 2)
-        err(1, "/proc/self/statm");
-    fclose(file);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 /* A permutation of 0 .. count - 1. */
 static uint64_t shuffled(const struct bench *b, uint64_t i) {
     return (uint64_t)((unsigned __int128)i * 2305843009213693951u % b->count);
@@ -240,39 +224,27 @@ static void scan_all(const struct bench *b) {
         errx(1, "the scan is short");
 }
 
-static void run(struct bench *b) {
+static void run(void *arg) {
+    struct bench *b = arg;
     struct random random;
     random_seed(&random, 1);
     slab_init(&b->slab);
     index_init(&b->index, &b->slab);
     b->root = bnode_new(true);
     uint64_t before = resident();
-    double t0 = now();
+    double t0 = now_s();
     uint64_t content = insert_all(b);
-    double t1 = now();
+    double t1 = now_s();
     double over = (double)(resident() - before - content) / (double)b->count;
     get_some(b, &random);
-    double t2 = now();
+    double t2 = now_s();
     get_some(b, &random);
-    double t3 = now();
+    double t3 = now_s();
     scan_all(b);
-    double t4 = now();
+    double t4 = now_s();
     printf("%-6s %-7s %6.1f  %8.1f  %9.0f  %6.0f  %7.1f\n", b->btree ? "b+tree" : "radix", b->keys->name,
            (double)b->count / 1e6, over, (t1 - t0) / (double)b->count * 1e9, (t3 - t2) / GETS * 1e9,
            (t4 - t3) / (double)b->count * 1e9);
-}
-
-static void run_apart(struct bench b) {
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run(&b);
-        fflush(stdout);
-        _exit(0);
-    }
-    int status;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
-        errx(1, "a run failed");
 }
 
 int main(int argc, char **argv) {
@@ -286,7 +258,8 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         for (size_t set = 0; set < 3; set++)
             for (int btree = 0; btree < (atof(argv[i]) > BTREE_MAX ? 1 : 2); btree++)
-                run_apart((struct bench){
-                    .btree = btree, .keys = &sets[set], .count = (uint64_t)(atof(argv[i]) * 1e6)});
+                run_apart(run, &(struct bench){.btree = btree,
+                                               .keys = &sets[set],
+                                               .count = (uint64_t)(atof(argv[i]) * 1e6)});
     return 0;
 }

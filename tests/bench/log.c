@@ -1,12 +1,12 @@
 /* The log's pace: appends with their writes, replay, and durable batches against a bare pwrite and fdatasync.
  */
 #include "storage/log.h"
+#include "tests/bench/measure.h"
 
 #include <err.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RECORDS    1000000
@@ -14,12 +14,6 @@
 #define SYNCS      1000
 #define VALUE_SIZE 84 /* with key and flags 103 bytes of payload, 136 of record */
 #define ROUNDS     5
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void nothing(void *arg) {
     (void)arg;
@@ -61,24 +55,24 @@ static void remove_name(void *arg, const char *name) {
 static void measure_appends(struct file_system *fs) {
     struct log_report report;
     struct log *log = open_log(fs, &report);
-    double start = now();
+    double start = now_s();
     for (uint64_t i = 0; i < RECORDS; i++) {
         append(log, i);
         if (i % BATCH == BATCH - 1)
             check(log_write(log, i, false) == LOG_OK, "write");
     }
-    double took = now() - start;
+    double took = now_s() - start;
     printf("append and write: %.2f million records/s\n", RECORDS / took / 1e6);
     log_close(log);
-    start = now();
+    start = now_s();
     log = open_log(fs, &report);
-    took = now() - start;
+    took = now_s() - start;
     printf("open: %.2f million records/s\n", (double)report.records / took / 1e6);
     struct log_record record;
-    start = now();
+    start = now_s();
     for (uint64_t i = log_first(log); i <= log_last(log); i++)
         check(log_read(log, i, &record) == LOG_OK && record.index == i, "read");
-    took = now() - start;
+    took = now_s() - start;
     printf("read in order: %.2f million records/s\n", RECORDS / took / 1e6);
     log_close(log);
 }
@@ -86,14 +80,14 @@ static void measure_appends(struct file_system *fs) {
 static double measure_syncs(struct file_system *fs) {
     struct log_report report;
     struct log *log = open_log(fs, &report);
-    double start = now();
+    double start = now_s();
     for (uint64_t i = 0; i < SYNCS; i++) {
         for (uint64_t k = 0; k < BATCH; k++)
             append(log, i * BATCH + k);
         check(log_write(log, i, false) == LOG_OK, "write");
         sync_now(log);
     }
-    double took = now() - start;
+    double took = now_s() - start;
     log_close(log);
     return SYNCS * BATCH / took;
 }
@@ -107,12 +101,12 @@ static double measure_bare(const char *directory) {
     check(file >= 0 && zeros != NULL && pwrite(file, zeros, size, 0) == (ssize_t)size, "bare file");
     free(zeros);
     fsync(file);
-    double start = now();
+    double start = now_s();
     for (size_t i = 0; i < SYNCS; i++) {
         check(pwrite(file, block, sizeof block, (off_t)(i * sizeof block)) > 0, "bare write");
         check(fdatasync(file) == 0, "bare sync");
     }
-    double took = now() - start;
+    double took = now_s() - start;
     close(file);
     unlink(path);
     return SYNCS * BATCH / took;

@@ -7,12 +7,11 @@
  * its own. */
 #include "storage/random.h"
 #include "storage/snapshot.h"
+#include "tests/bench/measure.h"
 
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define KEY_SIZE   16
@@ -31,20 +30,9 @@ struct bench {
 
 /* Nanoseconds an operation since the last call. */
 static double lap(struct bench *b, uint64_t operations) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    double now = (double)at.tv_sec * 1e9 + (double)at.tv_nsec, elapsed = now - b->mark;
+    double now = now_s() * 1e9, elapsed = now - b->mark;
     b->mark = now;
     return elapsed / (double)operations;
-}
-
-static uint64_t resident(void) {
-    unsigned long size, pages;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file == NULL || fscanf(file, "%lu %lu", &size, &pages) != 2)
-        err(1, "/proc/self/statm");
-    fclose(file);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static struct bytes key_at(const struct bench *b, uint64_t i, uint8_t to[KEY_SIZE]) {
@@ -106,7 +94,8 @@ static void load_snapshot(struct file_system *fs, uint64_t count) {
         errx(1, "keys are missing");
 }
 
-static void run(struct bench *b) {
+static void run(void *arg) {
+    struct bench *b = arg;
     uint8_t key[KEY_SIZE];
     struct store_record record;
     uint64_t seen = 0, before = resident();
@@ -141,19 +130,6 @@ static void run(struct bench *b) {
         errx(1, "the scan is short");
 }
 
-static void run_apart(struct bench b) {
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run(&b);
-        fflush(stdout);
-        _exit(0);
-    }
-    int status;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
-        errx(1, "a run failed");
-}
-
 int main(int argc, char **argv) {
     uint64_t count = (uint64_t)((argc > 1 ? atof(argv[1]) : 5) * 1e6);
     printf("%.1f million keys; ns an operation; snapshot in millions of keys a second\n",
@@ -161,6 +137,6 @@ int main(int argc, char **argv) {
     printf("keys   value  over B/key  insert  get  overwrite  with undo  scan  snapshot      load\n");
     for (int hex = 0; hex < 2; hex++)
         for (size_t value_size = 32; value_size <= 100; value_size += 68)
-            run_apart((struct bench){.hex = hex, .value_size = value_size, .count = count});
+            run_apart(run, &(struct bench){.hex = hex, .value_size = value_size, .count = count});
     return 0;
 }

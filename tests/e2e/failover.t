@@ -7,14 +7,6 @@ use Test::More;
 use Time::HiRes qw(time);
 use Cluster;
 
-sub all_vote {
-    my ($node, $count) = @_;
-    poll(sub {
-            my $reply = $node->set(voters => 'x', query => '?ack=all');
-            $reply && ($reply->header('KV-Acks') // '') eq "$count/$count";
-        }, "$count voters");
-}
-
 sub error_is {
     my ($reply, $statuses, $name) = @_;
     subtest $name => sub {
@@ -50,7 +42,7 @@ sub until_written {
 subtest 'kill -9 of the leader: a follower leads and takes writes' => sub {
     my $cluster = Cluster->new;
     my @nodes = $cluster->start(3);
-    all_vote($nodes[0], 3);
+    $nodes[0]->all_vote(3);
     my @took;
     for my $round (1 .. 10) {
         my $leader = $cluster->leader;
@@ -78,7 +70,7 @@ for my $mode ('async', 'quorum') {
     subtest "$mode: a leader that hangs is replaced, and steps down when it goes on" => sub {
         my $cluster = Cluster->new;
         my @nodes = $cluster->start(3, -ack => $mode);
-        all_vote($nodes[0], 3);
+        $nodes[0]->all_vote(3);
         my $old = $cluster->leader;
         my @others = grep { $_ != $old } @nodes;
         $old->set(before => 'kept', query => '?ack=quorum');
@@ -112,7 +104,7 @@ for my $mode ('async', 'quorum') {
 subtest 'of a group of two the survivor of a leader serves reads, and says how writes come back' => sub {
     my $cluster = Cluster->new;
     my @nodes = $cluster->start(2);
-    all_vote($nodes[0], 2);
+    $nodes[0]->all_vote(2);
     my ($leader) = $cluster->leader;
     my ($other) = grep { $_ != $leader } @nodes;
     like($leader->wait_event('two_voters'), qr/two voters .* cannot elect/, 'the log says so');
@@ -147,7 +139,7 @@ subtest 'of a group of two the survivor of a leader serves reads, and says how w
 subtest 'an async leader without a majority goes on and says so' => sub {
     my $cluster = Cluster->new;
     my @nodes = $cluster->start(3);
-    all_vote($nodes[0], 3);
+    $nodes[0]->all_vote(3);
     my $leader = $cluster->leader;
     my @others = grep { $_ != $leader } @nodes;
     is($leader->get('voters')->header('KV-Degraded'), undef, 'with a majority there is no KV-Degraded');
@@ -174,7 +166,7 @@ subtest 'an async leader without a majority goes on and says so' => sub {
 subtest 'a quorum leader without a majority steps down' => sub {
     my $cluster = Cluster->new;
     my @nodes = $cluster->start(3, -ack => 'quorum');
-    all_vote($nodes[0], 3);
+    $nodes[0]->all_vote(3);
     my $leader = $cluster->leader;
     my @others = grep { $_ != $leader } @nodes;
     $leader->set(k => 'v');

@@ -8,14 +8,6 @@ use Test::More;
 use Time::HiRes qw(time);
 use Cluster;
 
-sub all_vote {
-    my ($node, $count) = @_;
-    poll(sub {
-            my $reply = $node->set(voters => 'x', query => '?ack=all');
-            $reply && ($reply->header('KV-Acks') // '') eq "$count/$count";
-        }, "$count voters", 60);
-}
-
 sub nodes_of { $_[0]->request(GET => '/cluster/nodes')->json }
 
 # The member of this node, as another one lists it.
@@ -46,7 +38,7 @@ sub started {
     my ($count, @args) = @_;
     my $cluster = Cluster->new;
     my @nodes = $cluster->start($count, @args);
-    all_vote($nodes[0], $count > 3 ? 3 : $count) if $count < 5;
+    $nodes[0]->all_vote($count > 3 ? 3 : $count) if $count < 5;
     $_->{id} = $_->id for @nodes;
     return ($cluster, @nodes);
 }
@@ -103,7 +95,7 @@ subtest 'a member leaves by hand, serves nothing, and joins again' => sub {
     is(member($leader, $gone), undef, 'and it does not come back by itself');
     $reply = change($other, join => (id => $gone->{id}, address => address($gone)));
     is_deeply($reply->json, { status => 'ok', id => $gone->{id}, role => 'learner' }, 'it joins as a learner');
-    all_vote($leader, 3);
+    $leader->all_vote(3);
     is($gone->value('after', '&consistency=linearizable'), 'leaving', 'it has what it missed');
     is_deeply(nodes_of($leader)->{removed}, [], 'and is forgotten as removed');
     stop_all(@nodes);
@@ -118,7 +110,7 @@ subtest 'a removed node whose directory was emptied is a newcomer' => sub {
     $gone->kill9;
     remove_tree($gone->{data});
     $gone->start(-id => $gone->{id});
-    all_vote($leader, 3);
+    $leader->all_vote(3);
     is($gone->health->{status}, 'healthy', 'and votes again');
     stop_all(@nodes);
 };
@@ -187,7 +179,7 @@ subtest 'joining is refused with the reason' => sub {
     my $id = $newcomer->id;
     refused(change($leader, join => (id => 'nobody-of-that-1', address => address($newcomer))), 409, 'member_refused',
         qr/\Q$id\E/, 'a node of another id') or diag $leader->log;
-    all_vote($leader, 2);
+    $leader->all_vote(2);
     pass('though that one, once dialled, joins as any newcomer does');
     stop_all(@nodes, $stranger, $other_group, $twice, $newcomer);
 };
@@ -199,7 +191,7 @@ subtest 'a newcomer that nobody hears of is joined by its address' => sub {
     my $id = $newcomer->cluster->{self_node_id};
     my $reply = change($leader, join => (id => $id, address => address($newcomer)));
     is_deeply($reply->json, { status => 'ok', id => $id, role => 'learner' }, 'it joins');
-    all_vote($leader, 2);
+    $leader->all_vote(2);
     stop_all($leader, $newcomer);
 };
 
@@ -226,7 +218,7 @@ subtest 'members that moved are followed by their ids, without broadcast' => sub
     my @others = map { $cluster->node(args => [ '-no-broadcast', -peers => "127.0.0.1:$leader->{port}" ]) } 1 .. 2;
     $_->start for $leader, @others;
     $cluster->settle;
-    all_vote($leader, 3);
+    $leader->all_vote(3);
     $_->{id} = $_->id for $leader, @others;
     my ($moved, $stays) = @others;
     $moved->stop;
@@ -237,7 +229,7 @@ subtest 'members that moved are followed by their ids, without broadcast' => sub
     my $asked = $cluster->leader;
     poll(sub { member($asked, $moved)->{address} eq address($moved) }, 'the new address');
     is(member($asked, $moved)->{api}, "127.0.0.1:$moved->{api}", 'that of its API too');
-    all_vote($asked, 3);
+    $asked->all_vote(3);
     $_->stop for $leader, $stays;
     for ($leader, $stays) {
         $_->{args} = ['-no-broadcast', -peers => '127.0.0.1:' . Cluster::free_port('tcp')];
@@ -248,7 +240,7 @@ subtest 'members that moved are followed by their ids, without broadcast' => sub
     $cluster->settle;
     $asked = $cluster->leader;
     poll(sub { member($asked, $leader)->{address} eq address($leader) }, 'the founder followed too');
-    all_vote($asked, 3);
+    $asked->all_vote(3);
     stop_all($leader, @others);
 };
 
@@ -285,7 +277,7 @@ subtest 'silence without a replacement changes nothing' => sub {
     ok(member($leader, $silent)->{voter}, 'it is a voter still');
     is($leader->set(k => 'v', query => '?ack=quorum')->header('KV-Acks'), '2/3', 'two of three');
     $silent->start;
-    all_vote($leader, 3);
+    $leader->all_vote(3);
     stop_all(@nodes);
 };
 

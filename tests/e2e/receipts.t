@@ -7,19 +7,11 @@ use Test::More;
 use Time::HiRes qw(time);
 use Cluster;
 
-sub all_vote {
-    my ($node, $count) = @_;
-    poll(sub {
-            my $reply = $node->set(voters => 'x', query => '?ack=all');
-            $reply && ($reply->header('KV-Acks') // '') eq "$count/$count";
-        }, "$count voters");
-}
-
 sub started {
     my ($count, @args) = @_;
     my $cluster = Cluster->new;
     my @nodes = $cluster->start($count, @args);
-    all_vote($nodes[0], $count);
+    $nodes[0]->all_vote($count);
     $_->{id} = $_->id for @nodes;
     my $leader = $cluster->leader;
     return ($cluster, $leader, grep { $_ != $leader } @nodes);
@@ -177,7 +169,7 @@ subtest '-route: a follower redirects or refuses' => sub {
     ($redirects, $refuses) = map { $cluster->node(args => [ -route => $_ ]) } qw(redirect refuse);
     $_->start for $redirects, $refuses;
     $cluster->settle;
-    all_vote($leader, 3);
+    $leader->all_vote(3);
     my $home = "127.0.0.1:$leader->{api}";
     my $reply = $redirects->request(DELETE => '/delete?key=a%20b%26c&ack=quorum');
     is($reply->{status}, 307, 'redirect');

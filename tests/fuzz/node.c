@@ -4,8 +4,8 @@
  *
  * Disk and helper threads are memory: a job runs when the script says so. */
 #include "cmd/node.h"
-#include "replication/frame.h"
 #include "replication/hello.h"
+#include "tests/frames.h"
 #include "tests/fuzz/fuzz.h"
 
 #define JOBS_MAX 64
@@ -119,11 +119,7 @@ static void receive(struct world *w, uint32_t number, struct bytes data) {
 
 static void send_frame(struct world *w, uint32_t number, uint8_t type, struct bytes payload) {
     struct buffer out = {0};
-    uint8_t head[FRAME_HEAD_SIZE], tail[FRAME_TAIL_SIZE];
-    frame_wrap(type, payload, head, tail);
-    buffer_append(&out, (struct bytes){head, sizeof head});
-    buffer_append(&out, payload);
-    buffer_append(&out, (struct bytes){tail, sizeof tail});
+    write_frame(&out, type, payload);
     receive(w, number, buffer_bytes(&out));
     buffer_release(&out);
 }

@@ -1,7 +1,7 @@
 /* Connections between nodes under hostile bytes: hellos true and forged, frames right and wrong, in any order
  * on many connections. The core keeps its bounds, and never speaks on a connection that is closed. */
-#include "replication/frame.h"
 #include "replication/hello.h"
+#include "tests/frames.h"
 #include "tests/fuzz/fuzz.h"
 
 #define LINES_MAX 512
@@ -115,11 +115,7 @@ static void receive(struct host *host, uint32_t number, struct bytes data) {
 
 static void framed(struct host *host, uint32_t number, uint8_t type, struct bytes payload) {
     struct buffer out = {0};
-    uint8_t head[FRAME_HEAD_SIZE], tail[FRAME_TAIL_SIZE];
-    frame_wrap(type, payload, head, tail);
-    buffer_append(&out, (struct bytes){head, sizeof head});
-    buffer_append(&out, payload);
-    buffer_append(&out, (struct bytes){tail, sizeof tail});
+    write_frame(&out, type, payload);
     receive(host, number, buffer_bytes(&out));
     buffer_release(&out);
 }

@@ -156,6 +156,15 @@ sub health {
     return $reply->json;
 }
 
+# Waits until the group has `count` voters and all of them acknowledge.
+sub all_vote {
+    my ($self, $count) = @_;
+    Cluster::poll(sub {
+            my $reply = $self->set(voters => 'x', query => '?ack=all');
+            $reply && ($reply->header('KV-Acks') // '') eq "$count/$count";
+        }, "$count voters", 60);
+}
+
 sub role { (($_[0]->health // {})->{role}) // 'none' }
 
 sub cluster {

@@ -57,7 +57,7 @@ struct world {
     size_t links;
 };
 
-static struct link_end *world_find(struct world_node *node, uint32_t number, struct link **link) {
+static inline struct link_end *world_find(struct world_node *node, uint32_t number, struct link **link) {
     for (size_t i = 0; i < node->world->links; i++)
         for (int e = 0; e < 2; e++) {
             struct link_end *end = &node->world->link[i].end[e];
@@ -69,7 +69,7 @@ static struct link_end *world_find(struct world_node *node, uint32_t number, str
     return NULL;
 }
 
-static void world_dial(void *arg, uint32_t connection, const struct address *to) {
+static inline void world_dial(void *arg, uint32_t connection, const struct address *to) {
     struct world_node *node = arg;
     struct world *w = node->world;
     if (w->links == WORLD_LINKS)
@@ -83,7 +83,7 @@ static void world_dial(void *arg, uint32_t connection, const struct address *to)
                       .end[0] = {.node = node, .owner = node->peers, .number = connection, .open = true}};
 }
 
-static void world_write(void *arg, uint32_t connection, struct bytes data) {
+static inline void world_write(void *arg, uint32_t connection, struct bytes data) {
     struct link *link;
     struct link_end *end = world_find(arg, connection, &link);
     if (end == NULL)
@@ -93,20 +93,20 @@ static void world_write(void *arg, uint32_t connection, struct bytes data) {
     peers_unsent(((struct world_node *)arg)->peers, connection, buffer_size(&other->in));
 }
 
-static void world_close(void *arg, uint32_t connection) {
+static inline void world_close(void *arg, uint32_t connection) {
     struct link *link;
     struct link_end *end = world_find(arg, connection, &link);
     if (end != NULL)
         end->open = false;
 }
 
-static void world_up(void *arg, const struct peer *peer) {
+static inline void world_up(void *arg, const struct peer *peer) {
     struct world_node *node = arg;
     (void)peer;
     node->seen.up++;
 }
 
-static void world_down(void *arg, const struct peer *peer, bool refused) {
+static inline void world_down(void *arg, const struct peer *peer, bool refused) {
     struct world_node *node = arg;
     (void)peer;
     if (refused) {
@@ -118,12 +118,13 @@ static void world_down(void *arg, const struct peer *peer, bool refused) {
     }
 }
 
-static void world_info(void *arg, const struct peer *peer) {
+static inline void world_info(void *arg, const struct peer *peer) {
     (void)peer;
     ((struct world_node *)arg)->seen.info++;
 }
 
-static void world_frame(void *arg, const struct peer *peer, enum frame_type type, struct bytes payload) {
+static inline void world_frame(void *arg, const struct peer *peer, enum frame_type type,
+                               struct bytes payload) {
     struct world_node *node = arg;
     node->seen.frames++;
     node->seen.bytes += payload.size;
@@ -138,8 +139,8 @@ static void world_frame(void *arg, const struct peer *peer, enum frame_type type
     free(answer);
 }
 
-static void world_refused(void *arg, const struct address *at, const struct node_info *info,
-                          enum peers_refusal reason, bool ours) {
+static inline void world_refused(void *arg, const struct address *at, const struct node_info *info,
+                                 enum peers_refusal reason, bool ours) {
     struct world_node *node = arg;
     (void)at;
     node->seen.refused_info = *info;
@@ -152,12 +153,12 @@ static void world_refused(void *arg, const struct address *at, const struct node
     }
 }
 
-static void world_duplicate(void *arg, const struct address *at) {
+static inline void world_duplicate(void *arg, const struct address *at) {
     (void)at;
     ((struct world_node *)arg)->seen.duplicate++;
 }
 
-static struct address world_address(int n) {
+static inline struct address world_address(int n) {
     struct address a;
     char text[32];
     snprintf(text, sizeof text, "10.0.0.%d:8000", n + 1);
@@ -167,7 +168,7 @@ static struct address world_address(int n) {
 }
 
 /* Node n's id is sixteen times the letter 'a' + n: node 0 has the lowest. */
-static struct node_info world_info_of(int n) {
+static inline struct node_info world_info_of(int n) {
     struct node_info info = {
         .incarnation = 100 + (uint64_t)n, .session = 1000 + (uint64_t)n, .cluster = "kvnode"};
     memset(info.id, 'a' + n, NODE_ID_SIZE);
@@ -175,7 +176,7 @@ static struct node_info world_info_of(int n) {
     return info;
 }
 
-static void world_start(struct world *w, int n, const struct node_info *info) {
+static inline void world_start(struct world *w, int n, const struct node_info *info) {
     struct world_node *node = &w->node[n];
     struct peers_host host = {.arg = node,
                               .dial = world_dial,
@@ -195,7 +196,7 @@ static void world_start(struct world *w, int n, const struct node_info *info) {
     peers_tick(node->peers, w->now_ms);
 }
 
-static struct world *world_new(int nodes, uint64_t seed) {
+static inline struct world *world_new(int nodes, uint64_t seed) {
     struct world *w = calloc(1, sizeof *w);
     w->now_ms = 1000000;
     random_seed(&w->random, seed);
@@ -206,7 +207,7 @@ static struct world *world_new(int nodes, uint64_t seed) {
     return w;
 }
 
-static void world_kill(struct world *w, int n) {
+static inline void world_kill(struct world *w, int n) {
     for (size_t i = 0; i < w->links; i++)
         for (int e = 0; e < 2; e++)
             if (w->link[i].end[e].owner == w->node[n].peers)
@@ -216,7 +217,7 @@ static void world_kill(struct world *w, int n) {
     w->node[n].listening = false;
 }
 
-static void world_free(struct world *w) {
+static inline void world_free(struct world *w) {
     for (int n = 0; n < WORLD_NODES; n++) {
         peers_free(w->node[n].peers);
         buffer_release(&w->node[n].seen.last_frame);
@@ -227,13 +228,13 @@ static void world_free(struct world *w) {
     free(w);
 }
 
-static void world_learn(struct world *w, int n, int of, bool always) {
+static inline void world_learn(struct world *w, int n, int of, bool always) {
     struct address at = world_address(of);
     peers_learn(w->node[n].peers, w->now_ms, &at, always);
 }
 
 /* A node process at its address; NULL where nobody listens. */
-static struct world_node *world_at(struct world *w, const struct address *at) {
+static inline struct world_node *world_at(struct world *w, const struct address *at) {
     for (int n = 0; n < WORLD_NODES; n++)
         if (w->node[n].world != NULL && address_equal(&w->node[n].info.peer, at) &&
             (w->node[n].listening || w->node[n].vanished))
@@ -241,7 +242,7 @@ static struct world_node *world_at(struct world *w, const struct address *at) {
     return NULL;
 }
 
-static void world_answer_dial(struct world *w, struct link *link) {
+static inline void world_answer_dial(struct world *w, struct link *link) {
     struct link_end *from = &link->end[0], *to = &link->end[1];
     struct world_node *node = world_at(w, &link->to);
     if (!from->open)
@@ -263,8 +264,8 @@ static void world_answer_dial(struct world *w, struct link *link) {
 }
 
 /* Some of what is on its way to an end, or the end of the stream. True when something happened. */
-static bool world_deliver(struct world *w, struct link *link, struct link_end *end,
-                          const struct link_end *other) {
+static inline bool world_deliver(struct world *w, struct link *link, struct link_end *end,
+                                 const struct link_end *other) {
     if (!end->open || end->node == NULL || end->node->vanished || end->node->stuck ||
         (other->node != NULL && other->node->vanished))
         return false;
@@ -288,7 +289,7 @@ static bool world_deliver(struct world *w, struct link *link, struct link_end *e
     return true;
 }
 
-static bool world_step(struct world *w) {
+static inline bool world_step(struct world *w) {
     bool moved = false;
     for (size_t i = 0; i < w->links; i++) {
         struct link *link = &w->link[i];
@@ -301,7 +302,7 @@ static bool world_step(struct world *w) {
     return moved;
 }
 
-static void world_run(struct world *w, uint64_t ms) {
+static inline void world_run(struct world *w, uint64_t ms) {
     for (uint64_t i = 0; i <= ms; i++) {
         for (int n = 0; n < WORLD_NODES; n++)
             if (w->node[n].peers != NULL)
@@ -314,7 +315,7 @@ static void world_run(struct world *w, uint64_t ms) {
 }
 
 /* A connection whose other end is the test itself. */
-static struct link_end *world_stranger(struct world *w, int n) {
+static inline struct link_end *world_stranger(struct world *w, int n) {
     struct link *link = &w->link[w->links++];
     struct world_node *node = &w->node[n];
     *link = (struct link){.end[0] = {.open = true}};
@@ -326,7 +327,7 @@ static struct link_end *world_stranger(struct world *w, int n) {
 }
 
 /* Open connections of a node's core that have another end. */
-static int world_open(struct world *w, int n) {
+static inline int world_open(struct world *w, int n) {
     int open = 0;
     for (size_t i = 0; i < w->links; i++)
         for (int e = 0; e < 2; e++)
@@ -334,15 +335,22 @@ static int world_open(struct world *w, int n) {
     return open;
 }
 
-static struct member_id world_member(struct world *w, int n) {
+static inline struct member_id world_member(struct world *w, int n) {
     struct member_id id = {.incarnation = w->node[n].info.incarnation};
     memcpy(id.id, w->node[n].info.id, NODE_ID_SIZE);
     return id;
 }
 
-static bool world_send(struct world *w, int from, int to, enum peers_lane lane, struct bytes payload) {
+static inline bool world_send(struct world *w, int from, int to, enum peers_lane lane, struct bytes payload) {
     struct member_id id = world_member(w, to);
     return peers_send(w->node[from].peers, w->now_ms, &id, lane, FRAME_RAFT, payload);
+}
+
+/* Nodes 0 and 1, connected; node 0 dialled. */
+static inline struct world_node *world_pair(struct world *w) {
+    world_learn(w, 0, 1, false);
+    world_run(w, 100);
+    return w->node;
 }
 
 #endif
