@@ -6,6 +6,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
+use POSIX 'WNOHANG';
 use Test::More;
 use Time::HiRes qw(time);
 use Cluster;
@@ -92,6 +93,20 @@ is("$status $error", '0 ', 'it starts again');
 is(answer(9001, GET => '/get?key=kept')->{body}, '{"key":"kept","value":"yes"}', 'with its data');
 ($status) = demo('stop');
 is($status, 0, 'and stops');
+
+# `demo run` in the foreground, ended from elsewhere.
+my $seen = "$folder/run.out";
+defined(my $run = fork) or die "fork: $!";
+if ($run == 0) {
+    chdir $folder;
+    open STDOUT, '>', $seen;
+    open STDERR, '>&', \*STDOUT;
+    exec 'cmd/demo', 'run';
+}
+ok(poll(sub { Cluster::slurp($seen) =~ /logs follow.*leader/s }, 'the logs'), 'it runs in the foreground and shows the logs');
+demo('stop');
+ok(poll(sub { waitpid($run, WNOHANG) == $run }, 'its end'), 'and ends when its nodes were stopped elsewhere');
+
 ($status, $out, $error) = demo();
 is($status, 1, 'without a word it says how to use it');
 like($error, qr/usage: demo/, 'on standard error');
