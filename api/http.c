@@ -219,8 +219,8 @@ static enum http_result parse_expect(struct http_head *head, struct bytes value)
     return HTTP_MORE;
 }
 
-/* What is done with a field: kept, or read at once. */
-enum known {
+/* Beyond the fields that are kept (enum http_field): those that are read at once. */
+enum {
     KNOWN_LENGTH = HTTP_FIELD_COUNT,
     KNOWN_TRANSFER_ENCODING,
     KNOWN_CONNECTION,
@@ -229,7 +229,7 @@ enum known {
 };
 
 /* By size first: most names are told apart by it. */
-static enum known known_of(const uint8_t *name, size_t size) {
+static unsigned known_of(const uint8_t *name, size_t size) {
     switch (size) {
     case 4:
         return NAME_IS(name, "host") ? HTTP_HOST : KNOWN_NOT;
@@ -270,7 +270,7 @@ static enum http_result parse_field(struct http_head *head, const uint8_t *base,
     if (++head->fields > HTTP_FIELDS_MAX)
         return bad(head, ERROR_HEADERS_TOO_LARGE, "There are more than 100 headers.");
     size_t size = at != NULL ? (size_t)(at - line.data) : 0;
-    enum known known = known_of(line.data, size);
+    unsigned known = known_of(line.data, size);
     if (known == KNOWN_NOT && !is_token((struct bytes){line.data, size}))
         return bad(head, ERROR_BAD_REQUEST,
                    "A header's name is empty, folded, or holds a byte that no name has.");

@@ -99,6 +99,8 @@ static bool request_within_limits(const struct request *q, unsigned flags, uint3
     if (!operation_within_limits(q) || flags > REQUEST_FLAGS || !pair_within_limits(q, flags) ||
         q->condition > CONDITION_EXISTS || q->ack > ACK_ALL)
         return false;
+    if (flags & REQUEST_AFTER && q->after.at.index == 0)
+        return false;
     bool keys = q->operation == OPERATION_KEYS;
     if ((q->key.size < 1 && !keys) || q->key.size > KEY_SIZE_MAX || q->value.size > VALUE_SIZE_MAX)
         return false;

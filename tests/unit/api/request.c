@@ -103,6 +103,19 @@ TEST(a_reply_travels_whole) {
     buffer_release(&b);
 }
 
+TEST(a_KV_After_of_index_0_is_refused) {
+    static const uint8_t after[] = {5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 98};
+    struct buffer b = {0};
+    struct request q;
+    uint64_t id;
+    request_encode(&b, 1, 0, &request);
+    uint8_t *at = memmem(b.data, b.end, after, sizeof after);
+    REQUIRE(at != NULL);
+    at[sizeof after - 1] = 0;
+    OK(!decode_request(buffer_bytes(&b), &q, &id));
+    buffer_release(&b);
+}
+
 TEST(every_prefix_and_every_overlong_request_or_reply_is_refused) {
     struct buffer b = {0}, c = {0};
     struct request q;
@@ -231,7 +244,7 @@ TEST(every_error_has_a_name_of_its_own_a_status_and_a_mend) {
 TESTS(TAP(a_request_travels_whole_and_its_deadline_as_time_left), TAP(a_reply_travels_whole),
       TAP(every_prefix_and_every_overlong_request_or_reply_is_refused),
       TAP(a_flipped_bit_gives_a_request_within_its_limits_or_none),
-      TAP(a_reply_with_a_header_injected_into_its_node_is_refused),
+      TAP(a_reply_with_a_header_injected_into_its_node_is_refused), TAP(a_KV_After_of_index_0_is_refused),
       TAP(limits_of_keys_and_values_hold_on_the_wire),
       TAP(a_request_about_members_names_an_id_and_only_a_join_an_address),
       TAP(the_time_left_can_be_set_again_when_a_request_leaves_later),
