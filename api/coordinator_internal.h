@@ -129,14 +129,16 @@ struct reply reply_error(const struct coordinator *c, enum error error, const ch
 
 /* coordinator.c */
 bool coordinator_full(const struct coordinator *c, struct reply *reply);
-/* Writes the time that is left into a request's copy. */
-void pending_refresh(struct coordinator *c, struct pending *p);
-/* Passes a request's copy on to p->asked; false where it surely went nowhere. */
-bool pending_send(struct coordinator *c, struct pending *p);
 /* A request of the own group's takes its first, or next, step; false where it has to wait. */
 bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request);
 /* Likewise, wherever it has to go. */
 bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_passed.c: requests that another node has */
+/* Writes the time that is left into a request's copy. */
+void pending_refresh(struct coordinator *c, struct pending *p);
+/* Passes a request's copy on to p->asked; false where it surely went nowhere. */
+bool pending_send(struct coordinator *c, struct pending *p);
 
 /* coordinator_route.c */
 enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *group);

@@ -1,0 +1,68 @@
+/* Requests that were passed on to another node: on their way, answered, or given up.
+ *
+ * A write is passed on once. Only where the other node says that it did not take it, surely without effect,
+ * does it look for its leader again; whoever breaks off without a word leaves its outcome unknown. A read may
+ * be passed on as often as need be. */
+#include "api/coordinator_internal.h"
+
+/* A leader that is asked gives up so much earlier: its answer, with the position, still comes. */
+#define MARGIN_MS 100
+
+void pending_refresh(struct coordinator *c, struct pending *p) {
+    uint64_t left = p->deadline_ms > c->now_ms ? p->deadline_ms - c->now_ms : 0;
+    left -= left > 10 * MARGIN_MS ? MARGIN_MS : left / 10;
+    put_u32(p->copy.data + p->copy.start + REQUEST_TIME_LEFT_AT, (uint32_t)left);
+}
+
+bool pending_send(struct coordinator *c, struct pending *p) {
+    pending_refresh(c, p);
+    if (!c->host.request(c->host.arg, &p->asked, buffer_bytes(&p->copy)))
+        return false;
+    pending_move(c, p, PENDING_FORWARDED);
+    return true;
+}
+
+void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
+                         struct bytes payload) {
+    struct reply reply;
+    struct pending *p;
+    uint64_t id;
+    c->now_ms = now_ms;
+    if (!reply_decode(payload, &id, &reply))
+        return;
+    TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
+    if (p->number == id && member_id_equal(&p->asked, from))
+        break;
+    if (p == NULL)
+        return;
+    if (reply.error != ERROR_NOT_LEADER)
+        pending_answer(c, p, &reply);
+    else if (operation_of_members(p->operation))
+        members_again(c, p);
+    else
+        pending_move(c, p, PENDING_WAITING);
+}
+
+void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
+    struct pending *p, *next;
+    c->now_ms = now_ms;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next) {
+        if (!member_id_equal(&p->asked, peer))
+            continue;
+        if (p->operation == OPERATION_NODES)
+            members_again(c, p);
+        else if (operation_of_members(p->operation))
+            pending_error(
+                c, p, ERROR_OUTCOME_UNKNOWN,
+                "the connection to the leader broke before it answered: the change may have happened");
+        else if (!operation_writes(p->operation))
+            pending_move(c, p, PENDING_WAITING);
+        else
+            pending_error(
+                c, p, ERROR_OUTCOME_UNKNOWN,
+                "the connection to the leader broke before it answered: the write may have happened");
+    }
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
+    if (member_id_equal(&p->asked, peer))
+        pending_move(c, p, PENDING_WAITING);
+}
