@@ -415,6 +415,7 @@ bool coordinator_unanswered(const struct coordinator *c, struct version at) {
 static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     bool begun = false;
+    passed_poll(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
     begun = step(c, now_ms, p) || begun;
     gathers_poll(c, now_ms);

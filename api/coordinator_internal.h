@@ -50,6 +50,7 @@ struct pending {
     enum pending_origin origin;
     bool barrier, explain;
     bool tried;            /* MEMBERS: the address was dialled */
+    bool routed;           /* FORWARDED: to another group */
     struct position after; /* AFTER */
     bool linearizable;
     uint32_t group;  /* that owns the key, as it was last looked at */
@@ -60,6 +61,8 @@ struct pending {
     uint64_t ticket;               /* ORIGIN_CLIENT's; else the other node's number */
     struct member_id peer; /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
+    uint64_t sent_ms; /* FORWARDED: since when */
+    unsigned sent;    /* how often it was */
     enum operation operation;
     enum ack_mode ack; /* what the answer waits for */
     struct version at; /* APPENDED, ACKING */
@@ -96,6 +99,7 @@ struct coordinator {
     uint64_t
         number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
     uint64_t retried_ms; /* when the waiting ones were last tried */
+    size_t turn;         /* of another group's nodes, whose it is */
     uint64_t seen_term;
     struct member_id seen_leader;
     bool seen_leading, stopping;
@@ -139,6 +143,10 @@ bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
 void pending_refresh(struct coordinator *c, struct pending *p);
 /* Passes a request's copy on to p->asked; false where it surely went nowhere. */
 bool pending_send(struct coordinator *c, struct pending *p);
+/* `to` has it. */
+void pending_passed(struct coordinator *c, struct pending *p, const struct member_id *to);
+/* Looks again at those that get no answer: some are to be tried elsewhere, and wait. */
+void passed_poll(struct coordinator *c, uint64_t now_ms);
 
 /* coordinator_route.c */
 enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *group);

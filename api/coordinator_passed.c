@@ -7,6 +7,9 @@
 
 /* A leader that is asked gives up so much earlier: its answer, with the position, still comes. */
 #define MARGIN_MS 100
+/* A read that gets no answer is tried elsewhere: first after so long, then after twice that, and so on, so
+ * that few are under way where all are merely slow. */
+#define SILENT_MS 500
 
 void pending_refresh(struct coordinator *c, struct pending *p) {
     uint64_t left = p->deadline_ms > c->now_ms ? p->deadline_ms - c->now_ms : 0;
@@ -18,8 +21,16 @@ bool pending_send(struct coordinator *c, struct pending *p) {
     pending_refresh(c, p);
     if (!c->host.request(c->host.arg, &p->asked, buffer_bytes(&p->copy)))
         return false;
-    pending_move(c, p, PENDING_FORWARDED);
+    p->routed = false;
+    pending_passed(c, p, &p->asked);
     return true;
+}
+
+void pending_passed(struct coordinator *c, struct pending *p, const struct member_id *to) {
+    p->asked = *to;
+    p->sent_ms = c->now_ms;
+    p->sent++;
+    pending_move(c, p, PENDING_FORWARDED);
 }
 
 void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
@@ -64,5 +75,18 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
     }
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
     if (member_id_equal(&p->asked, peer))
+        pending_move(c, p, PENDING_WAITING);
+}
+
+/* Whoever was asked may hang: its connection takes seconds to be given up. */
+static bool is_overdue(const struct pending *p, uint64_t now_ms) {
+    unsigned doubled = p->sent - 1 < 8 ? p->sent - 1 : 8;
+    return p->routed && now_ms - p->sent_ms >= (uint64_t)SILENT_MS << doubled;
+}
+
+void passed_poll(struct coordinator *c, uint64_t now_ms) {
+    struct pending *p, *next;
+    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next)
+    if (!operation_writes(p->operation) && is_overdue(p, now_ms))
         pending_move(c, p, PENDING_WAITING);
 }

@@ -64,37 +64,82 @@ bool may_append(struct coordinator *c, struct bytes key) {
            current->ring_id == c->groups.ring_id && owner_of(c, key, &group) == OWNER_HERE;
 }
 
+static struct member_id id_of(const struct node_info *info) {
+    struct member_id id = {.incarnation = info->incarnation};
+    memcpy(id.id, info->id, NODE_ID_SIZE);
+    return id;
+}
+
 static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info) {
-    struct member_id to = {.incarnation = info->incarnation};
-    memcpy(to.id, info->id, NODE_ID_SIZE);
+    struct member_id to = id_of(info);
     if (!c->host.route(c->host.arg, &to, buffer_bytes(&c->scratch)))
         return false;
-    p->asked = to;
-    pending_move(c, p, PENDING_FORWARDED);
+    p->routed = true;
+    pending_passed(c, p, &to);
     return true;
 }
 
-/* To the leader of p's group as hinted, the newest term first; a read that needs no leader, else to any node.
- */
-static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
+static bool is_of(const struct node_info *info, const struct listed_group *group) {
+    return info->group == group->number && info->group_id == group->founding && info->role != NODE_NEWCOMER &&
+           info->role != NODE_REMOVED;
+}
+
+/* The group's node at this position among those heard of; NULL past the last. */
+static const struct node_info *node_of(const struct coordinator *c, const struct listed_group *group,
+                                       size_t position) {
     const struct membership *membership = c->options.membership;
-    const struct listed_group *listed = groups_find(&c->groups, p->group);
-    const struct node_info *leader = NULL;
-    for (size_t i = 0; listed != NULL && i < membership_count(membership); i++) {
+    for (size_t i = 0; i < membership_count(membership); i++) {
         const struct node_info *info = &membership_at(membership, i)->info;
-        if (info->group == p->group && info->group_id == listed->founding && info->role == NODE_LEADER &&
-            (leader == NULL || info->term > leader->term))
+        if (is_of(info, group) && position-- == 0)
+            return info;
+    }
+    return NULL;
+}
+
+/* As it is hinted, the newest term first. */
+static const struct node_info *leader_of(const struct coordinator *c, const struct listed_group *group) {
+    const struct membership *membership = c->options.membership;
+    const struct node_info *leader = NULL;
+    for (size_t i = 0; i < membership_count(membership); i++) {
+        const struct node_info *info = &membership_at(membership, i)->info;
+        if (is_of(info, group) && info->role == NODE_LEADER && (leader == NULL || info->term > leader->term))
             leader = info;
     }
-    if (leader != NULL && send_to(c, p, leader))
-        return true;
-    for (size_t i = 0; any && listed != NULL && i < membership_count(membership); i++) {
-        const struct node_info *info = &membership_at(membership, i)->info;
-        bool serves = info->role != NODE_NEWCOMER && info->role != NODE_REMOVED;
-        if (info->group == p->group && info->group_id == listed->founding && serves && send_to(c, p, info))
+    return leader;
+}
+
+static bool was_asked(const struct pending *p, const struct node_info *info) {
+    struct member_id id = id_of(info);
+    return member_id_equal(&p->asked, &id);
+}
+
+/* To any node of the group, in turn; to the one that was asked last only where there is no other. */
+static bool send_to_any(struct coordinator *c, struct pending *p, const struct listed_group *group) {
+    const struct node_info *last = NULL, *info;
+    size_t count = 0;
+    while (node_of(c, group, count) != NULL)
+        count++;
+    c->turn++;
+    for (size_t i = 0; i < count; i++) {
+        info = node_of(c, group, (c->turn + i) % count);
+        if (was_asked(p, info))
+            last = info;
+        else if (send_to(c, p, info))
             return true;
     }
-    return false;
+    return last != NULL && send_to(c, p, last);
+}
+
+/* To the leader of p's group; a read that needs no leader also to any of its nodes, where there is none or it
+ * was asked last and did not answer. */
+static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
+    const struct listed_group *group = groups_find(&c->groups, p->group);
+    if (group == NULL)
+        return false;
+    const struct node_info *leader = leader_of(c, group);
+    if (leader != NULL && !(any && was_asked(p, leader)) && send_to(c, p, leader))
+        return true;
+    return any && send_to_any(c, p, group);
 }
 
 bool route_pending(struct coordinator *c, struct pending *p) {
