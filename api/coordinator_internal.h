@@ -49,7 +49,7 @@ struct pending {
     enum pending_state state;
     enum pending_origin origin;
     bool barrier, explain;
-    bool tried;            /* MEMBERS: the address was dialled */
+    bool tried;            /* MEMBERS: the address was dialled, or a handover was begun */
     bool routed;           /* FORWARDED: to another group */
     struct position after; /* AFTER */
     bool linearizable;

@@ -87,11 +87,18 @@ static void look(const struct coordinator *c, uint64_t now_ms, struct roster_vie
 
 /* A leader that is to leave hands over first, and its successor removes it. Were it to append that itself and
  * crash, those left might need its vote, and it could not stand: its log would be the longest, and not list
- * it. */
-static void hand_over(struct coordinator *c, uint64_t now_ms) {
+ * it. While it hands over it takes no writes, so that it tries once: where nobody can take over it stays. */
+static void hand_over(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct raft *raft = coordinator_raft(c);
-    if (!raft_transferring(raft))
-        raft_transfer(raft, now_ms, NULL);
+    if (raft_transferring(raft))
+        return;
+    if (p->tried || !raft_transfer(raft, now_ms, NULL))
+        refuse_change(
+            c, p, ERROR_MEMBER_REFUSED,
+            "it leads the group, and no other voter took over within an election timeout",
+            "See in GET /cluster/nodes which voters are connected and have caught up, and ask again.");
+    else
+        p->tried = true;
 }
 
 static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
@@ -103,7 +110,7 @@ static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, con
     if (verdict != ROSTER_DONE)
         refuse_verdict(c, p, verdict);
     else if (memcmp(request->key.data, c->options.self->id, NODE_ID_SIZE) == 0)
-        hand_over(c, now_ms);
+        hand_over(c, now_ms, p);
     else
         propose(c, p, &next);
 }
@@ -305,7 +312,7 @@ void members_expire(struct coordinator *c, struct pending *p) {
                       "the deadline passed before the change was committed: it may still happen");
     else if (!leads(c))
         pending_error(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
-    else if (p->tried)
+    else if (p->operation == OPERATION_JOIN && p->tried)
         pending_error(c, p, ERROR_UNREACHABLE, "");
     else
         pending_error(c, p, ERROR_DEADLINE, "another change of the members was under way until the deadline");

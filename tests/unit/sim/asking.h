@@ -35,6 +35,7 @@ static inline struct asking *asking_new(unsigned groups, unsigned per_group, uin
     for (unsigned i = 0; i < options.machines; i++) {
         a->sim->machines[i]->group = i / per_group;
         a->sim->machines[i]->leader_flag = i % per_group == 0;
+        a->sim->machines[i]->segment_size = 64 * 1024;
         machine_start(a->sim->machines[i]);
     }
     sim_client_init(&a->client, a->sim, asking_answered, a);
