@@ -273,19 +273,14 @@ static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const st
     return false;
 }
 
-static bool is_removed(const struct coordinator *c, struct reply *reply) {
-    if (c->options.self->role != NODE_REMOVED)
-        return false;
-    *reply = reply_error(c, ERROR_REMOVED, "");
-    return true;
-}
-
 static bool submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                    struct reply *reply) {
     if (operation_of_members(request->operation))
         return members_submit(c, now_ms, request, ticket, reply);
-    if (is_removed(c, reply))
+    if (is_removed(c)) {
+        *reply = reply_error(c, ERROR_REMOVED, "");
         return true;
+    }
     uint32_t group;
     bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
     if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
@@ -398,8 +393,7 @@ void coordinator_overruled(struct coordinator *c, uint64_t index) {
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[states[i]], link, next)
     if (p->at.index >= index)
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "another leader took over before the write was acknowledged");
+        pending_unknown(c, p, "another leader took over before it was acknowledged");
     members_overruled(c, index);
 }
 
@@ -451,6 +445,7 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     if (acknowledged(c, p))
         answer_write(c, p);
     c->now_ms = now_ms;
+    removed_poll(c);
     reads_poll(c, now_ms);
     after_poll(c, now_ms);
     bool proposed = members_poll(c, now_ms), changed = leader_changed(c);
@@ -499,10 +494,16 @@ static void expire(struct coordinator *c, struct pending *p) {
                           : "the group has no leader that this node can reach");
         break;
     case PENDING_FORWARDED:
+        if (operation_of_members(p->operation))
+            members_expire(c, p);
+        else if (operation_writes(p->operation))
+            pending_unknown(c, p, "the deadline passed before it was acknowledged");
+        else
+            pending_error(c, p, ERROR_DEADLINE, "the node that was asked did not answer before the deadline");
+        break;
     case PENDING_APPENDED:
     case PENDING_ACKING:
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "the deadline passed before the write was acknowledged: it may have happened");
+        pending_unknown(c, p, "the deadline passed before it was acknowledged");
         break;
     case PENDING_AFTER:
         pending_error(c, p, ERROR_DEADLINE,

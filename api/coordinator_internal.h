@@ -124,6 +124,8 @@ void pending_end(struct coordinator *c, struct pending *p);
 /* Answers whoever asked, and ends it. */
 void pending_answer(struct coordinator *c, struct pending *p, const struct reply *reply);
 void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message);
+/* 504 of a write or a change of members, saying which: it may have happened, or happen yet. */
+void pending_unknown(struct coordinator *c, struct pending *p, const char *message);
 
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);
@@ -163,6 +165,10 @@ void keys_now(struct coordinator *c, const struct request *request, struct reply
 void gather_part(struct coordinator *c, const struct pending *p, const struct reply *reply);
 void gathers_poll(struct coordinator *c, uint64_t now_ms);
 void gathers_free(struct coordinator *c);
+
+/* coordinator_removed.c: a former member */
+bool is_removed(const struct coordinator *c);
+void removed_poll(struct coordinator *c);
 
 /* coordinator_timing.c: where the time of slow requests goes. */
 void timing_mark(struct coordinator *c, uint64_t now_ms);

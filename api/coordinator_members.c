@@ -307,9 +307,8 @@ void members_overruled(struct coordinator *c, uint64_t index) {
 }
 
 void members_expire(struct coordinator *c, struct pending *p) {
-    if (begun(p))
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "the deadline passed before the change was committed: it may still happen");
+    if (begun(p) || p->state == PENDING_FORWARDED)
+        pending_unknown(c, p, "the deadline passed before it was committed");
     else if (!leads(c))
         pending_error(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
     else if (p->operation == OPERATION_JOIN && p->tried)
@@ -340,7 +339,7 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
         *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
         return true;
     }
-    if (c->options.self->role == NODE_REMOVED) {
+    if (is_removed(c)) {
         *reply = reply_error(c, ERROR_REMOVED, "");
         return true;
     }

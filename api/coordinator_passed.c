@@ -62,16 +62,11 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
             continue;
         if (p->operation == OPERATION_NODES)
             members_again(c, p);
-        else if (operation_of_members(p->operation))
-            pending_error(
-                c, p, ERROR_OUTCOME_UNKNOWN,
-                "the connection to the leader broke before it answered: the change may have happened");
-        else if (!operation_writes(p->operation))
-            pending_move(c, p, PENDING_WAITING);
+        else if (operation_writes(p->operation) || operation_of_members(p->operation))
+            pending_unknown(c, p,
+                            "the connection to the node that it was passed on to broke before it answered");
         else
-            pending_error(
-                c, p, ERROR_OUTCOME_UNKNOWN,
-                "the connection to the leader broke before it answered: the write may have happened");
+            pending_move(c, p, PENDING_WAITING);
     }
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
     if (member_id_equal(&p->asked, peer))

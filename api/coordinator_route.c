@@ -166,7 +166,7 @@ static const char *cannot_take(struct coordinator *c, const struct routed *route
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
         route->epoch != current->epoch || route->epoch != c->groups.epoch)
         return "this node's group knows another epoch of the ring";
-    if (c->options.self->role == NODE_REMOVED)
+    if (is_removed(c))
         return "this node was removed from its group";
     if (c->stopping || (!leads && (operation_writes(request->operation) || request->linearizable)))
         return "this node does not lead the group";
