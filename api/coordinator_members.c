@@ -235,6 +235,13 @@ static void decide(struct coordinator *c, uint64_t now_ms, struct pending *p, co
 
 /* ---- a change that was proposed, a handover that was begun ---- */
 
+static void view_now(struct coordinator *c, uint64_t now_ms, struct reply *reply) {
+    *reply = reply_here(c);
+    buffer_clear(&c->view);
+    members_view(c, now_ms, &c->view);
+    reply->value = buffer_bytes(&c->view);
+}
+
 /* False where the answer is not known yet. */
 static bool finish(struct coordinator *c, struct pending *p, const struct request *request) {
     const struct raft *raft = coordinator_raft(c);
@@ -273,11 +280,30 @@ static void pass_on(struct coordinator *c, struct pending *p) {
         p->asked = (struct member_id){0};
 }
 
+static void answer_view(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct reply reply;
+    view_now(c, now_ms, &reply);
+    pending_answer(c, p, &reply);
+}
+
+/* The leader's view is asked for; where there is none to be had, the own one serves. */
+static void list(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct member_id leader;
+    if (!leads(c) && raft_leader(coordinator_raft(c), &leader))
+        pass_on(c, p);
+    else
+        answer_view(c, now_ms, p);
+}
+
 static void step_members(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct request request;
     uint64_t id;
     if (!request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
         return;
+    if (p->operation == OPERATION_NODES) {
+        list(c, now_ms, p);
+        return;
+    }
     if (finish(c, p, &request))
         return;
     if (leads(c) && p->at.index == 0)
@@ -307,7 +333,9 @@ void members_overruled(struct coordinator *c, uint64_t index) {
 }
 
 void members_expire(struct coordinator *c, struct pending *p) {
-    if (begun(p) || p->state == PENDING_FORWARDED)
+    if (p->operation == OPERATION_NODES)
+        answer_view(c, c->now_ms, p);
+    else if (begun(p) || p->state == PENDING_FORWARDED)
         pending_unknown(c, p, "the deadline passed before it was committed");
     else if (!leads(c))
         pending_error(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
@@ -318,13 +346,6 @@ void members_expire(struct coordinator *c, struct pending *p) {
 }
 
 /* ---- from a client, from another node ---- */
-
-static void view_now(struct coordinator *c, uint64_t now_ms, struct reply *reply) {
-    *reply = reply_here(c);
-    buffer_clear(&c->view);
-    members_view(c, now_ms, &c->view);
-    reply->value = buffer_bytes(&c->view);
-}
 
 bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                     struct reply *reply) {
@@ -353,19 +374,14 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
 
 void members_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from, uint64_t id,
                      const struct request *request) {
-    struct reply reply;
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_NODE, id);
     if (p == NULL)
         return;
     p->peer = *from;
     request_encode(&p->copy, p->number, now_ms, request);
     pending_move(c, p, PENDING_MEMBERS);
-    if (c->stopping || !leads(c)) {
+    if (c->stopping || !leads(c))
         pending_error(c, p, ERROR_NOT_LEADER, "this node does not lead the group");
-    } else if (request->operation == OPERATION_NODES) {
-        view_now(c, now_ms, &reply);
-        pending_answer(c, p, &reply);
-    } else {
+    else
         step_members(c, now_ms, p);
-    }
 }

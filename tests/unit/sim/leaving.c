@@ -105,6 +105,24 @@ TEST(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was
     }
 }
 
+#define NODES "GET /cluster/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+TEST(a_list_of_the_members_that_waits_for_a_leader_that_hangs_is_given_by_the_next_one) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 0);
+    REQUIRE(leader < 3);
+    struct client other;
+    unsigned first = leader == 0 ? 1 : 0, second = leader == 2 ? 1 : 2;
+    machine_pause(a->sim->machines[leader]);
+    sim_client_init(&other, a->sim, ignored, NULL);
+    sim_client_ask(&other, a->sim->machines[first], NODES);
+    STATUS_IS(a, ask_text(a, second, NODES), 200); /* one of the two leads by then */
+    sim_run(a->sim, 5 * SECOND);
+    OK(leader_in(a, 0) != leader);
+    sim_client_release(&other);
+    asking_free(a);
+}
+
 static void of_unknown_outcome(struct tap *tap, bool through_leader) {
     struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
     unsigned leader = leader_in(a, 0), follower = leader == 0 ? 1 : 0;
@@ -126,4 +144,5 @@ TEST(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happene
 TESTS(TAP(a_leader_that_nobody_can_succeed_is_refused_to_leave_and_goes_on_taking_writes),
       TAP(a_read_that_waits_for_a_position_on_a_node_that_is_removed_is_told_so),
       TAP(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was_removed),
-      TAP(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happened))
+      TAP(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happened),
+      TAP(a_list_of_the_members_that_waits_for_a_leader_that_hangs_is_given_by_the_next_one))
