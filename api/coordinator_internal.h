@@ -61,8 +61,10 @@ struct pending {
     uint64_t ticket;               /* ORIGIN_CLIENT's; else the other node's number */
     struct member_id peer; /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
-    uint64_t sent_ms; /* FORWARDED: since when */
-    unsigned sent;    /* how often it was */
+    uint64_t sent_ms;   /* FORWARDED: since when */
+    unsigned sent;      /* how often it was */
+    uint64_t sent_term; /* FORWARDED to a leader: of which term; UINT64_MAX: to a node that passes it on */
+    uint64_t gone_ms;   /* FORWARDED: since when another one leads; 0: none does */
     enum operation operation;
     enum ack_mode ack; /* what the answer waits for */
     struct version at; /* APPENDED, ACKING */
@@ -145,9 +147,9 @@ bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
 void pending_refresh(struct coordinator *c, struct pending *p);
 /* Passes a request's copy on to p->asked; false where it surely went nowhere. */
 bool pending_send(struct coordinator *c, struct pending *p);
-/* `to` has it. */
-void pending_passed(struct coordinator *c, struct pending *p, const struct member_id *to);
-/* Looks again at those that get no answer: some are to be tried elsewhere, and wait. */
+/* `to` has it, which leads in this term; UINT64_MAX: it only passes it on. */
+void pending_passed(struct coordinator *c, struct pending *p, const struct member_id *to, uint64_t term);
+/* Looks again at those that get no answer: they are to be tried elsewhere, and wait, or are answered. */
 void passed_poll(struct coordinator *c, uint64_t now_ms);
 
 /* coordinator_route.c */
@@ -157,6 +159,8 @@ enum owner owner_of_group(const struct coordinator *c, uint32_t group);
 enum owner owner_of_pending(const struct coordinator *c, struct pending *p, const struct request *request);
 /* On the leader: the own log says that the key is the group's, and no change is under way. */
 bool may_append(struct coordinator *c, struct bytes key);
+/* Who leads another group, and its term, as far as is known. */
+bool leader_hinted(const struct coordinator *c, uint32_t group, struct member_id *out, uint64_t *term);
 /* Sends it to its group; false where nobody there can be reached. */
 bool route_pending(struct coordinator *c, struct pending *p);
 

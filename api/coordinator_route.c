@@ -70,12 +70,12 @@ static struct member_id id_of(const struct node_info *info) {
     return id;
 }
 
-static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info) {
+static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info, bool leads) {
     struct member_id to = id_of(info);
     if (!c->host.route(c->host.arg, &to, buffer_bytes(&c->scratch)))
         return false;
     p->routed = true;
-    pending_passed(c, p, &to);
+    pending_passed(c, p, &to, leads ? info->term : UINT64_MAX);
     return true;
 }
 
@@ -108,6 +108,16 @@ static const struct node_info *leader_of(const struct coordinator *c, const stru
     return leader;
 }
 
+bool leader_hinted(const struct coordinator *c, uint32_t group, struct member_id *out, uint64_t *term) {
+    const struct listed_group *listed = groups_find(&c->groups, group);
+    const struct node_info *leader = listed == NULL ? NULL : leader_of(c, listed);
+    if (leader == NULL)
+        return false;
+    *out = id_of(leader);
+    *term = leader->term;
+    return true;
+}
+
 static bool was_asked(const struct pending *p, const struct node_info *info) {
     struct member_id id = id_of(info);
     return member_id_equal(&p->asked, &id);
@@ -124,10 +134,10 @@ static bool send_to_any(struct coordinator *c, struct pending *p, const struct l
         info = node_of(c, group, (c->turn + i) % count);
         if (was_asked(p, info))
             last = info;
-        else if (send_to(c, p, info))
+        else if (send_to(c, p, info, false))
             return true;
     }
-    return last != NULL && send_to(c, p, last);
+    return last != NULL && send_to(c, p, last, false);
 }
 
 /* To the leader of p's group; a read that needs no leader also to any of its nodes, where there is none or it
@@ -137,7 +147,7 @@ static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
     if (group == NULL)
         return false;
     const struct node_info *leader = leader_of(c, group);
-    if (leader != NULL && !(any && was_asked(p, leader)) && send_to(c, p, leader))
+    if (leader != NULL && !(any && was_asked(p, leader)) && send_to(c, p, leader, true))
         return true;
     return any && send_to_any(c, p, group);
 }

@@ -38,4 +38,77 @@ TEST(a_default_read_for_a_group_without_a_leader_is_answered_by_whichever_of_its
     asking_free(a);
 }
 
-TESTS(TAP(a_default_read_for_a_group_without_a_leader_is_answered_by_whichever_of_its_nodes_can))
+static unsigned not_leader(const struct asking *a, unsigned group) {
+    unsigned leader = leader_in(a, group), first = group * a->per_group;
+    return leader == first ? first + 1 : first;
+}
+
+static void write_to_a_hanging_leader(struct tap *tap, enum ack_mode ack) {
+    struct asking *a = asking_new(1, 3, 1, ack);
+    unsigned leader = leader_in(a, 0), follower = not_leader(a, 0);
+    struct buffer request = {0};
+    REQUIRE(leader < 3);
+    machine_pause(a->sim->machines[leader]);
+    request_set(&request, "k", "1", NULL, (struct version){0, 0});
+    request_pair(&request, 1);
+    STATUS_IS(a, ask(a, follower, &request), 504);
+    TEXT_EQUAL(a->error, "outcome_unknown");
+    OK(strstr(a->body, "leads") != NULL);
+    TOOK_AT_MOST(a, 1200);
+    request_set(&request, "k", "1", NULL, (struct version){0, 0});
+    request_pair(&request, 1);
+    STATUS_IS(a, ask(a, follower, &request), 200);
+    TOOK_AT_MOST(a, 100);
+    uint64_t last = log_last(replica_log(node_replica(a->sim->machines[follower]->node)));
+    machine_resume(a->sim->machines[leader]); /* what it had been sent it takes no more */
+    sim_run(a->sim, 5 * SECOND);
+    EQUAL(log_last(replica_log(node_replica(a->sim->machines[follower]->node))), last);
+    asking_free(a);
+}
+
+TEST(a_write_passed_on_to_a_leader_that_hangs_has_an_unknown_outcome_as_soon_as_another_one_leads) {
+    write_to_a_hanging_leader(tap, ACK_QUORUM);
+    write_to_a_hanging_leader(tap, ACK_ASYNC);
+}
+
+TEST(the_same_holds_for_another_groups_leader_and_a_read_goes_to_the_next_one) {
+    struct asking *a = asking_new(2, 3, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 1);
+    REQUIRE(leader < 6);
+    STATUS_IS(a, set(a, 0, OF_GROUP_1, "v"), 200);
+    machine_pause(a->sim->machines[leader]);
+    STATUS_IS(a, get(a, 0, OF_GROUP_1, true), 200);
+    TOOK_AT_MOST(a, 1200);
+    machine_resume(a->sim->machines[leader]);
+    sim_run(a->sim, 5 * SECOND);
+    leader = leader_in(a, 1);
+    REQUIRE(leader < 6);
+    machine_pause(a->sim->machines[leader]);
+    STATUS_IS(a, set(a, 0, OF_GROUP_1, "w"), 504);
+    TEXT_EQUAL(a->error, "outcome_unknown");
+    TOOK_AT_MOST(a, 1200);
+    STATUS_IS(a, set(a, 0, OF_GROUP_1, "w"), 200);
+    TOOK_AT_MOST(a, 100);
+    asking_free(a);
+}
+
+TEST(a_write_passed_on_to_a_leader_that_hands_over_meanwhile_is_answered_by_it) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 0), follower = not_leader(a, 0);
+    struct buffer request = {0};
+    REQUIRE(leader < 3);
+    for (unsigned i = 0; i < 3; i++)
+        a->sim->machines[i]->disk_factor = 200;
+    request_set(&request, "k", "1", NULL, (struct version){0, 0});
+    ask_only(a, follower, &request);
+    sim_run(a->sim, 5 * MS);
+    EQUAL(a->status, 0);
+    machine_stop(a->sim->machines[leader]);
+    STATUS_IS(a, wait_answer(a), 200);
+    asking_free(a);
+}
+
+TESTS(TAP(a_default_read_for_a_group_without_a_leader_is_answered_by_whichever_of_its_nodes_can),
+      TAP(a_write_passed_on_to_a_leader_that_hangs_has_an_unknown_outcome_as_soon_as_another_one_leads),
+      TAP(the_same_holds_for_another_groups_leader_and_a_read_goes_to_the_next_one),
+      TAP(a_write_passed_on_to_a_leader_that_hands_over_meanwhile_is_answered_by_it))
