@@ -140,7 +140,7 @@ static bool refuse_late(struct coordinator *c, struct pending *p) {
 
 /* Passes the write on, once. False where there is nobody to pass it to, or no connection. */
 static bool forward(struct coordinator *c, struct pending *p) {
-    if (p->origin == ORIGIN_NODE || !other_leader(c, &p->asked))
+    if (!other_leader(c, &p->asked))
         return false;
     return refuse_late(c, p) || pending_send(c, p);
 }

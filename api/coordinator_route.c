@@ -1,7 +1,9 @@
 /* Which group a request is for, and its way there and back (replication/PROTOCOL.md, "Groups and the ring").
  *
- * A request for another group goes to that group's leader, as it is hinted; one that is refused there, surely
- * without effect, is looked at again. A read may be sent again whatever happened to it; a write never. */
+ * A request for another group goes to that group's leader, as it is hinted, or else to any of its nodes,
+ * which passes it on to its own leader: at most two hops, since what a leader is handed by its own group it
+ * takes or refuses. One that is refused, surely without effect, is looked at again. A read may be sent again
+ * whatever happened to it; a write never. */
 #include <assert.h>
 
 #include "api/coordinator_internal.h"
@@ -140,16 +142,16 @@ static bool send_to_any(struct coordinator *c, struct pending *p, const struct l
     return last != NULL && send_to(c, p, last, false);
 }
 
-/* To the leader of p's group; a read that needs no leader also to any of its nodes, where there is none or it
- * was asked last and did not answer. */
-static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
+/* To the leader of p's group; where there is none to be reached, or it was asked last and did not take it, to
+ * any of its nodes. */
+static bool send_to_group(struct coordinator *c, struct pending *p) {
     const struct listed_group *group = groups_find(&c->groups, p->group);
     if (group == NULL)
         return false;
     const struct node_info *leader = leader_of(c, group);
-    if (leader != NULL && !(any && was_asked(p, leader)) && send_to(c, p, leader, true))
+    if (leader != NULL && !was_asked(p, leader) && send_to(c, p, leader, true))
         return true;
-    return any && send_to_any(c, p, group);
+    return send_to_any(c, p, group);
 }
 
 bool route_pending(struct coordinator *c, struct pending *p) {
@@ -158,7 +160,7 @@ bool route_pending(struct coordinator *c, struct pending *p) {
     buffer_clear(&c->scratch);
     routed_encode(&c->scratch, &route);
     buffer_append(&c->scratch, buffer_bytes(&p->copy));
-    return send_to_group(c, p, !operation_writes(p->operation) && !p->linearizable);
+    return send_to_group(c, p);
 }
 
 static void answer_node(struct coordinator *c, const struct member_id *to, uint64_t id,
@@ -169,17 +171,15 @@ static void answer_node(struct coordinator *c, const struct member_id *to, uint6
 }
 
 /* Why this node cannot take it; NULL where it can. */
-static const char *cannot_take(struct coordinator *c, const struct routed *route,
-                               const struct request *request) {
+static const char *cannot_take(const struct coordinator *c, const struct routed *route) {
     const struct groups *current = &replica_groups(c->options.replica)->current;
-    bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
         route->epoch != current->epoch || route->epoch != c->groups.epoch)
         return "this node's group knows another epoch of the ring";
     if (is_removed(c))
         return "this node was removed from its group";
-    if (c->stopping || (!leads && (operation_writes(request->operation) || request->linearizable)))
-        return "this node does not lead the group";
+    if (c->stopping)
+        return "this node is stopping";
     return NULL;
 }
 
@@ -194,7 +194,7 @@ void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct mem
     if (!routed_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request) ||
         operation_of_members(request.operation))
         return;
-    const char *why = cannot_take(c, &route, &request);
+    const char *why = cannot_take(c, &route);
     if (why != NULL) {
         reply = reply_error(c, ERROR_NOT_LEADER, why);
     } else if (!operation_writes(request.operation) && !request.linearizable && request.after.at.index == 0) {
@@ -205,7 +205,7 @@ void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct mem
         struct pending *p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
         p->peer = *from;
         p->group = route.group;
-        buffer_append(&p->copy, encoded);
+        request_encode(&p->copy, p->number, now_ms, &request);
         if (!step_here(c, now_ms, p, &request))
             pending_error(c, p, ERROR_NOT_LEADER, "this node cannot take it at present");
         return;

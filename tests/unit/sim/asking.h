@@ -24,9 +24,9 @@ static inline void asking_answered(void *arg, struct client *client, const struc
     snprintf(a->error, sizeof a->error, "%s", response->error);
 }
 
-/* Machine 0 founds group 0, machine per_group group 1, and so on; all run, and have settled. */
-static inline struct asking *asking_new(unsigned groups, unsigned per_group, uint64_t seed,
-                                        enum ack_mode ack) {
+/* Machine 0 founds group 0, machine per_group group 1, and so on. */
+static inline struct asking *asking_make(unsigned groups, unsigned per_group, uint64_t seed,
+                                         enum ack_mode ack) {
     struct sim_options options = {.seed = seed, .machines = groups * per_group, .ack = ack, .voters_max = 5};
     struct asking *a = calloc(1, sizeof *a);
     a->sim = sim_new(&options);
@@ -36,10 +36,22 @@ static inline struct asking *asking_new(unsigned groups, unsigned per_group, uin
         a->sim->machines[i]->group = i / per_group;
         a->sim->machines[i]->leader_flag = i % per_group == 0;
         a->sim->machines[i]->segment_size = 64 * 1024;
-        machine_start(a->sim->machines[i]);
     }
     sim_client_init(&a->client, a->sim, asking_answered, a);
+    return a;
+}
+
+static inline void asking_start(struct asking *a) {
+    for (unsigned i = 0; i < a->sim->options.machines; i++)
+        machine_start(a->sim->machines[i]);
     sim_run(a->sim, 8 * SECOND);
+}
+
+/* All run, and have settled. */
+static inline struct asking *asking_new(unsigned groups, unsigned per_group, uint64_t seed,
+                                        enum ack_mode ack) {
+    struct asking *a = asking_make(groups, per_group, seed, ack);
+    asking_start(a);
     return a;
 }
 
@@ -100,6 +112,13 @@ static inline unsigned get(struct asking *a, unsigned machine, const char *key, 
     struct buffer request = {0};
     request_get(&request, key, linearizable);
     return ask(a, machine, &request);
+}
+
+/* join, leave, transfer */
+static inline unsigned change(struct asking *a, unsigned through, const char *what, unsigned about) {
+    struct buffer request = {0};
+    request_members(&request, what, node_self(a->sim->machines[about]->node)->id, NULL);
+    return ask(a, through, &request);
 }
 
 /* OK, or what was answered instead. */

@@ -1,12 +1,6 @@
 /* Requests about members, and members that go, as clients see it. */
 #include "tests/unit/sim/asking.h"
 
-static unsigned change(struct asking *a, unsigned through, const char *what, unsigned about) {
-    struct buffer request = {0};
-    request_members(&request, what, node_self(a->sim->machines[about]->node)->id, NULL);
-    return ask(a, through, &request);
-}
-
 static void ignored(void *arg, struct client *client, const struct response *response) {
     (void)arg;
     (void)client;

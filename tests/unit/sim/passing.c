@@ -108,7 +108,30 @@ TEST(a_write_passed_on_to_a_leader_that_hands_over_meanwhile_is_answered_by_it) 
     asking_free(a);
 }
 
+/* Node 0 and the one that comes to lead group 1 never hear of each other. */
+TEST(a_group_whose_leader_is_out_of_reach_is_reached_through_any_of_its_nodes) {
+    struct asking *a = asking_make(2, 3, 1, ACK_QUORUM);
+    a->sim->blocked[0][5] = a->sim->blocked[5][0] = true;
+    asking_start(a);
+    STATUS_IS(a, change(a, 3, "transfer", 5), 200);
+    sim_run(a->sim, SECOND);
+    EQUAL(leader_in(a, 1), 5);
+    for (unsigned i = 0; i < 6; i++) {
+        STATUS_IS(a, set(a, 0, OF_GROUP_1, i % 2 ? "odd" : "even"), 200);
+        TOOK_AT_MOST(a, 100);
+        STATUS_IS(a, get(a, 0, OF_GROUP_1, true), 200);
+        TOOK_AT_MOST(a, 100);
+        OK(strstr(a->body, i % 2 ? "odd" : "even") != NULL);
+    }
+    machine_pause(a->sim->machines[5]);
+    STATUS_IS(a, set(a, 0, OF_GROUP_1, "lost"), 504);
+    TOOK_AT_MOST(a, 2000);
+    STATUS_IS(a, set(a, 0, OF_GROUP_1, "v"), 200);
+    asking_free(a);
+}
+
 TESTS(TAP(a_default_read_for_a_group_without_a_leader_is_answered_by_whichever_of_its_nodes_can),
       TAP(a_write_passed_on_to_a_leader_that_hangs_has_an_unknown_outcome_as_soon_as_another_one_leads),
       TAP(the_same_holds_for_another_groups_leader_and_a_read_goes_to_the_next_one),
-      TAP(a_write_passed_on_to_a_leader_that_hands_over_meanwhile_is_answered_by_it))
+      TAP(a_write_passed_on_to_a_leader_that_hands_over_meanwhile_is_answered_by_it),
+      TAP(a_group_whose_leader_is_out_of_reach_is_reached_through_any_of_its_nodes))
