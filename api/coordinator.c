@@ -126,23 +126,11 @@ static bool other_leader(const struct coordinator *c, struct member_id *out) {
     return raft_role(raft) != RAFT_LEADER && raft_leader(raft, out);
 }
 
-/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so
- * that it is told who leads, or to come again. */
-static bool refuse_late(struct coordinator *c, struct pending *p) {
-    struct coordinator_away away;
-    if (p->origin != ORIGIN_CLIENT || !coordinator_routes_away(c, &away))
-        return false;
-    if (away.reply.error == ERROR_REDIRECT)
-        away.reply = reply_error(c, ERROR_NO_LEADER, away.text);
-    pending_answer(c, p, &away.reply);
-    return true;
-}
-
 /* Passes the write on, once. False where there is nobody to pass it to, or no connection. */
-static bool forward(struct coordinator *c, struct pending *p) {
+static bool forward(struct coordinator *c, struct pending *p, const struct request *request) {
     if (!other_leader(c, &p->asked))
         return false;
-    return refuse_late(c, p) || pending_send(c, p);
+    return refuse_late(c, p, request) || pending_send(c, p);
 }
 
 static void appended(struct coordinator *c, struct pending *p, const struct request *request,
@@ -166,7 +154,7 @@ static bool step_write(struct coordinator *c, struct pending *p, const struct re
             pending_answer(c, p, &reply);
         return result == APPENDED_WAIT;
     }
-    return !forward(c, p);
+    return !forward(c, p, request);
 }
 
 bool coordinator_full(const struct coordinator *c, struct reply *reply) {
@@ -213,7 +201,7 @@ bool step(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     case OWNER_HERE:
         return step_here(c, now_ms, p, &request);
     case OWNER_THERE:
-        return route_pending(c, p);
+        return may_pass_on(c, p) ? route_pending(c, p) : refuse_late(c, p, &request);
     case OWNER_UNKNOWN:
         break;
     }
@@ -257,7 +245,7 @@ static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct re
     }
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
     copy_request(c, now_ms, p, request);
-    forward(c, p);
+    forward(c, p, request);
     return false;
 }
 

@@ -170,6 +170,13 @@ void gather_part(struct coordinator *c, const struct pending *p, const struct re
 void gathers_poll(struct coordinator *c, uint64_t now_ms);
 void gathers_free(struct coordinator *c);
 
+/* coordinator_away.c: -route */
+/* False for what only a leader can do, with -route redirect or refuse. */
+bool may_pass_on(const struct coordinator *c, const struct pending *p);
+/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so
+ * that it is told who leads, or to come again. */
+bool refuse_late(struct coordinator *c, struct pending *p, const struct request *request);
+
 /* coordinator_removed.c: a former member */
 bool is_removed(const struct coordinator *c);
 void removed_poll(struct coordinator *c);

@@ -182,12 +182,39 @@ bool routes_may_start(const struct api_client *client) {
     }
 }
 
+/* ---- -route ---- */
+
+static void answer_away(struct call *call, const struct coordinator_away *away) {
+    struct api_client *client = call->client;
+    struct speaker speaker = client_speaker(client);
+    char authority[ADDRESS_TEXT_MAX];
+    struct buffer *out = client_answer_begin(client);
+    if (away->reply.error == ERROR_REDIRECT)
+        answer_redirect(out, client_manner(client), &speaker, &away->reply,
+                        address_text(&away->api, authority), call->target);
+    else
+        answer_error(out, client_manner(client), &speaker, &away->reply, NULL);
+    client_answer_end(client, out, away->reply.error);
+}
+
+/* True where the request was answered with the way to its leader. */
+static bool went_away(struct call *call, const struct request *request) {
+    const struct coordinator *c = call->client->api->options.coordinator;
+    struct coordinator_away away;
+    if (!coordinator_may_route_away(c) || !coordinator_routes_away(c, request, &away))
+        return false;
+    answer_away(call, &away);
+    return true;
+}
+
 /* ---- get, set, delete ---- */
 
 /* Submits, and answers or waits. The request borrows from the input, which is consumed only afterwards. */
 static bool submit(struct call *call, struct request *request) {
     struct api_client *client = call->client;
     struct reply reply;
+    if (went_away(call, request))
+        return true;
     request->deadline_ms = call->now_ms + REQUEST_DEADLINE_MS;
     client->writes = operation_writes(request->operation);
     if (!coordinator_submit(client->api->options.coordinator, call->now_ms, request, client_ticket(client),
@@ -330,6 +357,8 @@ static bool run_keys(struct call *call) {
         return refuse(&call->why, ERROR_BAD_PARAMETER, "limit is a whole number from 1 to 4294967295.");
     if (!read_consistency(call, &request) || !after_parse(&client->head, call->base, &request, &call->why))
         return false;
+    if (went_away(call, &request))
+        return true;
     if (parameter_has(p, PARAMETER_PREFIX))
         prefix = p->value[PARAMETER_PREFIX];
     if (parameter_has(p, PARAMETER_AFTER))
@@ -475,27 +504,7 @@ static bool run_transfer(struct call *call) {
     return run_change(call, OPERATION_TRANSFER);
 }
 
-/* ---- -route ---- */
-
-/* Only the leader can do it. */
-static bool is_leaders(const struct call *call, const struct route *route) {
-    return route->kind == ROUTE_WRITE ||
-           (parameter_has(&call->parameters, PARAMETER_CONSISTENCY) &&
-            bytes_equal(call->parameters.value[PARAMETER_CONSISTENCY], bytes_of("linearizable")));
-}
-
-/* target: as it was before its query was unescaped. */
-static void answer_away(struct api_client *client, const struct coordinator_away *away, struct bytes target) {
-    struct speaker speaker = client_speaker(client);
-    char authority[ADDRESS_TEXT_MAX];
-    struct buffer *out = client_answer_begin(client);
-    if (away->reply.error == ERROR_REDIRECT)
-        answer_redirect(out, client_manner(client), &speaker, &away->reply,
-                        address_text(&away->api, authority), target);
-    else
-        answer_error(out, client_manner(client), &speaker, &away->reply, NULL);
-    client_answer_end(client, out, away->reply.error);
-}
+/* ---- a request ---- */
 
 static void copy_target(const struct api_client *client, const uint8_t *base, struct buffer *out) {
     buffer_append(out, http_text(client->head.path, base));
@@ -508,20 +517,16 @@ static void copy_target(const struct api_client *client, const uint8_t *base, st
 void routes_run(struct api_client *client, uint64_t now_ms) {
     const struct route *route = route_of(client);
     struct http_slice query = client->head.query;
+    struct buffer target = {0};
     struct call call;
     call.client = client;
     call.now_ms = now_ms;
     call.base = client->input.data + client->input.start;
-    struct coordinator_away away;
-    bool away_from_here = coordinator_routes_away(client->api->options.coordinator, &away);
-    struct buffer target = {0};
-    if (away_from_here)
+    if (coordinator_may_route_away(client->api->options.coordinator))
         copy_target(client, call.base, &target);
-    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why))
-        client_refuse(client, &call.why, NULL);
-    else if (away_from_here && is_leaders(&call, route))
-        answer_away(client, &away, buffer_bytes(&target));
-    else if (!route->run(&call))
+    call.target = buffer_bytes(&target);
+    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why) ||
+        !route->run(&call))
         client_refuse(client, &call.why, NULL);
     buffer_release(&target);
 }

@@ -130,8 +130,47 @@ TEST(a_group_whose_leader_is_out_of_reach_is_reached_through_any_of_its_nodes) {
     asking_free(a);
 }
 
+/* Node 0 leads group 0 and node 1 follows; neither passes on. */
+static void away_to_the_owner(struct tap *tap, enum route_policy route, unsigned status, const char *error) {
+    struct asking *a = asking_make(2, 3, 1, ACK_QUORUM);
+    a->sim->machines[0]->route = a->sim->machines[1]->route = route;
+    asking_start(a);
+    unsigned leader = leader_in(a, 1);
+    char home[64], api[ADDRESS_TEXT_MAX];
+    struct address address = network_api_address(leader);
+    snprintf(home, sizeof home, "leads group 1, at http://%s", address_text(&address, api));
+    REQUIRE(leader < 6 && leader_in(a, 0) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        STATUS_IS(a, set(a, i, OF_GROUP_1, "v"), status);
+        OK(strstr(a->body, error) != NULL && strstr(a->body, home) != NULL);
+        STATUS_IS(a, get(a, i, OF_GROUP_1, true), status);
+        OK(strstr(a->body, home) != NULL);
+    }
+    STATUS_IS(a, set(a, leader, OF_GROUP_1, "v"), 200);
+    STATUS_IS(a, get(a, 0, OF_GROUP_1, false), 200); /* passed on: it needs no leader */
+    for (unsigned i = 3; i < 5; i++)
+        machine_kill(a->sim->machines[i]);
+    sim_run(a->sim, 2 * SECOND);
+    struct buffer request = {0};
+    request_set(&request, OF_GROUP_1, "w", NULL, (struct version){0, 0});
+    ask_only(a, 0, &request);
+    sim_run(a->sim, SECOND);
+    EQUAL(a->status, 0); /* it waits for a leader */
+    for (unsigned i = 3; i < 5; i++)
+        machine_start(a->sim->machines[i]);
+    STATUS_IS(a, wait_answer(a), status == 307 ? 503 : status);
+    OK(strstr(a->body, "leads group 1, at http://") != NULL);
+    asking_free(a);
+}
+
+TEST(a_node_that_does_not_pass_on_names_the_leader_of_the_group_that_owns_the_key) {
+    away_to_the_owner(tap, ROUTE_REDIRECT, 307, "redirect");
+    away_to_the_owner(tap, ROUTE_REFUSE, 421, "wrong_node");
+}
+
 TESTS(TAP(a_default_read_for_a_group_without_a_leader_is_answered_by_whichever_of_its_nodes_can),
       TAP(a_write_passed_on_to_a_leader_that_hangs_has_an_unknown_outcome_as_soon_as_another_one_leads),
       TAP(the_same_holds_for_another_groups_leader_and_a_read_goes_to_the_next_one),
       TAP(a_write_passed_on_to_a_leader_that_hands_over_meanwhile_is_answered_by_it),
-      TAP(a_group_whose_leader_is_out_of_reach_is_reached_through_any_of_its_nodes))
+      TAP(a_group_whose_leader_is_out_of_reach_is_reached_through_any_of_its_nodes),
+      TAP(a_node_that_does_not_pass_on_names_the_leader_of_the_group_that_owns_the_key))
