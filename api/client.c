@@ -51,7 +51,8 @@ struct manner client_manner(const struct api_client *client) {
     const struct http_head *head = &client->head;
     return (struct manner){.head_only = head->method == HTTP_HEAD,
                            .close = !head->keep_alive || client->api->draining,
-                           .old = head->minor == 0};
+                           .old = head->minor == 0,
+                           .unless = client->unless};
 }
 
 struct speaker client_speaker(const struct api_client *client) {
@@ -127,11 +128,20 @@ void client_count(struct api *api, const struct asked *asked, enum error error, 
         log_request(api, asked, error_row(error)->status, us, slow, timing);
 }
 
+enum error client_result(const struct manner *manner, enum operation operation, const struct reply *reply) {
+    const struct unless *unless = &manner->unless;
+    bool reads = operation == OPERATION_GET && reply->error == ERROR_NONE && reply->version.index != 0;
+    bool same = unless->any || version_equal(unless->version, reply->version);
+    return reads && same ? ERROR_NOT_MODIFIED : reply->error;
+}
+
 void client_print(struct api_client *client, struct buffer *out, struct manner manner,
                   enum operation operation, const struct reply *reply, struct bytes key) {
     struct speaker speaker = client_speaker(client);
     if (reply->error != ERROR_NONE)
         answer_error(out, manner, &speaker, reply, NULL);
+    else if (client_result(&manner, operation, reply) == ERROR_NOT_MODIFIED)
+        answer_unchanged(out, manner, &speaker, reply);
     else if (operation_of_members(operation))
         answer_json(out, manner, &speaker, reply, reply->value);
     else if (operation == OPERATION_GET)

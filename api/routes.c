@@ -137,6 +137,18 @@ static bool check_pair(const struct api_client *client, const struct route *rout
                   "KV-Client and KV-Request belong to writes: /set and /delete take them.");
 }
 
+static bool check_conditions(const struct api_client *client, const struct route *route,
+                             struct refusal *why) {
+    const struct http_head *head = &client->head;
+    if (route->kind == ROUTE_WRITE)
+        return true;
+    if (http_has(head, HTTP_IF_MATCH))
+        return refuse(why, ERROR_BAD_PARAMETER,
+                      "If-Match is a condition of writes: /set and /delete take it.");
+    return route->run == run_get || !http_has(head, HTTP_IF_NONE_MATCH) ||
+           refuse(why, ERROR_BAD_PARAMETER, "If-None-Match belongs to keys: /get, /set and /delete take it.");
+}
+
 static bool check_body(const struct api_client *client, const struct route *route, struct refusal *why) {
     const struct http_head *head = &client->head;
     bool body = head->has_transfer_encoding || head->length > 0;
@@ -165,7 +177,7 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
         return refuse(why, ERROR_METHOD, "%s takes %s.", route->path, route->allow);
     }
     return check_after(client, route, why) && check_pair(client, route, why) &&
-           check_body(client, route, why);
+           check_conditions(client, route, why) && check_body(client, route, why);
 }
 
 bool routes_may_start(const struct api_client *client) {
@@ -223,8 +235,9 @@ static bool submit(struct call *call, struct request *request) {
         return true;
     }
     struct buffer *out = client_answer_begin(client);
-    client_print(client, out, client_manner(client), request->operation, &reply, request->key);
-    client_answer_end(client, out, reply.error);
+    struct manner manner = client_manner(client);
+    client_print(client, out, manner, request->operation, &reply, request->key);
+    client_answer_end(client, out, client_result(&manner, request->operation, &reply));
     return true;
 }
 
@@ -253,11 +266,6 @@ static bool read_consistency(struct call *call, struct request *request) {
     return true;
 }
 
-static bool refuse_match(struct call *call) {
-    return refuse(&call->why, ERROR_BAD_PARAMETER,
-                  "If-Match is a condition of writes: /set and /delete take it.");
-}
-
 static bool read_explain(struct call *call, struct request *request) {
     if (!parameter_has(&call->parameters, PARAMETER_EXPLAIN))
         return true;
@@ -277,12 +285,11 @@ static bool check_memory(struct call *call) {
 
 static bool run_get(struct call *call) {
     struct request request = {.operation = OPERATION_GET};
-    if (http_has(&call->client->head, HTTP_IF_MATCH))
-        return refuse_match(call);
     if (parameter_has(&call->parameters, PARAMETER_KEY))
         request.key = call->parameters.value[PARAMETER_KEY];
     return check_memory(call) && check_key(request.key, &call->why) && read_consistency(call, &request) &&
            read_explain(call, &request) &&
+           unless_parse(&call->client->head, call->base, &call->client->unless, &call->why) &&
            after_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
@@ -328,8 +335,6 @@ static bool run_set(struct call *call) {
 static bool run_outcome(struct call *call) {
     const struct parameters *p = &call->parameters;
     struct request request = {.operation = OPERATION_OUTCOME, .linearizable = true};
-    if (http_has(&call->client->head, HTTP_IF_MATCH))
-        return refuse_match(call);
     if (!parameter_has(p, PARAMETER_CLIENT) || !parameter_has(p, PARAMETER_REQUEST))
         return refuse(&call->why, ERROR_BAD_PARAMETER, "/outcome wants client, request and key.");
     request.client = p->value[PARAMETER_CLIENT];
@@ -351,8 +356,6 @@ static bool run_keys(struct call *call) {
     struct bytes prefix = {0}, after = {0};
     struct reply reply;
     uint64_t limit = 0;
-    if (http_has(&client->head, HTTP_IF_MATCH))
-        return refuse_match(call);
     if (parameter_has(p, PARAMETER_LIMIT) && !parameter_number(p->value[PARAMETER_LIMIT], UINT32_MAX, &limit))
         return refuse(&call->why, ERROR_BAD_PARAMETER, "limit is a whole number from 1 to 4294967295.");
     if (!read_consistency(call, &request) || !after_parse(&client->head, call->base, &request, &call->why))
@@ -521,6 +524,7 @@ void routes_run(struct api_client *client, uint64_t now_ms) {
     struct call call;
     call.client = client;
     call.now_ms = now_ms;
+    client->unless = (struct unless){0};
     call.base = client->input.data + client->input.start;
     if (coordinator_may_route_away(client->api->options.coordinator))
         copy_target(client, call.base, &target);

@@ -218,7 +218,9 @@ TEST(parameters_and_conditions_are_taken_strictly) {
         {GET("/health?x"), 400, "`x`"},
         {"DELETE /delete?key=a&ack=most HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "ack"},
         {"GET /get?key=username HTTP/1.1\r\nHost: localhost\r\nIf-Match: *\r\n\r\n", 400, "If-Match"},
-        {"GET /get?key=username HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"3.1\"\r\n\r\n", 200, "alice"},
+        {"GET /keys HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\n\r\n", 400, "If-None-Match"},
+        {"GET /health HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"3.1\"\r\n\r\n", 400, "If-None-Match"},
+        {"GET /cluster HTTP/1.1\r\nHost: localhost\r\nIf-Match: *\r\n\r\n", 400, "If-Match"},
         {"DELETE /delete?key=a HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"3.1\"\r\n\r\n", 400,
          "If-None-Match takes * only"},
         {"DELETE /delete?key=a HTTP/1.1\r\nHost: localhost\r\nIf-Match: W/\"3.1\"\r\n\r\n", 400, "If-Match"},
@@ -263,6 +265,54 @@ TEST(conditions_acknowledgement_and_consistency_reach_the_coordinator) {
 }
 
 #define SIXTY_FOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+#define GET_UNLESS(tag) "GET /get?key=username HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: " tag "\r\n\r\n"
+
+TEST(a_read_of_the_version_that_the_client_has_is_answered_without_its_value) {
+    static const struct case_of cases[] = {
+        {GET_UNLESS("\"3.1\""), 304, "ETag: \"3.1\"\r\n"},
+        {GET_UNLESS("W/\"3.1\""), 304, "ETag: \"3.1\"\r\n"},
+        {GET_UNLESS("*"), 304, "ETag: \"3.1\"\r\n"},
+        {GET_UNLESS("\"3.2\""), 200, "alice"},
+        {GET_UNLESS("\"2.1\""), 200, "alice"},
+        {GET_UNLESS("\"other's\""), 200, "alice"},
+        {GET_UNLESS("3.1"), 400, "If-None-Match"},
+        {GET_UNLESS("\"3.1\", \"3.2\""), 400, "If-None-Match"},
+        {GET_UNLESS("\""), 400, "If-None-Match"},
+        {GET_UNLESS("W/"), 400, "If-None-Match"},
+        {GET_UNLESS(""), 400, "If-None-Match"},
+    };
+    struct fixture *f = fixture_new(0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        EQUAL(status(ask(f, "%s", cases[i].text)), cases[i].status);
+        if (!OK(has(f->text, cases[i].holds)))
+            printf("# %s -> %s\n", cases[i].text, f->text);
+        OK(cases[i].status != 304 || (*body(f->text) == '\0' && !has(f->text, "Content-")));
+        OK(has(say(f, GET("/get?key=username")), "alice")); /* the next one is its own */
+    }
+    EQUAL(status(ask(f, "GET /get?key=nobody HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\n\r\n")), 404);
+    fixture_free(f);
+}
+
+TEST(a_read_that_waits_for_its_answer_is_compared_with_the_version_that_comes) {
+    struct fixture *f = fixture_new(0);
+    f->c->hold_reads = true;
+    feed(f, bytes_of(GET_UNLESS("\"3.1\"") GET_UNLESS("\"3.1\"") GET("/get?key=username")));
+    REQUIRE(f->c->held_count == 3);
+    for (unsigned i = 0; i < 3; i++) {
+        struct reply reply = f->c->base;
+        reply.value = bytes_of("alice");
+        reply.version = (struct version){3, i == 0 ? 2 : 1};
+        api_reply(f->api, f->c->held[2 - i], &reply); /* the last one first */
+    }
+    take(f);
+    EQUAL(status(f->text), 304);
+    const char *second = strstr(f->text + 1, "HTTP/1.1 ");
+    REQUIRE(second != NULL);
+    EQUAL(status(second), 304);
+    OK(has(second, "alice"));
+    fixture_free(f);
+}
 
 TEST(the_pair_of_a_write_reaches_the_coordinator) {
     struct fixture *f = fixture_new(0);
@@ -1235,6 +1285,8 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(sizes_of_keys_values_and_bodies_hold_to_the_byte),
       TAP(parameters_and_conditions_are_taken_strictly),
       TAP(conditions_acknowledgement_and_consistency_reach_the_coordinator),
+      TAP(a_read_of_the_version_that_the_client_has_is_answered_without_its_value),
+      TAP(a_read_that_waits_for_its_answer_is_compared_with_the_version_that_comes),
       TAP(the_pair_of_a_write_reaches_the_coordinator),
       TAP(a_pair_that_is_half_or_malformed_or_not_on_a_write_is_refused), TAP(an_outcome_is_told_in_json),
       TAP(what_is_not_built_is_refused_by_name), TAP(requests_about_members_want_an_id_and_a_join_an_address),

@@ -120,6 +120,10 @@ TEST(requests_are_counted_by_route_and_status_and_timed_by_what_the_shell_says) 
     ask(f, "/get?key=username");
     ask(f, "/get?key=missing");
     ask(f, "/nowhere");
+    buffer_append_text(api_input(f->client), "GET /get?key=username HTTP/1.1\r\nHost: localhost\r\n"
+                                             "If-None-Match: *\r\n\r\n");
+    api_process(f->client, 1000);
+    OK(has(take(f), "HTTP/1.1 304 "));
     api_clock(f->api, 1000100); /* the turn took 100 us */
     f->c->hold_writes = true;
     say(f, "POST", "/set", "{\"key\":\"k\",\"value\":\"v\"}");
@@ -131,12 +135,13 @@ TEST(requests_are_counted_by_route_and_status_and_timed_by_what_the_shell_says) 
     OK(has(answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"/get\",status=\"200\"} 2\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"/get\",status=\"404\"} 1\n"));
+    OK(has(answer, "\nkvnode_http_requests_total{route=\"/get\",status=\"304\"} 1\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"other\",status=\"404\"} 1\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"/set\",status=\"200\"} 1\n"));
     OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"6.4e-05\"} 0\n"));
-    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"0.000128\"} 3\n"));
-    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"+Inf\"} 3\n"));
-    OK(has(answer, "\nkvnode_http_request_duration_seconds_sum{route=\"/get\"} 0.0003\n"));
+    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"0.000128\"} 4\n"));
+    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"+Inf\"} 4\n"));
+    OK(has(answer, "\nkvnode_http_request_duration_seconds_sum{route=\"/get\"} 0.0004\n"));
     OK(has(answer, "\nkvnode_http_request_duration_seconds_sum{route=\"/set\"} 0.003\n"));
     OK(has(answer, "\nkvnode_http_request_duration_seconds_count{route=\"/set\"} 1\n"));
     OK(has(answer, "\n# HELP moon_phase Of the moon.\n# TYPE moon_phase gauge\nmoon_phase 3\n"));
