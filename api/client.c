@@ -86,11 +86,12 @@ void client_wait(struct api_client *client, enum operation operation, struct byt
     buffer_append(&place->key, key);
 }
 
-/* Where the time of a slow request went, as far as it is known: " (3 ms until the leader had it, ...)". */
+/* Where the time of a slow request went, as far as it is known: ": 3 ms waiting for a leader, ...". What a
+ * node that it was passed on to did meanwhile is in that node's log. */
 static void print_timing(const struct timing *t, char *out, size_t size) {
     static const char *const steps[TIMING_STEPS] = {
         [TIMING_WAITED] = "waiting for a leader",
-        [TIMING_PASSED_ON] = "passed on to the leader",
+        [TIMING_PASSED_ON] = "passed on and waiting for the answer",
         [TIMING_DURABLE] = "from append to durable here",
         [TIMING_ACKNOWLEDGED] = "from there to acknowledged",
         [TIMING_ANSWERED] = "from there to applied and answered",
@@ -102,6 +103,8 @@ static void print_timing(const struct timing *t, char *out, size_t size) {
         if ((t->known & 1u << i) != 0)
             used += (size_t)snprintf(out + used, size - used, "%s%u ms %s", used == 0 ? ": " : ", ", t->ms[i],
                                      steps[i]);
+    if (t->node[0] != 0 && used < size)
+        snprintf(out + used, size - used, " (node %.*s)", NODE_ID_SIZE, (const char *)t->node);
 }
 
 static void log_request(struct api *api, const struct asked *asked, unsigned status, uint64_t us, bool slow,

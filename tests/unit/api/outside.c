@@ -165,8 +165,15 @@ TEST(a_slow_request_is_logged_with_where_its_time_went) {
     TEXT_EQUAL(f->line,
                "POST /set: status 200 after 247.500 ms: 7 ms waiting for a leader, 240 ms from append to "
                "durable here");
+    reply.timing = (struct timing){.known = 1u << TIMING_PASSED_ON, .ms = {[TIMING_PASSED_ON] = 240}};
+    memcpy(reply.timing.node, "node-bbbbbbbbbbb", NODE_ID_SIZE);
+    say(f, "POST", "/set", "{\"key\":\"k\",\"value\":\"v\"}");
+    api_clock(f->api, 1500000);
+    api_reply(f->api, f->c->held[2], &reply);
+    TEXT_EQUAL(f->line, "POST /set: status 200 after 252.500 ms: 240 ms passed on and waiting for the answer "
+                        "(node node-bbbbbbbbbbb)");
     take(f);
-    OK(has(ask(f, "/metrics"), "\nkvnode_http_slow_requests_total 1\n"));
+    OK(has(ask(f, "/metrics"), "\nkvnode_http_slow_requests_total 2\n"));
     fixture_free(f);
 }
 
