@@ -10,6 +10,9 @@
 
 /* How often requests that wait for a leader look again, beside every change of leader. */
 #define RETRY_MS 50
+/* A disk is no longer full when it has taken all entries for so long: small ones may fit where large ones do
+ * not. */
+#define FULL_MS 5000
 
 struct coordinator *coordinator_new(const struct coordinator_options *options,
                                     const struct coordinator_host *host) {
@@ -75,6 +78,17 @@ static enum error refusal(const struct coordinator *c, const struct request *req
     return ERROR_NONE;
 }
 
+void note_room(struct coordinator *c, bool room) {
+    if (!room)
+        c->full_ms = c->now_ms > 0 ? c->now_ms : 1;
+    else if (c->full_ms != 0 && c->now_ms - c->full_ms >= FULL_MS)
+        c->full_ms = 0;
+}
+
+bool coordinator_disk_full(const struct coordinator *c) {
+    return c->full_ms != 0;
+}
+
 enum appended { APPENDED_YES, APPENDED_ANSWERED, APPENDED_WAIT };
 
 /* On the leader. ANSWERED: *reply holds the refusal. */
@@ -99,8 +113,10 @@ static enum appended append(struct coordinator *c, const struct request *request
     enum entry_type type = request->operation == OPERATION_SET ? ENTRY_PUT : ENTRY_DELETE;
     switch (replica_propose(c->options.replica, type, &entry, at)) {
     case RAFT_OK:
+        note_room(c, true);
         return APPENDED_YES;
     case RAFT_NO_SPACE:
+        note_room(c, false);
         *reply = reply_error(c, ERROR_DISK_FULL, "the leader's disk is full; nothing was written");
         return APPENDED_ANSWERED;
     case RAFT_BUSY:
@@ -439,6 +455,8 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     bool proposed = members_poll(c, now_ms), changed = leader_changed(c);
     if (changed)
         ask_again(c);
+    if (!c->seen_leading)
+        c->full_ms = 0; /* not known any more */
     bool retried = (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
     return proposed || retried;
 }

@@ -73,6 +73,8 @@ void coordinator_set_joining(struct coordinator *c, const char *reason);
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
+/* This node leads, and its disk is full: writes got ERROR_DISK_FULL, the last one not long ago. */
+bool coordinator_disk_full(const struct coordinator *c);
 /* Clean shutdown: new writes are refused; what was accepted goes on. */
 void coordinator_stop(struct coordinator *c);
 size_t coordinator_pending(const struct coordinator *c);

@@ -105,6 +105,7 @@ struct coordinator {
     uint64_t seen_term;
     struct member_id seen_leader;
     bool seen_leading, stopping;
+    uint64_t full_ms; /* when the disk last had no room for an entry; 0: since then it had again */
     struct buffer scratch, explain, view;
     struct groups groups; /* the ring to route by */
     struct ring *ring;    /* NULL: none is known */
@@ -128,6 +129,9 @@ void pending_answer(struct coordinator *c, struct pending *p, const struct reply
 void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message);
 /* 504 of a write or a change of members, saying which: it may have happened, or happen yet. */
 void pending_unknown(struct coordinator *c, struct pending *p, const char *message);
+
+/* An entry was, or was not, appended for lack of room. */
+void note_room(struct coordinator *c, bool room);
 
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);

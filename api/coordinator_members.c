@@ -45,6 +45,7 @@ static void propose(struct coordinator *c, struct pending *p, const struct confi
         p->at = (struct version){raft_term(raft), raft_configuration_index(raft)};
         break;
     case RAFT_NO_SPACE:
+        note_room(c, false);
         pending_error(c, p, ERROR_DISK_FULL, "the leader's disk is full; nothing was changed");
         break;
     case RAFT_NOT_LEADER:
