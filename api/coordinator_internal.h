@@ -9,8 +9,8 @@
 
 /* Where a request stands.
  *
- *   WAITING ----------> FORWARDED --> answered by the leader's node
- *      |  no leader yet     (never sent twice once it may have been appended)
+ *   WAITING <---------> FORWARDED --> answered by another node
+ *      |  no leader yet     (back where that did not take it; a read also where it does not answer)
  *      +--> APPENDED --> ACKING -----> answered          writes, on the leader
  *      +--> CONFIRMING --> HOLDING --> answered          linearizable reads, on the leader
  *      +--> ASKING --> APPLYING -----> answered          linearizable reads, on a follower
@@ -130,9 +130,6 @@ void pending_error(struct coordinator *c, struct pending *p, enum error error, c
 /* 504 of a write or a change of members, saying which: it may have happened, or happen yet. */
 void pending_unknown(struct coordinator *c, struct pending *p, const char *message);
 
-/* An entry was, or was not, appended for lack of room. */
-void note_room(struct coordinator *c, bool room);
-
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);
 /* KV-Acks of the write at `at`, where this node leads. */
@@ -145,6 +142,19 @@ bool coordinator_full(const struct coordinator *c, struct reply *reply);
 bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request);
 /* Likewise, wherever it has to go. */
 bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_write.c */
+/* Begins a write to a key of the own group. Same return as coordinator_submit. */
+bool write_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                  struct reply *reply);
+/* A write takes its first, or next, step. True while it goes on waiting. */
+bool write_step(struct coordinator *c, struct pending *p, const struct request *request);
+void writes_poll(struct coordinator *c);
+/* An entry was, or was not, appended for lack of room. */
+void note_room(struct coordinator *c, bool room);
+
+/* coordinator_expire.c */
+void pending_expire(struct coordinator *c, struct pending *p);
 
 /* coordinator_passed.c: requests that another node has */
 /* Writes the time that is left into a request's copy. */
