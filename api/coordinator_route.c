@@ -72,15 +72,6 @@ static struct member_id id_of(const struct node_info *info) {
     return id;
 }
 
-static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info, bool leads) {
-    struct member_id to = id_of(info);
-    if (!c->host.route(c->host.arg, &to, buffer_bytes(&c->scratch)))
-        return false;
-    p->routed = true;
-    pending_passed(c, p, &to, leads ? info->term : UINT64_MAX);
-    return true;
-}
-
 static bool is_of(const struct node_info *info, const struct listed_group *group) {
     return info->group == group->number && info->group_id == group->founding && info->role != NODE_NEWCOMER &&
            info->role != NODE_REMOVED;
@@ -110,6 +101,16 @@ static const struct node_info *leader_of(const struct coordinator *c, const stru
     return leader;
 }
 
+static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info) {
+    struct member_id to = id_of(info);
+    bool leads = info == leader_of(c, groups_find(&c->groups, p->group));
+    if (!c->host.route(c->host.arg, &to, buffer_bytes(&c->scratch)))
+        return false;
+    p->routed = true;
+    pending_passed(c, p, &to, leads ? info->term : UINT64_MAX);
+    return true;
+}
+
 bool leader_hinted(const struct coordinator *c, uint32_t group, struct member_id *out, uint64_t *term) {
     const struct listed_group *listed = groups_find(&c->groups, group);
     const struct node_info *leader = listed == NULL ? NULL : leader_of(c, listed);
@@ -136,10 +137,10 @@ static bool send_to_any(struct coordinator *c, struct pending *p, const struct l
         info = node_of(c, group, (c->turn + i) % count);
         if (was_asked(p, info))
             last = info;
-        else if (send_to(c, p, info, false))
+        else if (send_to(c, p, info))
             return true;
     }
-    return last != NULL && send_to(c, p, last, false);
+    return last != NULL && send_to(c, p, last);
 }
 
 /* To the leader of p's group; where there is none to be reached, or it was asked last and did not take it, to
@@ -149,7 +150,7 @@ static bool send_to_group(struct coordinator *c, struct pending *p) {
     if (group == NULL)
         return false;
     const struct node_info *leader = leader_of(c, group);
-    if (leader != NULL && !was_asked(p, leader) && send_to(c, p, leader, true))
+    if (leader != NULL && !was_asked(p, leader) && send_to(c, p, leader))
         return true;
     return send_to_any(c, p, group);
 }
