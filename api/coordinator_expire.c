@@ -23,9 +23,9 @@ static bool is_elsewhere(const struct coordinator *c, const struct pending *p) {
 }
 
 void pending_expire(struct coordinator *c, struct pending *p) {
-    bool resendable =
-        p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !operation_writes(p->operation));
-    if (resendable && is_elsewhere(c, p)) {
+    bool acts = operation_writes(p->operation) || operation_of_members(p->operation);
+    bool undone = p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !acts);
+    if (undone && is_elsewhere(c, p)) {
         expire_elsewhere(c, p);
         return;
     }

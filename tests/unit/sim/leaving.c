@@ -101,6 +101,30 @@ TEST(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was
 
 #define NODES "GET /cluster/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
+/* The group comes when there are keys already: it owns nothing, and its members are its own all the same. */
+TEST(a_change_of_members_in_a_group_that_is_on_no_ring_may_have_happened_too) {
+    struct asking *a = asking_make(2, 2, 1, ACK_QUORUM);
+    struct buffer request = {0};
+    for (unsigned i = 0; i < 4; i++) {
+        machine_start(a->sim->machines[i]);
+        if (i % 2 == 1)
+            sim_run(a->sim, 5 * SECOND);
+        if (i == 1)
+            STATUS_IS(a, set(a, 0, "k", "v"), 200);
+    }
+    REQUIRE(leader_in(a, 1) == 2 &&
+            replica_groups(node_replica(a->sim->machines[2]->node))->current.epoch == 0);
+    for (unsigned i = 2; i < 4; i++)
+        a->sim->machines[i]->disk_factor = 1000000;
+    request_members(&request, "leave", node_self(a->sim->machines[3]->node)->id, NULL);
+    ask_only(a, 3, &request);
+    sim_run(a->sim, 2 * SECOND);
+    machine_pause(a->sim->machines[2]);
+    STATUS_IS(a, wait_answer(a), 504);
+    OK(strstr(a->body, "GET /cluster/nodes") != NULL);
+    asking_free(a);
+}
+
 TEST(a_list_of_the_members_that_waits_for_a_leader_that_hangs_is_given_by_the_next_one) {
     struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
     unsigned leader = leader_in(a, 0);
@@ -140,4 +164,5 @@ TESTS(TAP(a_leader_that_nobody_can_succeed_is_refused_to_leave_and_goes_on_takin
       TAP(a_read_that_waits_for_a_position_on_a_node_that_is_removed_is_told_so),
       TAP(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was_removed),
       TAP(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happened),
+      TAP(a_change_of_members_in_a_group_that_is_on_no_ring_may_have_happened_too),
       TAP(a_list_of_the_members_that_waits_for_a_leader_that_hangs_is_given_by_the_next_one))
