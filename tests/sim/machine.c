@@ -195,6 +195,7 @@ static bool open_node(struct machine *m) {
         .ack = sim->options.ack,
         .ack_given = true,
         .voters_max = sim->options.voters_max,
+        .route = m->route,
         .sync = SYNC_ALWAYS,
         .broadcast = m->broadcast,
         .segment_size = m->segment_size,
