@@ -4,7 +4,7 @@
 # loopback and is gone with the last process in it: the machine's own network is never touched, and several such tests
 # may go on at once. Where a namespace or nft is not to be had, the test is skipped, and says why.
 #
-# The nodes sit on 127.0.0.2, 127.0.0.3, and so on, the client on 127.0.0.1. A node sends from the address it is bound to,
+# The nodes sit on 127.0.0.2, 127.0.0.3, and so on; the client comes from 127.0.0.1. A node sends from the address it is bound to,
 # so a rule on a pair of addresses is a link: what passes it is dropped, TCP and UDP, without a word to either end.
 package Cluster::Links;
 
@@ -14,7 +14,7 @@ use Exporter 'import';
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(lose heal between dropped one_way_at_a_time nodes_apart);
+our @EXPORT = qw(lose heal between dropped one_way_at_a_time start_apart all_vote nodes_apart);
 
 my $broadcast = '127.255.255.255';
 my $outside   = 'KVNODE_TEST_OUTSIDE';    # the network namespace that the test was started in
@@ -119,17 +119,29 @@ sub one_way_at_a_time {
     return;
 }
 
-# A started group of `count` voters, each on an address of its own.
-sub nodes_apart {
-    my ($cluster, $count, @args) = @_;
-    my @nodes = map { $cluster->node(bind => '127.0.0.' . ($_ + 1), leader => $_ == 1, args => [@args]) } 1 .. $count;
+# A group of `count` nodes, each on an address of its own, in the network 127.0.`net`: those of one network share its links.
+sub start_apart {
+    my ($cluster, $net, $count, @args) = @_;
+    my @nodes = map { $cluster->node(bind => "127.0.$net." . ($_ + 1), leader => $_ == 1, args => [@args]) } 1 .. $count;
     $_->start for @nodes;
-    my $leader = $cluster->settle(@nodes);
+    return @nodes;
+}
+
+# Waits until all of them vote.
+sub all_vote {
+    my (@nodes) = @_;
+    my $leader = $nodes[0]{cluster}->settle(@nodes);
     Cluster::poll(sub {
             my $reply = $leader->set(voters => 'x', query => '?ack=all');
-            $reply && ($reply->header('KV-Acks') // '') eq "$count/$count";
-        }, "$count voters");
+            $reply && ($reply->header('KV-Acks') // '') eq @nodes . '/' . @nodes;
+        }, 'all nodes to vote');
     return @nodes;
+}
+
+# Both of these for a group of its own.
+sub nodes_apart {
+    my ($cluster, $count, @args) = @_;
+    return all_vote(start_apart($cluster, 0, $count, @args));
 }
 
 1;
