@@ -76,16 +76,18 @@ if (!defined $ENV{$outside}) {
 command(qw(ip link set lo up));
 nft($rules);
 
-sub set_links {
-    my ($mute, @ways) = @_;
-    my %lost = map { ("$_->[0]{bind} . $_->[1]{bind}" => 1, "$_->[0]{bind} . $broadcast" => 1) } @ways;
-    nft(join "\n", map({ "flush set ip links $_" } qw(lost mute)), map({ "add element ip links lost { $_ }" } sort keys %lost),
-        map({ "add element ip links mute { $_->[0]{bind} . $_->[1]{bind} }" } @$mute), '');
-}
-
 # From now on what goes these ways, each [from, to], is lost, and nothing else. A broadcast reaches all or nobody: those
-# of a node that somebody is not to hear are lost to all.
-sub lose { set_links([], @_) }
+# of a node that somebody is not to hear are lost to all. [from, to, 'data']: TCP's bare acknowledgements pass, so that
+# the other end's data goes on arriving.
+sub lose {
+    my (@ways) = @_;
+    my %elements;
+    for my $way (@ways) {
+        my $set = $way->[2] ? 'mute' : 'lost';
+        $elements{"$set { $way->[0]{bind} . $_ }"} = 1 for $way->[1]{bind}, $broadcast;
+    }
+    nft(join "\n", map({ "flush set ip links $_" } qw(lost mute)), map({ "add element ip links $_" } sort keys %elements), '');
+}
 
 sub heal { lose() }
 
@@ -113,7 +115,7 @@ sub one_way_at_a_time {
         my $result = $code->();
         return $result if $result;
         next if time < $turn_ends;
-        set_links([$turns++ % 2 ? [$one, $other] : [$other, $one]], @ways);
+        lose(@ways, [$turns++ % 2 ? ($one, $other) : ($other, $one), 'data']);
         $turn_ends = time + 0.07;
     }
     return;
