@@ -153,13 +153,14 @@ subtest 'a leader that speaks but does not hear, or hears but is not heard, is r
         $group->{others} = [others($group->{old}, @{ $group->{nodes} })];
     }
     lose(map { my $group = $_; map { $group->{way} eq 'deaf' ? [$_, $group->{old}, 'data'] : [$group->{old}, $_] } @{ $group->{others} } } @groups);
-    my $from = time;
+    my ($from, $dials) = (time, dropped('dials'));
     for my $group (@groups) {
         $group->{waiting} = $group->{old}->connect;
         $group->{waiting}->send_request(POST => '/set', body => '{"key":"late","value":"x"}');
     }
+    $_->{new} = $_->{cluster}->leader(@{ $_->{others} }) for @groups;
+    is(dropped('dials'), $dials, 'each group has a new leader while the connections still stand');
     for my $group (@groups) {
-        $group->{new} = $group->{cluster}->leader(@{ $group->{others} });
         $group->{first} = poll(sub { my $reply = $group->{others}[0]->set(first => 'x'); $reply->{status} == 200 && $reply },
             'a write');
     }
