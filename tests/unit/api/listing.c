@@ -73,6 +73,34 @@ TEST(a_long_listing_is_streamed_a_slice_at_a_time_as_output_drains) {
     fixture_free(f);
 }
 
+/* The key a slice begins behind is as long as those that differ, and ends as the last one does. */
+TEST(every_slice_of_a_listing_has_keys_that_continue_the_one_before) {
+    struct fixture *f = fixture_new(0);
+    struct buffer all = {0};
+    char key[512];
+    for (int i = 0; i < 400; i++) {
+        snprintf(key, sizeof key, "a%098d0", i);
+        mock_set(f->c, bytes_of(key), bytes_of(""));
+    }
+    memset(key, 'b', sizeof key);
+    static const size_t sizes[] = {99, 100, 511};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        key[99] = '0';
+        mock_set(f->c, (struct bytes){(const uint8_t *)key, sizes[i]}, bytes_of(""));
+    }
+    feed(f, bytes_of(GET("/keys")));
+    while (buffer_size(api_output(f->client)) > 0) {
+        buffer_append(&all, buffer_bytes(api_output(f->client)));
+        buffer_consume(api_output(f->client), buffer_size(api_output(f->client)));
+        api_process(f->client, f->now_ms);
+    }
+    buffer_append(&all, (struct bytes){(const uint8_t *)"", 1});
+    OK(has((char *)all.data, "Transfer-Encoding: chunked\r\n"));
+    OK(has((char *)all.data, "\"count\":404}"));
+    buffer_release(&all);
+    fixture_free(f);
+}
+
 TEST(a_long_listing_for_old_http_ends_with_its_connection) {
     struct fixture *f = fixture_new(0);
     struct buffer all = {0};
@@ -169,6 +197,7 @@ TEST(a_group_that_cannot_be_reached_is_an_error_before_the_first_byte_and_an_end
 }
 
 TESTS(TAP(a_long_listing_is_streamed_a_slice_at_a_time_as_output_drains),
+      TAP(every_slice_of_a_listing_has_keys_that_continue_the_one_before),
       TAP(a_long_listing_for_old_http_ends_with_its_connection), TAP(a_listing_takes_prefix_after_and_limit),
       TAP(a_listing_that_waits_for_the_leader_begins_when_it_answers),
       TAP(a_gathered_listing_is_asked_for_slice_by_slice_behind_the_last_key),
