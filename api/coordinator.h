@@ -85,7 +85,7 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
                         uint64_t ticket, struct reply *reply);
 
 /* Keys in byte order from the own node's state: those that start with prefix and come after `after`
- * (after.size 0: from the first). Calls each until it returns false. */
+ * (after.size 0: from the first); neither may change before it returns. Calls each until it returns false. */
 void coordinator_scan(struct coordinator *c, struct bytes prefix, struct bytes after,
                       bool (*each)(void *arg, struct bytes key), void *arg);
 /* A read that returns no key: ready for a scan at the consistency that request asks for. Same return as
