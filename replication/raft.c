@@ -242,7 +242,8 @@ static enum raft_result may_propose(const struct raft *r) {
 
 /* The log took it, or not. */
 static enum raft_result proposed(struct raft *r, enum log_result result, uint64_t size_before) {
-    if (result == LOG_NO_SPACE)
+    r->no_space = result == LOG_NO_SPACE;
+    if (r->no_space)
         return RAFT_NO_SPACE;
     if (result != LOG_OK) {
         raft_fail(r);
@@ -481,6 +482,10 @@ void raft_retire(struct raft *r, uint64_t now_ms, bool retired) {
     if (retired)
         r->asking = false;
     raft_reset_deadline(r);
+}
+
+bool raft_no_space(const struct raft *r) {
+    return r->no_space;
 }
 
 bool raft_failed(const struct raft *r) {

@@ -51,13 +51,20 @@ static void refuse(struct raft *r, struct version previous) {
     r->owed.hint = hint_for(r, previous);
 }
 
-/* Drops the records from index on, which the leader has overruled. */
+/* What a disk without room leaves undone the leader sends again. */
+static bool stored(struct raft *r, enum log_result result) {
+    r->no_space = result == LOG_NO_SPACE;
+    if (result != LOG_OK && result != LOG_NO_SPACE)
+        raft_fail(r);
+    return result == LOG_OK;
+}
+
+/* Drops the records from index on, which the leader has overruled. All of it needs room, and has it before
+ * anything is dropped. */
 static bool overrule(struct raft *r, uint64_t index) {
     assert(index > r->commit);
-    if (!r->host.before_truncate(r->host.arg, index)) {
-        raft_fail(r);
+    if (!stored(r, log_prepare_truncate(r->log)) || !stored(r, r->host.before_truncate(r->host.arg, index)))
         return false;
-    }
     raft_configurations_truncate(r, index);
     if (log_truncate(r->log, index) != LOG_OK) {
         raft_fail(r);
@@ -97,13 +104,8 @@ static enum taken append_record(struct raft *r, const struct log_record *record)
         return STOP;
     }
     uint64_t size = log_size(r->log);
-    enum log_result result = log_append_record(r->log, record);
-    if (result == LOG_NO_SPACE)
+    if (!stored(r, log_append_record(r->log, record)))
         return STOP;
-    if (result != LOG_OK) {
-        raft_fail(r);
-        return STOP;
-    }
     raft_count_append(r, log_size(r->log) > size ? log_size(r->log) - size : 0);
     if (record->type == ENTRY_CONFIGURATION)
         raft_configuration_push(r, record->index, &configuration);

@@ -25,10 +25,6 @@ const char *replica_failure(const struct replica *r) {
                                 : NULL;
 }
 
-static bool is_write(enum entry_type type) {
-    return type == ENTRY_PUT || type == ENTRY_DELETE;
-}
-
 /* False where it cannot be applied: the log cannot be read, or the next record is one of the ring and not
  * committed. */
 static bool apply_next(struct replica *r, uint64_t commit) {
@@ -40,7 +36,7 @@ static bool apply_next(struct replica *r, uint64_t commit) {
         replica_fail(r, "cannot read the log back", log_result_text(result));
         return false;
     }
-    bool write = is_write(record.type), ring = record.type == ENTRY_RING;
+    bool write = replica_is_write(record.type), ring = record.type == ENTRY_RING;
     if (ring && index > commit)
         return false;
     if ((write && !entry_decode(record.payload, &entry)) ||
@@ -86,9 +82,7 @@ static bool advance(struct replica *r) {
     return moved;
 }
 
-/* The undo list does not reach back far enough: the snapshot and the log up to the commit give the store
- * again. */
-static bool rebuild(struct replica *r) {
+bool replica_rebuild(struct replica *r) {
     struct snapshot_header header;
     struct buffer configuration = {0};
     char why[160];
@@ -113,70 +107,26 @@ static bool rebuild(struct replica *r) {
     return true;
 }
 
-/* Such a write is never answered before its commit. */
-static bool bears_pair(struct bytes payload) {
-    struct entry entry;
-    return entry_decode(payload, &entry) && entry.client.size > 0;
-}
-
-static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
-    struct log_record record;
-    enum log_result result = log_read(r->log, index, &record);
-    if (result != LOG_OK) {
-        replica_fail(r, "cannot read the log back", log_result_text(result));
-        return false;
-    }
-    if (!is_write(record.type))
-        return true;
-    struct version at = {record.term, record.index};
-    struct ledger_row row = {
-        .group_id = r->options.group_id,
-        .at = at,
-        .by_term = raft_term(r->raft),
-        .recorded_ms = r->wall_ms,
-        .answered = at.term == r->answered.term && at.index <= r->answered.index &&
-                    !bears_pair(record.payload) && !r->host.unanswered(r->host.arg, at),
-        .type = record.type,
-        .payload = record.payload,
-    };
-    enum file_result added = ledger_add(r->ledger, &row);
-    if (added != FILE_OK)
-        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(added));
-    ++*kept;
-    return added == FILE_OK;
-}
-
-bool replica_overrule(struct replica *r, uint64_t index) {
-    size_t kept = 0;
-    if (raft_configuration(r->raft)->mode == ACK_ASYNC) {
-        for (uint64_t i = index; i <= log_last(r->log); i++)
-            if (!keep_row(r, i, &kept))
-                return false;
-        enum file_result result = kept == 0 ? FILE_OK : ledger_sync(r->ledger);
-        if (result != FILE_OK) {
-            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
-            return false;
-        }
-    }
-    if (kept > 0) {
-        char text[160];
-        snprintf(text, sizeof text, "%zu writes from index %llu on were overruled by the leader of term %llu",
-                 kept, (unsigned long long)index, (unsigned long long)raft_term(r->raft));
-        r->host.notice(r->host.arg, REPLICA_OVERRULED, text);
-    }
-    r->host.overruled(r->host.arg, index);
+/* Of what has been applied, the entries from index on. */
+static bool undo(struct replica *r, uint64_t index) {
     if (store_applied(r->store).index < index)
         return true;
     if (r->groups.written >= index)
         r->groups.written = 0;
     struct version at = {0, index - 1};
     if (!log_term_at(r->log, at.index, &at.term) && at.index > 0)
-        return rebuild(r);
-    return store_undo(r->store, at) || rebuild(r);
+        return replica_rebuild(r);
+    return store_undo(r->store, at) || replica_rebuild(r);
 }
 
-static bool before_truncate(void *arg, uint64_t index) {
-    return replica_overrule(arg, index);
+static enum log_result before_truncate(void *arg, uint64_t index) {
+    struct replica *r = arg;
+    size_t kept;
+    enum file_result result = replica_keep_overruled(r, index, &kept);
+    if (result != FILE_OK)
+        return result == FILE_NO_SPACE ? LOG_NO_SPACE : LOG_IO_ERROR;
+    replica_tell_overruled(r, index, kept);
+    return undo(r, index) ? LOG_OK : LOG_IO_ERROR;
 }
 
 static void send_message(void *arg, const struct member_id *to, const struct message *message) {
@@ -392,12 +342,24 @@ static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
     return r->options.sync == SYNC_ALWAYS || now_ms - r->synced_ms >= r->options.sync_interval_ms;
 }
 
+static void tell_space(struct replica *r) {
+    bool full = raft_no_space(r->raft);
+    if (full == r->told_full)
+        return;
+    r->told_full = full;
+    r->host.notice(r->host.arg, REPLICA_DISK_FULL,
+                   !full ? "there is room on the disk again: the log goes on"
+                         : "no space left on the disk: nothing new is written until there is; free some, and "
+                           "the node goes on by itself");
+}
+
 bool replica_flush(struct replica *r, uint64_t now_ms) {
     r->now_ms = now_ms;
     if (r->failure[0] != '\0')
         return false;
     uint64_t written = log_written(r->log);
     raft_flush(r->raft, now_ms);
+    tell_space(r);
     if (r->options.sync != SYNC_ALWAYS && log_written(r->log) > written)
         raft_synced(r->raft, now_ms);
     if (sync_is_due(r, now_ms)) {
@@ -473,7 +435,7 @@ bool replica_find(struct replica *r, struct bytes client, struct bytes request, 
     for (uint64_t end = index + FIND_MAX; index <= last && index < end; index++) {
         if (log_read(r->log, index, &record) != LOG_OK)
             return false;
-        if (!is_write(record.type) || !entry_decode(record.payload, &entry))
+        if (!replica_is_write(record.type) || !entry_decode(record.payload, &entry))
             continue;
         if (!bytes_equal(entry.client, client) || !bytes_equal(entry.request, request))
             continue;

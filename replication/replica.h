@@ -37,6 +37,7 @@ enum replica_notice {
     REPLICA_SNAPSHOT_FAILED, /* the disk is full, or one that was received is damaged */
     REPLICA_LEDGER_DAMAGED,
     REPLICA_OVERRULED, /* text: how many writes went to the ledger */
+    REPLICA_DISK_FULL, /* it is, or is no more */
 };
 
 struct replica_host {
