@@ -240,7 +240,7 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
     if (ok && commit > log_last(r->log))
         commit = log_last(r->log);
     ok = ok && open_raft(r, &header, commit, now_ms, why, why_size) &&
-         ledger_open(options->fs, &r->ledger, why, why_size) == FILE_OK;
+         ledger_open(options->fs, options->ledger_size_max, &r->ledger, why, why_size) == FILE_OK;
     if (ok && ledger_damaged(r->ledger) > 0) {
         char text[160];
         snprintf(text, sizeof text,
@@ -343,14 +343,16 @@ static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
 }
 
 static void tell_space(struct replica *r) {
-    bool full = raft_no_space(r->raft);
+    bool full = raft_no_space(r->raft), bound = full && ledger_full(r->ledger);
     if (full == r->told_full)
         return;
     r->told_full = full;
-    r->host.notice(r->host.arg, REPLICA_DISK_FULL,
-                   !full ? "there is room on the disk again: the log goes on"
-                         : "no space left on the disk: nothing new is written until there is; free some, and "
-                           "the node goes on by itself");
+    r->host.notice(r->host.arg, bound ? REPLICA_LEDGER_FULL : REPLICA_DISK_FULL,
+                   bound ? LEDGER_FULL_TEXT
+                   : full
+                       ? "no space left on the disk: nothing new is written until there is; free some, and "
+                         "the node goes on by itself"
+                       : "there is room again: the log goes on");
 }
 
 bool replica_flush(struct replica *r, uint64_t now_ms) {

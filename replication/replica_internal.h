@@ -8,6 +8,10 @@
 #define SNAPSHOT_NEW_FILE "snapshot.new" /* being taken */
 #define SNAPSHOT_IN_FILE  "snapshot.in"  /* being received */
 
+#define LEDGER_FULL_TEXT                                                                                     \
+    "the ledger of rejected writes has reached its bound of 1 GiB: until its rows are applied or dropped "   \
+    "(kvctl rejected), this node keeps its log and takes nothing from the leader"
+
 /* A snapshot being taken: sliced by ticks, synced by a job, then renamed. */
 struct taking {
     struct snapshot_writer *writer; /* NULL: none, or all is written and the job is under way */

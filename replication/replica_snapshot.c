@@ -238,7 +238,8 @@ static bool load_received(struct replica *r, size_t *kept) {
         replica_fail(r, "cannot begin the log anew", log_result_text(room));
     if (room != LOG_OK || replica_keep_overruled(r, raft_commit(r->raft) + 1, kept) != FILE_OK) {
         if (r->failure[0] == '\0')
-            refuse_received(r, "no space left on the disk to install a snapshot");
+            refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT
+                                                      : "no space left on the disk to install a snapshot");
         return false;
     }
     replica_snapshot_release(r);

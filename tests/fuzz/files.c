@@ -108,7 +108,7 @@ static void snapshot(struct script *s, bool made) {
 static void make_ledger(struct script *s, struct file_system *fs) {
     struct ledger *l;
     char why[200];
-    MUST(ledger_open(fs, &l, why, sizeof why) == FILE_OK);
+    MUST(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK);
     for (unsigned steps = take_u8(s) % 16; steps > 0; steps--) {
         uint8_t step = take_u8(s);
         struct ledger_row row = {.group_id = 7,
@@ -154,14 +154,14 @@ static void ledger(struct script *s) {
         buffer_append(&content, take_bytes(s, SIZE_MAX));
     }
     save(fs, "rejected", buffer_bytes(&content));
-    if (ledger_open(fs, &l, why, sizeof why) == FILE_OK) {
+    if (ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK) {
         read_rows(l);
         struct ledger_row row = {.group_id = 9, .at = {3, 4}, .state = LEDGER_OVERRULED, .type = ENTRY_PUT};
         MUST(ledger_add(l, &row) == FILE_OK && ledger_sync(l) == FILE_OK);
         MUST(ledger_settle(l, 7, (struct version){2, 3}) == FILE_OK);
         size_t count = ledger_count(l);
         ledger_close(l);
-        MUST(ledger_open(fs, &l, why, sizeof why) == FILE_OK && ledger_count(l) == count);
+        MUST(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK && ledger_count(l) == count);
         read_rows(l);
         ledger_close(l);
     } else {

@@ -1,5 +1,5 @@
-/* One follower's replica, fed by hand: what it does where the disk has no room, where a leader forges a
- * snapshot, and what a clean stop leaves.
+/* One follower's replica, fed by hand: what it does where the disk has no room, where the ledger of rejected
+ * writes has reached its bound, where a leader forges a snapshot, and what a clean stop leaves.
  *
  * It starts from a snapshot at 3.10 of an async group of three, and is node 1; nodes 2 and 3 lead it in turn.
  */
@@ -21,8 +21,8 @@ static const struct version base = {3, 10};
 struct follower {
     struct sim_disk *disk;
     struct replica *replica;
-    uint64_t now_ms;
-    unsigned notices[REPLICA_DISK_FULL + 1], applied;
+    uint64_t now_ms, ledger_size_max;
+    unsigned notices[REPLICA_LEDGER_FULL + 1], applied;
     char text[256]; /* of the last notice */
     struct job *job;
     struct message sent; /* the last one; borrowed bytes are gone */
@@ -96,7 +96,8 @@ static bool open_follower(struct follower *f) {
                                       .self = id_of(1),
                                       .group_id = GROUP_ID,
                                       .sync = SYNC_ALWAYS,
-                                      .segment_size = 64 * 1024};
+                                      .segment_size = 64 * 1024,
+                                      .ledger_size_max = f->ledger_size_max};
     struct replica_host host = {
         f, keep_sent, keep_job, count_applied, none_unanswered, ignore_overruled, count_notice};
     char why[256] = "";
@@ -106,12 +107,13 @@ static bool open_follower(struct follower *f) {
     return ok;
 }
 
-static struct follower *follower_new(void) {
+static struct follower *follower_new(uint64_t ledger_size_max) {
     struct follower *f = calloc(1, sizeof *f);
     struct buffer snapshot = {0};
     struct hard_state state = {.term = 3};
     f->disk = sim_disk_new();
     f->now_ms = 10000;
+    f->ledger_size_max = ledger_size_max;
     make_snapshot(&snapshot, base, "old");
     save(sim_disk_file_system(f->disk), "snapshot", buffer_bytes(&snapshot));
     buffer_release(&snapshot);
@@ -168,7 +170,7 @@ static void overrule(struct follower *f) {
 TEST(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing) {
     unsigned waited = 0, went_on = 0;
     for (uint64_t room = 0; room < 600; room += 25) {
-        struct follower *f = follower_new();
+        struct follower *f = follower_new(0);
         hear_records(f, 2, base, 4, 5, base.index);
         EQUAL(last_of(f), 15);
         sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + 100 + room);
@@ -206,7 +208,7 @@ TEST(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing) {
 }
 
 TEST(a_truncation_that_the_log_has_no_room_for_waits_too) {
-    struct follower *f = follower_new();
+    struct follower *f = follower_new(0);
     struct message term = heartbeat(5, base, base.index);
     hear_records(f, 2, base, 4, 2, base.index);
     struct version previous = {4, 12};
@@ -232,8 +234,35 @@ TEST(a_truncation_that_the_log_has_no_room_for_waits_too) {
     follower_free(f);
 }
 
+TEST(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes) {
+    struct follower *f = follower_new(3 * 80);
+    hear_records(f, 2, base, 4, 5, base.index);
+    for (unsigned tries = 0; tries < 3; tries++, f->now_ms += 2000)
+        overrule(f);
+    EQUAL(last_of(f), 15);
+    EQUAL(rows_of(f), 3);
+    OK(ledger_size(replica_ledger(f->replica)) <= 3 * 80);
+    OK(strstr(f->text, "bound") != NULL);
+    EQUAL(f->notices[REPLICA_LEDGER_FULL], 1);
+    EQUAL(f->notices[REPLICA_DISK_FULL], 0);
+    OK(replica_failure(f->replica) == NULL);
+    while (rows_of(f) > 0)
+        EQUAL(replica_rejected_drop(f->replica, 0), FILE_OK);
+    EQUAL(ledger_size(replica_ledger(f->replica)), 0);
+    f->now_ms += 2000;
+    overrule(f);
+    EQUAL(last_of(f), 15); /* five do not fit at once */
+    follower_free(f);
+    f = follower_new(5 * 80);
+    hear_records(f, 2, base, 4, 5, base.index);
+    overrule(f);
+    EQUAL(last_of(f), 12);
+    EQUAL(rows_of(f), 5);
+    follower_free(f);
+}
+
 TEST(rows_that_no_room_can_be_had_for_settling_stay_until_there_is) {
-    struct follower *f = follower_new();
+    struct follower *f = follower_new(0);
     hear_records(f, 2, base, 4, 5, base.index);
     overrule(f);
     EQUAL(rows_of(f), 5);
@@ -304,7 +333,7 @@ static bool has_key(const struct follower *f, const char *key) {
 TEST(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything) {
     static const struct version at = {4, 40};
     for (unsigned forged = 0; forged < 2; forged++) {
-        struct follower *f = follower_new();
+        struct follower *f = follower_new(0);
         struct buffer file = {0};
         hear_records(f, 2, base, 4, 5, 12);
         make_snapshot(&file, at, "new");
@@ -336,7 +365,7 @@ TEST(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_
 
 TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later) {
     static const struct version at = {5, 40};
-    struct follower *f = follower_new();
+    struct follower *f = follower_new(0);
     struct buffer file = {0};
     hear_records(f, 2, base, 4, 5, base.index);
     make_snapshot(&file, at, "new");
@@ -348,7 +377,7 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
     EQUAL(rows_of(f), 5);
     follower_free(f);
     for (uint64_t room = 0; room < 300; room += 50) {
-        f = follower_new();
+        f = follower_new(0);
         hear_records(f, 2, base, 4, 5, base.index);
         hear(f, 3, &term);
         sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) +
@@ -372,6 +401,7 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
 
 TESTS(TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
       TAP(a_truncation_that_the_log_has_no_room_for_waits_too),
+      TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
       TAP(rows_that_no_room_can_be_had_for_settling_stay_until_there_is),
       TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
       TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later))
