@@ -49,7 +49,7 @@ static bool apply_next(struct replica *r, uint64_t commit) {
     struct version at = {record.term, record.index};
     struct store_effect effect =
         store_apply(r->store, at, record.type, write ? &entry : NULL, index > commit);
-    if (write)
+    if (write && !r->closing)
         r->host.applied(r->host.arg, at, &effect);
     return true;
 }
@@ -425,9 +425,14 @@ bool replica_shutdown(struct replica *r) {
         replica_fail(r, "cannot sync the log", log_result_text(result));
         return false;
     }
+    /* The last syncs may have moved the commit: what they commit belongs into the snapshot, but whoever waits
+     * for it has gone. */
+    r->closing = true;
+    raft_synced(r->raft, r->now_ms);
+    advance(r);
     if (raft_commit(r->raft) > r->snapshot.index)
         replica_snapshot_now(r);
-    return true;
+    return replica_failure(r) == NULL;
 }
 
 bool replica_find(struct replica *r, struct bytes client, struct bytes request, struct version *at) {

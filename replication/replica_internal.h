@@ -70,6 +70,7 @@ struct replica {
     struct groups_state groups;
     uint64_t led_term;        /* the term that barrier belongs to */
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
+    bool closing;             /* nobody is told any more of what is applied */
     uint64_t ledger_retry_ms; /* it had no room: not before then */
     bool told_full;           /* that the disk is full */
     char failure[256];        /* empty: none */

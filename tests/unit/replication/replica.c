@@ -399,7 +399,53 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
     buffer_release(&file);
 }
 
-TESTS(TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
+/* Stopping. */
+
+static void stop_at(struct tap *tap, struct follower *f, uint64_t commit) {
+    char want[64];
+    unsigned applied = f->applied;
+    OK(replica_applied(f->replica) < commit);
+    OK(replica_shutdown(f->replica));
+    snprintf(want, sizeof want, "snapshot at index %llu:", (unsigned long long)commit);
+    EQUAL(f->notices[REPLICA_SNAPSHOT_TAKEN], 1);
+    if (!OK(strstr(f->text, want) != NULL))
+        printf("# %s\n", f->text);
+    EQUAL(f->applied, applied);
+    replica_close(f->replica);
+    REQUIRE(open_follower(f));
+    EQUAL(replica_applied(f->replica), commit);
+}
+
+TEST(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody) {
+    struct follower *f = follower_new(0);
+    hear_records(f, 2, base, 4, 5, base.index);
+    struct message commit = heartbeat(4, (struct version){4, 15}, 14);
+    struct member_id leader = id_of(2);
+    replica_receive(f->replica, f->now_ms, 0, &leader, &commit);
+    stop_at(tap, f, 14);
+    follower_free(f);
+    f = calloc(1, sizeof *f);
+    f->disk = sim_disk_new();
+    REQUIRE(open_follower(f));
+    struct configuration alone = group_of(1, 0, ACK_QUORUM);
+    struct entry entry = {.key = bytes_of("k"), .value = bytes_of("v")};
+    struct version at;
+    EQUAL(raft_found(replica_raft(f->replica), f->now_ms, &alone), RAFT_OK);
+    replica_flush(f->replica, f->now_ms);
+    finish_jobs(f);
+    EQUAL(replica_propose(f->replica, ENTRY_PUT, &entry, &at), RAFT_OK);
+    replica_flush(f->replica, f->now_ms);
+    REQUIRE(f->job != NULL);
+    f->job->run(f->job); /* as the helper threads end: its result comes when the shells have gone */
+    f->job->done(f->job);
+    f->job = NULL;
+    EQUAL(raft_commit(replica_raft(f->replica)), at.index);
+    stop_at(tap, f, at.index);
+    follower_free(f);
+}
+
+TESTS(TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
+      TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
       TAP(a_truncation_that_the_log_has_no_room_for_waits_too),
       TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
       TAP(rows_that_no_room_can_be_had_for_settling_stay_until_there_is),
