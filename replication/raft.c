@@ -488,6 +488,10 @@ bool raft_no_space(const struct raft *r) {
     return r->no_space;
 }
 
+bool raft_diverged(const struct raft *r) {
+    return r->diverged;
+}
+
 bool raft_failed(const struct raft *r) {
     return r->failed;
 }

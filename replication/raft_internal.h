@@ -85,6 +85,7 @@ struct raft {
     struct hard_state state;
     bool failed, retired;
     bool no_space; /* since the last record that found none */
+    bool diverged;
     uint64_t now_ms;
 
     enum raft_role role;

@@ -122,10 +122,14 @@ static bool undo(struct replica *r, uint64_t index) {
 static enum log_result before_truncate(void *arg, uint64_t index) {
     struct replica *r = arg;
     size_t kept;
+    if (index <= r->snapshot.index)
+        return LOG_COMPACTED;
     enum file_result result = replica_keep_overruled(r, index, &kept);
     if (result != FILE_OK)
         return result == FILE_NO_SPACE ? LOG_NO_SPACE : LOG_IO_ERROR;
     replica_tell_overruled(r, index, kept);
+    if (r->forgotten >= index)
+        r->forgotten = index - 1;
     return undo(r, index) ? LOG_OK : LOG_IO_ERROR;
 }
 
@@ -355,6 +359,16 @@ static void tell_space(struct replica *r) {
                        : "there is room again: the log goes on");
 }
 
+static void tell_diverged(struct replica *r) {
+    if (raft_diverged(r->raft) && !r->told_diverged)
+        r->host.notice(
+            r->host.arg, REPLICA_DIVERGED,
+            "the group has lost records that are committed here, as a power cut of a majority may "
+            "with -fsync other than always, and this node can follow no further; save what only it "
+            "has, then empty its data directory and start it again");
+    r->told_diverged = raft_diverged(r->raft);
+}
+
 bool replica_flush(struct replica *r, uint64_t now_ms) {
     r->now_ms = now_ms;
     if (r->failure[0] != '\0')
@@ -362,6 +376,7 @@ bool replica_flush(struct replica *r, uint64_t now_ms) {
     uint64_t written = log_written(r->log);
     raft_flush(r->raft, now_ms);
     tell_space(r);
+    tell_diverged(r);
     if (r->options.sync != SYNC_ALWAYS && log_written(r->log) > written)
         raft_synced(r->raft, now_ms);
     if (sync_is_due(r, now_ms)) {

@@ -40,6 +40,7 @@ enum replica_notice {
     REPLICA_OVERRULED, /* text: how many writes went to the ledger */
     REPLICA_DISK_FULL, /* it is, or is no more */
     REPLICA_LEDGER_FULL,
+    REPLICA_DIVERGED, /* this node can follow its group no further */
 };
 
 struct replica_host {

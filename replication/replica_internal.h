@@ -72,8 +72,9 @@ struct replica {
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
     bool closing;             /* nobody is told any more of what is applied */
     uint64_t ledger_retry_ms; /* it had no room: not before then */
-    bool told_full;           /* that the disk is full */
-    char failure[256];        /* empty: none */
+    bool told_diverged;
+    bool told_full;    /* that the disk is full */
+    char failure[256]; /* empty: none */
 };
 
 void replica_fail(struct replica *r, const char *what, const char *why);
