@@ -496,6 +496,8 @@ static void set_up(struct chaos *c) {
     static const uint64_t snapshot_sizes[] = {0, 48 * 1024, 160 * 1024};
     struct sim *sim = c->sim;
     c->allowed = (unsigned)below(c, 1u << FAULTS);
+    if (sim->options.sync_interval_ms > 0)
+        c->allowed &= ~(1u << FAULT_POWER | 1u << FAULT_DISK_FAILS | 1u << FAULT_DISK_FULL);
     sim_client_init(&c->operator, sim, operator_answered, c);
     c->value_size_max = (uint32_t)(1 + below(c, below(c, 3) == 0 ? 6000 : 300));
     uint64_t snapshots = snapshot_sizes[below(c, 3)];
@@ -537,6 +539,7 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
                                       .machines = machines,
                                       .ack = options->ack,
                                       .voters_max = 5,
+                                      .sync_interval_ms = options->sync_interval_ms,
                                       .trace = options->trace};
     *result = (struct chaos_result){.machines = machines};
     struct chaos c = {.sim = sim_new(&sim_options), .result = result};
