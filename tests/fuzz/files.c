@@ -132,7 +132,7 @@ static void read_rows(struct ledger *l) {
         struct buffer payload = {0};
         const struct ledger_row *row = ledger_at(l, i);
         MUST(row->state == LEDGER_OVERRULED || row->state == LEDGER_REJECTED);
-        size_t position;
+        size_t position = 0;
         MUST(ledger_unsettled(l, row->group_id, &position) <= row->at.index || row->state == LEDGER_REJECTED);
         enum file_result result = ledger_read(l, i, &payload);
         MUST(result == FILE_OK || result == FILE_IO_ERROR);
