@@ -428,6 +428,8 @@ bool replica_shutdown(struct replica *r) {
     /* A sync that is under way ends with the helper threads, which the program has stopped before this. */
     enum log_result result = log_write(r->log, raft_commit(r->raft), true);
     struct job *job = NULL;
+    if (result == LOG_NO_SPACE && log_written(r->log) == log_last(r->log))
+        result = LOG_OK; /* the commit alone had no room */
     if (result == LOG_OK && log_sync_pending(r->log))
         result = log_sync_end(r->log);
     if (result == LOG_OK)

@@ -144,10 +144,12 @@ static void disk_fails(struct chaos *c, struct machine *m) {
                                                      .stays = below(c, 2) != 0});
 }
 
+/* A member goes on, whatever its disk has no room for; one that is not yet may end. */
 static void disk_full(struct chaos *c, struct machine *m) {
-    sim_note(c->sim, "the disk of %u is nearly full", m->index + 1);
-    m->may_fail = true;
-    sim_disk_set_capacity(m->disk, sim_disk_used(m->disk) + below(c, DISK_SMALL));
+    sim_note(c->sim, "the disk of %u is full, or nearly", m->index + 1);
+    if (m->node == NULL || node_self(m->node)->group_id == 0)
+        m->may_fail = true;
+    sim_disk_set_capacity(m->disk, sim_disk_used(m->disk) + below(c, 2) * below(c, DISK_SMALL));
     later(c, (500 + below(c, 4000)) * MS, disk_fast)->number = m->index;
 }
 
