@@ -134,6 +134,7 @@ static enum taken append_record(struct raft *r, const struct log_record *record)
     uint64_t size = log_size(r->log);
     if (!stored(r, log_append_record(r->log, record)))
         return STOP;
+    r->diverged = false;
     raft_count_append(r, log_size(r->log) > size ? log_size(r->log) - size : 0);
     if (record->type == ENTRY_CONFIGURATION)
         raft_configuration_push(r, record->index, &configuration);
