@@ -41,6 +41,7 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_OVERRULED] = {NODE_WARNING, "writes_overruled"},
         [REPLICA_DISK_FULL] = {NODE_WARNING, "disk_full"},
         [REPLICA_LEDGER_FULL] = {NODE_WARNING, "ledger_full"},
+        [REPLICA_DISK_HAS_ROOM] = {NODE_NOTICE, "disk_has_room"},
         [REPLICA_DIVERGED] = {NODE_WARNING, "diverged"},
     };
     node_log(arg, rows[notice].level, rows[notice].event, "%s", text);

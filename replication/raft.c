@@ -242,8 +242,7 @@ static enum raft_result may_propose(const struct raft *r) {
 
 /* The log took it, or not. */
 static enum raft_result proposed(struct raft *r, enum log_result result, uint64_t size_before) {
-    r->no_space = result == LOG_NO_SPACE;
-    if (r->no_space)
+    if (result == LOG_NO_SPACE)
         return RAFT_NO_SPACE;
     if (result != LOG_OK) {
         raft_fail(r);

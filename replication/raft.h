@@ -180,7 +180,7 @@ bool raft_transferring(const struct raft *r);
 void raft_retire(struct raft *r, uint64_t now_ms, bool retired);
 enum raft_cause raft_cause(const struct raft *r);
 const struct raft_counters *raft_counters(const struct raft *r);
-/* The last record that was to be written here found no room on the disk. */
+/* What the leader last sent found no room on the disk, or the noop of an own term. */
 bool raft_no_space(const struct raft *r);
 /* The leader has other records than those committed here, and they cannot be given up: this node can follow
  * no further. A majority has lost its power and, with it, what it had acknowledged. */

@@ -347,16 +347,18 @@ static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
 }
 
 static void tell_space(struct replica *r) {
-    bool full = raft_no_space(r->raft), bound = full && ledger_full(r->ledger);
+    bool full = raft_no_space(r->raft) && raft_role(r->raft) != RAFT_LEADER;
     if (full == r->told_full)
         return;
     r->told_full = full;
-    r->host.notice(r->host.arg, bound ? REPLICA_LEDGER_FULL : REPLICA_DISK_FULL,
-                   bound ? LEDGER_FULL_TEXT
-                   : full
-                       ? "no space left on the disk: nothing new is written until there is; free some, and "
-                         "the node goes on by itself"
-                       : "there is room again: the log goes on");
+    if (!full)
+        r->host.notice(r->host.arg, REPLICA_DISK_HAS_ROOM, "there is room again: this node follows on");
+    else if (ledger_full(r->ledger))
+        r->host.notice(r->host.arg, REPLICA_LEDGER_FULL, LEDGER_FULL_TEXT);
+    else
+        r->host.notice(r->host.arg, REPLICA_DISK_FULL,
+                       "no space left on the disk: this node takes nothing new from the leader; free some, "
+                       "and it goes on by itself");
 }
 
 static void tell_diverged(struct replica *r) {

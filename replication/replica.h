@@ -38,8 +38,9 @@ enum replica_notice {
     REPLICA_SNAPSHOT_FAILED, /* the disk is full, or one that was received is damaged */
     REPLICA_LEDGER_DAMAGED,
     REPLICA_OVERRULED, /* text: how many writes went to the ledger */
-    REPLICA_DISK_FULL, /* it is, or is no more */
+    REPLICA_DISK_FULL, /* this and the next two: a follower's; a leader answers 507 */
     REPLICA_LEDGER_FULL,
+    REPLICA_DISK_HAS_ROOM,
     REPLICA_DIVERGED, /* this node can follow its group no further */
 };
 
