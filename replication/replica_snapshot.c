@@ -222,8 +222,52 @@ static void receive_end(struct replica *r) {
     r->received = (struct received){0};
 }
 
+static void refuse_received(struct replica *r, const char *why) {
+    r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
+    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
+}
+
+/* What the disk must have room for, and then the store from the received file, while nothing of what this
+ * node has is gone: a sender can give right checksums to what cannot be loaded. */
+static bool load_received(struct replica *r, size_t *kept) {
+    struct snapshot_header header;
+    struct buffer encoded = {0};
+    char why[160];
+    enum log_result room = log_prepare_reset(r->log);
+    if (room != LOG_OK && room != LOG_NO_SPACE)
+        replica_fail(r, "cannot begin the log anew", log_result_text(room));
+    if (room != LOG_OK || replica_keep_overruled(r, raft_commit(r->raft) + 1, kept) != FILE_OK) {
+        if (r->failure[0] == '\0')
+            refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT
+                                                      : "no space left on the disk to install a snapshot");
+        return false;
+    }
+    replica_snapshot_release(r);
+    store_clear(r->store);
+    bool ok = snapshot_load(r->options.fs, SNAPSHOT_IN_FILE, r->store, &header, &encoded, why, sizeof why) ==
+              SNAPSHOT_OK;
+    buffer_release(&encoded);
+    if (!ok) {
+        refuse_received(r, why);
+        replica_rebuild(r);
+    }
+    return ok;
+}
+
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
+static bool exchange(struct replica *r, const struct snapshot_header *header, size_t kept) {
+    replica_tell_overruled(r, raft_commit(r->raft) + 1, kept);
+    enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
+    if (result == FILE_OK)
+        result = file_system_sync(r->options.fs);
+    if (result == FILE_OK && log_reset(r->log, header->at) != LOG_OK)
+        result = FILE_IO_ERROR;
+    if (result != FILE_OK)
+        replica_fail(r, "cannot install a snapshot", file_result_text(result));
+    return result == FILE_OK;
+}
+
 static bool install(struct replica *r) {
     struct snapshot_header header;
     struct buffer encoded = {0};
@@ -233,6 +277,7 @@ static bool install(struct replica *r) {
     enum file_result result = file_sync(r->received.file);
     struct version at = r->received.at;
     uint64_t total = r->received.total;
+    size_t kept;
     receive_end(r);
     if (result != FILE_OK) {
         replica_fail(r, "cannot make a received snapshot durable", file_result_text(result));
@@ -241,26 +286,12 @@ static bool install(struct replica *r) {
     if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
         !version_equal(header.at, at) ||
         !replica_state_decode(header.configuration, header.at.index, &configuration, &groups)) {
-        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
+        refuse_received(r, why);
         buffer_release(&encoded);
         return false;
     }
-    replica_snapshot_release(r);
-    bool ok = replica_overrule(r, raft_commit(r->raft) + 1);
-    if (ok) {
-        result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
-        if (result == FILE_OK)
-            result = file_system_sync(r->options.fs);
-        store_clear(r->store);
-        buffer_clear(&encoded);
-        ok = result == FILE_OK && snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &encoded,
-                                                why, sizeof why) == SNAPSHOT_OK;
-        ok = ok && log_reset(r->log, header.at) == LOG_OK;
-        if (!ok)
-            replica_fail(r, "cannot install a snapshot", result == FILE_OK ? why : file_result_text(result));
-    }
     buffer_release(&encoded);
-    if (!ok)
+    if (!load_received(r, &kept) || !exchange(r, &header, kept))
         return false;
     r->snapshot = header.at;
     r->snapshot_size = total;

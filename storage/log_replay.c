@@ -127,12 +127,11 @@ static struct segment *segment_of(struct found *found) {
     return segment;
 }
 
-/* A file that is too short is read as if zeros followed. */
-static enum file_result read_image(struct file *file, uint8_t *image, uint32_t capacity) {
-    size_t got;
-    enum file_result result = file_read(file, 0, image, capacity, &got);
+/* A file that is too short is read as if zeros followed. *held: the bytes that it has. */
+static enum file_result read_image(struct file *file, uint8_t *image, uint32_t capacity, size_t *held) {
+    enum file_result result = file_read(file, 0, image, capacity, held);
     if (result == FILE_OK)
-        memset(image + got, 0, capacity - got);
+        memset(image + *held, 0, capacity - *held);
     return result;
 }
 
@@ -183,15 +182,16 @@ static void damaged_at(struct replay *r, uint64_t segment, uint32_t offset) {
     r->damage = (struct log_place){segment, offset};
 }
 
-static void walk(struct replay *r, struct segment *segment) {
+/* A record that ends in zeros may seem whole where the file has lost its end: it could not be read back. */
+static void walk(struct replay *r, struct segment *segment, size_t held) {
     for (;;) {
         struct raw_record raw;
         const uint8_t *at = segment->image + segment->end;
         enum raw_result result = record_read((struct bytes){at, segment->capacity - segment->end}, &raw);
         if (result == RAW_END)
             return;
-        if (result != RAW_OK || !record_belongs(at, segment->seed, segment->end) ||
-            !replay_record(r, segment, &raw)) {
+        if (result != RAW_OK || segment->end + raw.size > held ||
+            !record_belongs(at, segment->seed, segment->end) || !replay_record(r, segment, &raw)) {
             damaged_at(r, segment->number, segment->end);
             return;
         }
@@ -204,12 +204,13 @@ static enum log_result replay_segment(struct replay *r, struct found *found) {
     struct segment *segment = segment_of(found);
     log_segment_add(log, segment);
     segment->image = log_image_new(log, segment->capacity);
-    enum file_result result = read_image(segment->file, segment->image, segment->capacity);
+    size_t held;
+    enum file_result result = read_image(segment->file, segment->image, segment->capacity, &held);
     if (result != FILE_OK) {
         segment_name(r->report->file, segment->number);
         return report_failure(r, result, r->report->file);
     }
-    walk(r, segment);
+    walk(r, segment, held);
     segment->written = segment->synced = segment->end;
     log->size += segment->end - SEGMENT_HEADS_SIZE;
     log_evict(log);
@@ -287,7 +288,8 @@ static enum log_result file_attests(struct replay *r, const struct found *found,
     uint8_t *image = malloc(found->head.capacity);
     if (image == NULL)
         err(1, "out of memory for a segment");
-    enum file_result result = read_image(found->file, image, found->head.capacity);
+    size_t held;
+    enum file_result result = read_image(found->file, image, found->head.capacity, &held);
     if (result == FILE_OK)
         *yes = attests(image, SEGMENT_HEADS_SIZE, found->head.capacity,
                        segment_seed(found->head.salt, found->number), r->damage);
@@ -378,7 +380,9 @@ static enum file_result write_again(const struct replay *r, const struct segment
     uint8_t *read = segment->image != NULL ? NULL : malloc(segment->capacity);
     if (segment->image == NULL && read == NULL)
         err(1, "out of memory for a segment");
-    enum file_result result = read == NULL ? FILE_OK : read_image(segment->file, read, segment->capacity);
+    size_t held;
+    enum file_result result =
+        read == NULL ? FILE_OK : read_image(segment->file, read, segment->capacity, &held);
     if (result == FILE_OK && from < to) {
         const uint8_t *image = read == NULL ? segment->image : read;
         result = file_write(segment->file, from, (struct bytes){image + from, to - from});
