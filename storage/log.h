@@ -74,6 +74,8 @@ uint64_t log_size(const struct log *log); /* bytes of records in the segments he
 bool log_term_at(const struct log *log, uint64_t index, uint64_t *term);
 /* The first index of the run of equal terms that index lies in, for the conflict hint of an append reply. */
 uint64_t log_term_start(const struct log *log, uint64_t index);
+/* The first index, from `index` on, of a configuration's record; log_last + 1 where there is none. */
+uint64_t log_configuration_from(const struct log *log, uint64_t index);
 
 /* Appends the record last + 1. LOG_NO_SPACE where the disk cannot take it (a segment that is needed for it
  * cannot be allocated): nothing was appended. */

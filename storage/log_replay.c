@@ -142,7 +142,7 @@ static bool replay_entry(struct replay *r, struct segment *segment, const struct
     if (!record_entry(raw, &record) || record.index != log->last + 1 || record.term < log_last_term(log))
         return false;
     segment_push(segment, record.index, segment->end);
-    log_terms_append(&log->terms, record.index, record.term);
+    log_terms_append(&log->terms, record.index, record.term, record.type);
     log->last = record.index;
     r->report->records++;
     return true;
