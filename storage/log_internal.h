@@ -1,7 +1,7 @@
 /* What the files of the log share: log.c (append and read), log_record.c (the bytes of a record),
  * log_segment.c (a segment's file and image), log_spare.c (files for segments to come), log_terms.c (which
- * term an index has, and which are configurations), log_replay.c (open), log_sync.c (the job), log_compact.c
- * (letting go).
+ * term an index has, and which are configurations), log_replay.c and log_repair.c (open), log_sync.c (the
+ * job), log_compact.c (letting go).
  *
  * A segment's *image* is its content in memory, laid out as in the file: appends are encoded into it,
  * log_write writes from it, slices point into it. It exists for the segment being written and, as long as the
