@@ -222,14 +222,67 @@ static void receive_end(struct replica *r) {
     r->received = (struct received){0};
 }
 
+/* What a received snapshot holds beside the records. */
+struct arrived {
+    struct snapshot_header header;
+    struct buffer encoded;
+    struct configuration configuration;
+    struct groups_state groups;
+    bool loaded; /* the store holds it */
+    char why[160];
+};
+
+static bool decode_arrived(struct arrived *in, struct version at) {
+    bool ok = version_equal(in->header.at, at) &&
+              replica_state_decode(in->header.configuration, at.index, &in->configuration, &in->groups);
+    if (!ok)
+        snprintf(in->why, sizeof in->why,
+                 "it is not of the position it was announced for, or its configuration cannot be decoded");
+    return ok;
+}
+
+static bool load_arrived(struct replica *r, const char *name, struct arrived *in) {
+    buffer_clear(&in->encoded);
+    in->loaded = snapshot_load(r->options.fs, name, r->store, &in->header, &in->encoded, in->why,
+                               sizeof in->why) == SNAPSHOT_OK;
+    return in->loaded;
+}
+
+/* A node that has nothing reads it only once, into the store, which is cleared again if it is damaged. */
+static bool verify_arrived(struct replica *r, struct version at, struct arrived *in) {
+    bool is_new = store_applied(r->store).index == 0 && log_last(r->log) == 0;
+    bool ok = is_new ? load_arrived(r, SNAPSHOT_IN_FILE, in)
+                     : snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &in->header, &in->encoded, in->why,
+                                       sizeof in->why) == SNAPSHOT_OK;
+    ok = ok && decode_arrived(in, at);
+    if (!ok && in->loaded)
+        store_clear(r->store);
+    return ok;
+}
+
+/* False where the node has failed. */
+static bool replace_state(struct replica *r, struct version at, struct arrived *in) {
+    replica_snapshot_release(r);
+    if (!in->loaded && !replica_overrule(r, raft_commit(r->raft) + 1))
+        return false;
+    enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
+    if (result == FILE_OK)
+        result = file_system_sync(r->options.fs);
+    bool ok = result == FILE_OK;
+    if (ok && !in->loaded) {
+        store_clear(r->store);
+        ok = load_arrived(r, SNAPSHOT_FILE, in);
+    }
+    ok = ok && log_reset(r->log, at) == LOG_OK;
+    if (!ok)
+        replica_fail(r, "cannot install a snapshot", result == FILE_OK ? in->why : file_result_text(result));
+    return ok;
+}
+
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
 static bool install(struct replica *r) {
-    struct snapshot_header header;
-    struct buffer encoded = {0};
-    struct configuration configuration;
-    struct groups_state groups;
-    char why[160] = "it is not of the position it was announced for, or its configuration cannot be decoded";
+    struct arrived in = {0};
     enum file_result result = file_sync(r->received.file);
     struct version at = r->received.at;
     uint64_t total = r->received.total;
@@ -238,38 +291,21 @@ static bool install(struct replica *r) {
         replica_fail(r, "cannot make a received snapshot durable", file_result_text(result));
         return false;
     }
-    if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
-        !version_equal(header.at, at) ||
-        !replica_state_decode(header.configuration, header.at.index, &configuration, &groups)) {
-        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
-        buffer_release(&encoded);
-        return false;
-    }
-    replica_snapshot_release(r);
-    bool ok = replica_overrule(r, raft_commit(r->raft) + 1);
-    if (ok) {
-        result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
-        if (result == FILE_OK)
-            result = file_system_sync(r->options.fs);
-        store_clear(r->store);
-        buffer_clear(&encoded);
-        ok = result == FILE_OK && snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &encoded,
-                                                why, sizeof why) == SNAPSHOT_OK;
-        ok = ok && log_reset(r->log, header.at) == LOG_OK;
-        if (!ok)
-            replica_fail(r, "cannot install a snapshot", result == FILE_OK ? why : file_result_text(result));
-    }
-    buffer_release(&encoded);
+    bool ok = verify_arrived(r, at, &in);
+    if (!ok)
+        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, in.why);
+    ok = ok && replace_state(r, at, &in);
+    buffer_release(&in.encoded);
     if (!ok)
         return false;
-    r->snapshot = header.at;
+    r->snapshot = at;
     r->snapshot_size = total;
     r->compacted_size = 0;
-    r->forgotten = header.at.index;
+    r->forgotten = at.index;
     r->log_shrank = true;
-    r->groups = groups;
-    raft_installed(r->raft, header.at, &configuration, header.configuration_index);
-    replica_settle(r, header.at.index);
+    r->groups = in.groups;
+    raft_installed(r->raft, at, &in.configuration, in.header.configuration_index);
+    replica_settle(r, at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
     return true;
 }
