@@ -184,6 +184,9 @@ void raft_configurations_prune(struct raft *r);
 
 /* raft_snapshot.c */
 void raft_snapshot_send(struct raft *r, struct raft_peer *p);
+/* Whether a member that has nothing, though the log holds it all, is sooner sent the snapshot, which is then
+ * chosen: it is smaller than the records that it stands for. */
+bool raft_snapshot_preferred(struct raft *r, struct raft_peer *p);
 /* When chunks in flight to it are due again; UINT64_MAX where there are none. */
 uint64_t raft_snapshot_due(const struct raft_peer *p);
 /* What is in flight may be lost. */

@@ -42,6 +42,17 @@ void raft_snapshot_rewind(struct raft_peer *p) {
     p->transfer.sent = p->transfer.offset;
 }
 
+bool raft_snapshot_preferred(struct raft *r, struct raft_peer *p) {
+    if (p->progress != PROGRESS_PROBE || p->next != 1 || p->match > 0 || log_first(r->log) != 1 ||
+        !choose(r, p))
+        return false;
+    double held = (double)p->transfer.at.index / (double)log_last(r->log);
+    if ((double)p->transfer.total < (double)log_size(r->log) * held)
+        return true;
+    p->transfer.at.index = 0;
+    return false;
+}
+
 /* False where the snapshot is gone. */
 static bool send_chunk(struct raft *r, struct raft_peer *p) {
     struct transfer *t = &p->transfer;

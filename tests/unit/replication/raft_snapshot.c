@@ -106,6 +106,67 @@ static void wait_ms(struct one *o, unsigned ms) {
     }
 }
 
+/* A leader with 1000 records from the first on, and a snapshot of half a MiB of the first 500 of them. */
+static struct one *leader_of_a_whole_log(struct tap *tap, const struct configuration *c, size_t value_size) {
+    static const uint8_t value[2000];
+    struct one *o = one_new(c);
+    struct version at;
+    win(o);
+    turn(o);
+    struct entry entry = {.key = bytes_of("k"), .value = {value, value_size}};
+    for (unsigned i = 0; i < 1000; i++)
+        EQUAL(raft_propose(o->raft, ENTRY_PUT, &entry, &at), RAFT_OK);
+    o->snapshot_index = 500;
+    return o;
+}
+
+/* Member 2 is connected, and nothing is known of it. */
+static void connect(struct one *o) {
+    struct member_id two = id_of(2);
+    o->now_ms += 200;
+    forget(o);
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_DOWN);
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_UP);
+    raft_flush(o->raft, o->now_ms);
+}
+
+TEST(a_member_that_has_nothing_gets_the_snapshot_where_that_is_smaller_than_the_records_it_stands_for) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = leader_of_a_whole_log(tap, &c, 800); /* 400 KB for those 500 records */
+    connect(o);
+    EQUAL(sent(o, MESSAGE_SNAPSHOT), 0);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 0);
+    one_free(o);
+    o = leader_of_a_whole_log(tap, &c, 1200);
+    connect(o);
+    OK(last_sent(o, 2, MESSAGE_SNAPSHOT)->snapshot.chunk.size > 0);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.records.size, 0);
+    struct message no = chunk_reply(o, 0);
+    no.snapshot_reply.refused = true;
+    receive(o, 2, no);
+    forget(o);
+    wait_ms(o, 100); /* a heartbeat, before which there is nothing: it takes that, and gets the log */
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 0);
+    receive(o, 2, ack(raft_term(o->raft), 0, 0, 0));
+    raft_flush(o->raft, o->now_ms);
+    OK(last_sent(o, 2, MESSAGE_APPEND)->append.records.size > 0);
+    one_free(o);
+}
+
+TEST(a_member_that_took_a_snapshot_goes_on_from_the_log_though_its_answer_was_lost) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = leader_of_a_whole_log(tap, &c, 1200);
+    connect(o);
+    wait_ms(o, 100);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 500);
+    receive(o, 2, ack(raft_term(o->raft), 500, 500, 0));
+    forget(o);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index > 500, 1);
+    OK(last_sent(o, 2, MESSAGE_APPEND)->append.records.size > 0);
+    one_free(o);
+}
+
 TEST(a_refused_snapshot_is_tried_again_after_a_pause_and_a_replaced_one_from_the_start) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = compacted_leader(&c);
@@ -290,6 +351,8 @@ TEST(no_message_from_anybody_trips_an_assertion) {
 
 TESTS(TAP(a_snapshot_goes_in_chunks_and_on_from_where_the_follower_is),
       TAP(a_few_chunks_are_in_flight_and_each_answer_lets_one_more_go),
+      TAP(a_member_that_has_nothing_gets_the_snapshot_where_that_is_smaller_than_the_records_it_stands_for),
+      TAP(a_member_that_took_a_snapshot_goes_on_from_the_log_though_its_answer_was_lost),
       TAP(a_refused_snapshot_is_tried_again_after_a_pause_and_a_replaced_one_from_the_start),
       TAP(an_unanswered_chunk_is_repeated_ever_more_slowly),
       TAP(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses),
