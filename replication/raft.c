@@ -387,6 +387,15 @@ void raft_synced(struct raft *r, uint64_t now_ms) {
         r->owed.now = true;
 }
 
+static uint64_t leader_due(const struct raft *r) {
+    uint64_t due = r->heartbeat_ms;
+    for (size_t i = 0; i < r->peer_count; i++) {
+        uint64_t chunk = raft_snapshot_due(&r->peers[i]);
+        due = chunk < due ? chunk : due;
+    }
+    return due;
+}
+
 uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
     if (r->failed)
         return now_ms + IDLE_MS;
@@ -397,7 +406,7 @@ uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
     if (r->role == RAFT_LEADER && !r->failed)
         raft_tick_leader(r);
     if (r->role == RAFT_LEADER)
-        return r->heartbeat_ms;
+        return leader_due(r);
     return stands ? r->deadline_ms : now_ms + IDLE_MS;
 }
 
@@ -419,7 +428,7 @@ void raft_link(struct raft *r, uint64_t now_ms, const struct member_id *peer, en
     p->down = link != RAFT_LINK_UP;
     p->refused = link == RAFT_LINK_REFUSED;
     if (r->role == RAFT_LEADER) {
-        p->transfer.waiting = false;
+        raft_snapshot_rewind(p);
         if (p->progress != PROGRESS_SNAPSHOT)
             raft_peer_probe(p, p->match + 1);
     } else if (p->refused && r->leader_known && member_id_equal(&r->leader, peer)) {

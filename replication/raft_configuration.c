@@ -97,33 +97,34 @@ void raft_configurations_prune(struct raft *r) {
     memmove(r->configurations, r->configurations + gone, r->configuration_count * sizeof *r->configurations);
 }
 
-/* One record of the log at start. False for a configuration that is none. */
-static bool scan_record(struct raft *r, const struct log_record *record) {
+static bool load_one(struct raft *r, uint64_t index) {
+    struct log_record record;
     struct configuration configuration;
-    if (record->type != ENTRY_CONFIGURATION || record->index <= raft_configuration_index(r))
-        return true;
-    if (!configuration_decode(record->payload, &configuration))
+    if (log_read(r->log, index, &record) != LOG_OK || !configuration_decode(record.payload, &configuration))
         return false;
-    push(r, record->index, &configuration);
+    push(r, index, &configuration);
+    return true;
+}
+
+/* The bytes of log beyond the commit. */
+static bool count_uncommitted(struct raft *r) {
+    uint64_t next = r->commit + 1 > log_first(r->log) ? r->commit + 1 : log_first(r->log), last;
+    for (; next <= log_last(r->log); next = last + 1) {
+        struct bytes slice;
+        if (log_slice(r->log, next, SCAN_SIZE, &slice, &last) != LOG_OK)
+            return false;
+        r->appended += slice.size;
+    }
     return true;
 }
 
 void raft_configurations_load(struct raft *r, const struct configuration *base, uint64_t index) {
     push(r, index, base);
-    uint64_t next = log_first(r->log), last;
-    while (next <= log_last(r->log) && !r->failed) {
-        struct bytes slice;
-        struct log_record record;
-        if (log_slice(r->log, next, SCAN_SIZE, &slice, &last) != LOG_OK) {
-            raft_fail(r);
-            return;
-        }
-        if (last > r->commit)
-            r->appended += slice.size;
-        while (log_slice_next(&slice, &record))
-            if (!scan_record(r, &record))
-                raft_fail(r);
-        next = last + 1;
-    }
+    bool ok = count_uncommitted(r);
+    uint64_t at = index + 1;
+    while (ok && (at = log_configuration_from(r->log, at)) <= log_last(r->log))
+        ok = load_one(r, at++);
+    if (!ok)
+        raft_fail(r);
     refresh_peers(r);
 }

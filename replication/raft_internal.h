@@ -12,16 +12,20 @@
 #include "replication/raft.h"
 #include "storage/hard_state.h"
 
-#define PROBE_SIZE         (64u * 1024) /* bytes of records in an append that may be refused */
-#define FLIGHTS_MAX        128          /* appends in flight to one member */
-#define MARKS_MAX          256          /* samples of the log's size, hence its bound's precision */
-#define LINK_DELAY_MS      50 /* most, before an election after the leader's connection was refused */
-#define RETRY_MIN_MS       10 /* before another election where this one cannot be won */
-#define RETRY_MAX_MS       60
-#define YIELD_MIN_MS       50 /* own election put off after a pre-vote was granted */
-#define YIELD_MAX_MS       100
-#define CHUNK_RETRY_MS     200 /* before an unanswered chunk is sent again; doubles */
+#define PROBE_SIZE    (64u * 1024) /* bytes of records in an append that may be refused */
+#define FLIGHTS_MAX   128          /* appends in flight to one member */
+#define MARKS_MAX     256          /* samples of the log's size, hence its bound's precision */
+#define LINK_DELAY_MS 50           /* most, before an election after the leader's connection was refused */
+#define RETRY_MIN_MS  10           /* before another election where this one cannot be won */
+#define RETRY_MAX_MS  60
+#define YIELD_MIN_MS  50 /* own election put off after a pre-vote was granted */
+#define YIELD_MAX_MS  100
+#define CHUNK_FIRST_SIZE                                                                                     \
+    4096 /* bytes; the connection for chunks may still be on its way, and then it is lost */
+#define CHUNK_FIRST_MS     5   /* before the first chunk is sent again; doubles */
+#define CHUNK_RETRY_MS     200 /* before unanswered chunks behind it are; doubles */
 #define CHUNK_RETRY_MAX_MS 2000
+#define CHUNKS_MAX         4    /* in flight */
 #define SNAPSHOT_PAUSE_MS  1000 /* after a refused snapshot */
 #define OFFER_PAUSE_MS     100  /* before the host is asked for a snapshot again */
 #define CAUGHT_UP_MS       500  /* between samples of the log's last index */
@@ -39,9 +43,10 @@ struct flights {
 
 struct transfer {
     struct version at; /* index 0: none chosen */
-    uint64_t total, offset;
-    bool waiting;      /* for the answer to the chunk at offset */
-    uint64_t retry_ms; /* nothing is sent before, unless an answer comes */
+    uint64_t total;
+    uint64_t offset;   /* the member has the bytes before it */
+    uint64_t sent;     /* those before it are sent; at least offset */
+    uint64_t retry_ms; /* when those in flight are sent again; where none is chosen, one is not before */
     uint64_t delay_ms; /* of the next repetition */
 };
 
@@ -181,6 +186,13 @@ void raft_configurations_prune(struct raft *r);
 
 /* raft_snapshot.c */
 void raft_snapshot_send(struct raft *r, struct raft_peer *p);
+/* Whether a member that has nothing, though the log holds it all, is sooner sent the snapshot, which is then
+ * chosen: it is smaller than the records that it stands for. */
+bool raft_snapshot_preferred(struct raft *r, struct raft_peer *p);
+/* When chunks in flight to it are due again; UINT64_MAX where there are none. */
+uint64_t raft_snapshot_due(const struct raft_peer *p);
+/* What is in flight may be lost. */
+void raft_snapshot_rewind(struct raft_peer *p);
 void raft_receive_snapshot(struct raft *r, const struct member_id *from, const struct message *m);
 void raft_receive_snapshot_reply(struct raft *r, struct raft_peer *p, const struct message *m);
 

@@ -138,6 +138,13 @@ static void send_pipelined(struct raft *r, struct raft_peer *p, bool heartbeat) 
         send_append(r, p, p->next, 0, &last, &size);
 }
 
+/* Where a heartbeat's append begins while the snapshot is sent: a member that takes it has that. Where none
+ * is chosen, or was refused, a member that has nothing goes on from a log that holds all. */
+static uint64_t behind_snapshot(const struct raft *r, const struct raft_peer *p) {
+    uint64_t at = p->transfer.at.index, first = log_first(r->log);
+    return at + 1 > first ? at + 1 : first;
+}
+
 void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat) {
     uint64_t last;
     size_t size;
@@ -146,6 +153,8 @@ void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat) {
     if (p->progress != PROGRESS_SNAPSHOT && p->next < log_first(r->log)) {
         p->progress = PROGRESS_SNAPSHOT;
         p->transfer = (struct transfer){0};
+    } else if (raft_snapshot_preferred(r, p)) {
+        p->progress = PROGRESS_SNAPSHOT;
     }
     switch (p->progress) {
     case PROGRESS_PROBE:
@@ -157,7 +166,7 @@ void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat) {
         break;
     case PROGRESS_SNAPSHOT:
         if (heartbeat)
-            send_append(r, p, log_first(r->log), 0, &last, &size);
+            send_append(r, p, behind_snapshot(r, p), 0, &last, &size);
         if (!r->failed && !p->down)
             raft_snapshot_send(r, p);
         break;

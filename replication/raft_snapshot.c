@@ -1,4 +1,4 @@
-/* Snapshots in resumable chunks, one in flight (Raft, section 7). PROTOCOL.md, "Snapshots". */
+/* Snapshots in resumable chunks, a few in flight (Raft, section 7). PROTOCOL.md, "Snapshots". */
 #include "replication/raft_internal.h"
 
 #include <assert.h>
@@ -20,9 +20,8 @@ static bool choose(struct raft *r, struct raft_peer *p) {
     }
     p->transfer.at = r->offer;
     p->transfer.total = r->offer_total;
-    p->transfer.offset = 0;
-    p->transfer.waiting = false;
-    p->transfer.delay_ms = CHUNK_RETRY_MS;
+    p->transfer.offset = p->transfer.sent = 0;
+    p->transfer.delay_ms = CHUNK_FIRST_MS;
     return true;
 }
 
@@ -31,33 +30,68 @@ static void start_over(struct raft *r, struct raft_peer *p) {
     if (version_equal(r->offer, p->transfer.at))
         r->offer = (struct version){0};
     p->transfer.at.index = 0;
-    p->transfer.waiting = false;
+    p->transfer.offset = p->transfer.sent = 0;
+}
+
+uint64_t raft_snapshot_due(const struct raft_peer *p) {
+    bool flying = p->progress == PROGRESS_SNAPSHOT && !p->down && p->transfer.sent > p->transfer.offset;
+    return flying ? p->transfer.retry_ms : UINT64_MAX;
+}
+
+void raft_snapshot_rewind(struct raft_peer *p) {
+    p->transfer.sent = p->transfer.offset;
+}
+
+bool raft_snapshot_preferred(struct raft *r, struct raft_peer *p) {
+    if (p->progress != PROGRESS_PROBE || p->next != 1 || p->match > 0 || log_first(r->log) != 1 ||
+        !choose(r, p))
+        return false;
+    double held = (double)p->transfer.at.index / (double)log_last(r->log);
+    if ((double)p->transfer.total < (double)log_size(r->log) * held)
+        return true;
+    p->transfer.at.index = 0;
+    return false;
+}
+
+/* False where the snapshot is gone. */
+static bool send_chunk(struct raft *r, struct raft_peer *p) {
+    struct transfer *t = &p->transfer;
+    uint64_t left = t->total - t->sent, most = t->offset == 0 ? CHUNK_FIRST_SIZE : MESSAGE_CHUNK_SIZE;
+    size_t size = (size_t)(left < most ? left : most);
+    struct message m = {.type = MESSAGE_SNAPSHOT};
+    m.snapshot.at = t->at;
+    m.snapshot.offset = t->sent;
+    m.snapshot.total = t->total;
+    if (!r->host.snapshot_read(r->host.arg, t->at, t->sent, size, &m.snapshot.chunk)) {
+        start_over(r, p);
+        return false;
+    }
+    assert(m.snapshot.chunk.size == size);
+    t->sent += size;
+    raft_send(r, &p->id, &m);
+    return true;
+}
+
+/* The first chunk flies alone. */
+static bool has_room(const struct transfer *t) {
+    uint64_t window = t->offset == 0 ? 1 : CHUNKS_MAX * MESSAGE_CHUNK_SIZE;
+    return t->sent < t->total && t->sent - t->offset < window;
 }
 
 void raft_snapshot_send(struct raft *r, struct raft_peer *p) {
     struct transfer *t = &p->transfer;
     bool due = r->now_ms >= t->retry_ms;
-    if (t->waiting ? !due : t->at.index == 0 && !due)
+    if (t->at.index == 0 && (!due || !choose(r, p)))
         return;
-    if (t->at.index == 0 && !choose(r, p))
-        return;
-    uint64_t left = t->total - t->offset;
-    struct message m = {.type = MESSAGE_SNAPSHOT};
-    m.snapshot.at = t->at;
-    m.snapshot.offset = t->offset;
-    m.snapshot.total = t->total;
-    size_t size = left < MESSAGE_CHUNK_SIZE ? (size_t)left : MESSAGE_CHUNK_SIZE;
-    if (!r->host.snapshot_read(r->host.arg, t->at, t->offset, size, &m.snapshot.chunk)) {
-        start_over(r, p);
-        return;
+    if (t->sent > t->offset && due) {
+        t->delay_ms = t->delay_ms * 2 < CHUNK_RETRY_MAX_MS ? t->delay_ms * 2 : CHUNK_RETRY_MAX_MS;
+        raft_snapshot_rewind(p);
     }
-    assert(m.snapshot.chunk.size == size);
-    t->delay_ms = !t->waiting ? CHUNK_RETRY_MS : t->delay_ms * 2;
-    if (t->delay_ms > CHUNK_RETRY_MAX_MS)
-        t->delay_ms = CHUNK_RETRY_MAX_MS;
-    t->retry_ms = r->now_ms + t->delay_ms;
-    t->waiting = true;
-    raft_send(r, &p->id, &m);
+    if (t->sent == t->offset)
+        t->retry_ms = r->now_ms + t->delay_ms;
+    while (has_room(t))
+        if (!send_chunk(r, p))
+            return;
 }
 
 static void installed(struct raft *r, struct raft_peer *p, uint64_t index) {
@@ -79,10 +113,14 @@ void raft_receive_snapshot_reply(struct raft *r, struct raft_peer *p, const stru
     } else if (m->snapshot_reply.refused) {
         start_over(r, p);
         t->retry_ms = r->now_ms + SNAPSHOT_PAUSE_MS;
-    } else if (offset <= t->total && (offset != t->offset || !t->waiting)) {
-        t->offset =
-            offset; /* the answer to a repeated chunk asks for the one under way: it is not sent twice */
-        t->waiting = false;
+    } else if (offset < t->total && offset != t->offset) {
+        /* Elsewhere than in what is in flight: it has more from before, or less after a restart. */
+        bool in_flight = offset > t->offset && offset <= t->sent;
+        t->offset = offset;
+        if (!in_flight)
+            t->sent = offset;
+        t->delay_ms = CHUNK_RETRY_MS;
+        t->retry_ms = r->now_ms + t->delay_ms;
     }
 }
 

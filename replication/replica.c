@@ -25,6 +25,25 @@ const char *replica_failure(const struct replica *r) {
                                 : NULL;
 }
 
+static bool undecodable(struct replica *r) {
+    replica_fail(r, "cannot read the log back", "a record of this version's own cannot be decoded");
+    return false;
+}
+
+/* entry: of a write. */
+static bool apply(struct replica *r, const struct log_record *record, const struct entry *entry, bool undo) {
+    bool write = replica_is_write(record->type);
+    if (record->type == ENTRY_RING && !replica_ring_apply(r, record->payload))
+        return undecodable(r);
+    if (write)
+        groups_note_write(&r->groups, record->index);
+    struct version at = {record->term, record->index};
+    struct store_effect effect = store_apply(r->store, at, record->type, write ? entry : NULL, undo);
+    if (write && !r->closing)
+        r->host.applied(r->host.arg, at, &effect);
+    return true;
+}
+
 /* False where it cannot be applied: the log cannot be read, or the next record is one of the ring and not
  * committed. */
 static bool apply_next(struct replica *r, uint64_t commit) {
@@ -36,22 +55,31 @@ static bool apply_next(struct replica *r, uint64_t commit) {
         replica_fail(r, "cannot read the log back", log_result_text(result));
         return false;
     }
-    bool write = replica_is_write(record.type), ring = record.type == ENTRY_RING;
-    if (ring && index > commit)
+    if (record.type == ENTRY_RING && index > commit)
         return false;
-    if ((write && !entry_decode(record.payload, &entry)) ||
-        (ring && !replica_ring_apply(r, record.payload))) {
-        replica_fail(r, "cannot read the log back", "a record of this version's own cannot be decoded");
-        return false;
+    if (replica_is_write(record.type) && !entry_decode(record.payload, &entry))
+        return undecodable(r);
+    return apply(r, &record, &entry, index > commit);
+}
+
+/* At start, while the log is read: some records that are committed. */
+static void take_committed(void *arg, const struct log_record *records, size_t count) {
+    struct replica *r = arg;
+    struct entry entries[LOG_TOLD_MAX];
+    struct bytes keys[LOG_TOLD_MAX] = {0};
+    size_t writes = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!replica_is_write(records[i].type))
+            continue;
+        if (!entry_decode(records[i].payload, &entries[i])) {
+            undecodable(r);
+            return;
+        }
+        keys[writes++] = entries[i].key;
     }
-    if (write)
-        groups_note_write(&r->groups, index);
-    struct version at = {record.term, record.index};
-    struct store_effect effect =
-        store_apply(r->store, at, record.type, write ? &entry : NULL, index > commit);
-    if (write && !r->closing)
-        r->host.applied(r->host.arg, at, &effect);
-    return true;
+    store_warm(r->store, keys, writes);
+    for (size_t i = 0; i < count && r->failure[0] == '\0'; i++)
+        apply(r, &records[i], &entries[i], false);
 }
 
 /* How far this node may apply: the commit; an async group's leader, what is durable here. */
@@ -138,26 +166,29 @@ static void send_message(void *arg, const struct member_id *to, const struct mes
     r->host.send(r->host.arg, to, message);
 }
 
-static bool load_snapshot(struct replica *r, struct snapshot_header *header, struct buffer *configuration,
-                          char *why, size_t why_size) {
+static bool load_snapshot(struct replica *r, struct snapshot_header *header, struct buffer *state,
+                          struct configuration *configuration, char *why, size_t why_size) {
+    static const char advice[] =
+        "if the group has other members, empty the data directory, and the node gets its data from them";
     char cause[160];
     file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
     file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
     enum snapshot_result result =
-        snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, configuration, cause, sizeof cause);
-    if (result == SNAPSHOT_OK) {
-        r->snapshot = header->at;
-        return true;
-    }
+        snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, state, cause, sizeof cause);
     if (result == SNAPSHOT_NONE) {
         *header = (struct snapshot_header){0};
         return true;
     }
-    snprintf(
-        why, why_size,
-        "%s; if the group has other members, empty the data directory, and the node gets its data from them",
-        cause);
-    return false;
+    if (result != SNAPSHOT_OK) {
+        snprintf(why, why_size, "%s; %s", cause, advice);
+        return false;
+    }
+    if (!replica_state_decode(header->configuration, header->at.index, configuration, &r->groups)) {
+        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; %s", advice);
+        return false;
+    }
+    r->snapshot = header->at;
+    return true;
 }
 
 static bool open_log(struct replica *r, struct version base, struct log_report *report, char *why,
@@ -166,6 +197,8 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
         .fs = r->options.fs,
         .segment_size = r->options.segment_size,
         .salt = r->options.seed,
+        .committed = take_committed,
+        .committed_arg = r,
     };
     enum log_result result = log_open(&options, base, &r->log, report);
     if (result != LOG_OK) {
@@ -178,21 +211,14 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     }
     if (report->cut_bytes > 0)
         r->host.notice(r->host.arg, REPLICA_TAIL_CUT, report->detail);
-    return true;
+    snprintf(why, why_size, "%s", r->failure);
+    return r->failure[0] == '\0';
 }
 
-static bool open_raft(struct replica *r, const struct snapshot_header *header, uint64_t commit,
-                      uint64_t now_ms, char *why, size_t why_size) {
-    struct configuration configuration = {0};
+static bool open_raft(struct replica *r, const struct snapshot_header *header,
+                      const struct configuration *configuration, uint64_t commit, uint64_t now_ms, char *why,
+                      size_t why_size) {
     struct hard_state hard_state = {0};
-    if (header->at.index > 0 &&
-        !replica_state_decode(header->configuration, header->at.index, &configuration, &r->groups)) {
-        snprintf(
-            why, why_size,
-            "the snapshot's configuration cannot be decoded; if the group has other members, empty the data "
-            "directory, and the node gets its data from them");
-        return false;
-    }
     enum file_result result = hard_state_load(r->options.fs, &hard_state, why, why_size);
     if (result != FILE_OK && result != FILE_NOT_FOUND)
         return false;
@@ -222,7 +248,7 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header, u
         .snapshot_read = snapshot_read,
         .snapshot_chunk = snapshot_chunk,
     };
-    r->raft = raft_new(&options, &host, &configuration, header->configuration_index, now_ms);
+    r->raft = raft_new(&options, &host, configuration, header->configuration_index, now_ms);
     return true;
 }
 
@@ -236,14 +262,15 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
     r->now_ms = now_ms;
     r->store = store_new(0);
     struct snapshot_header header;
-    struct buffer configuration = {0};
+    struct configuration configuration = {0};
+    struct buffer state = {0};
     struct log_report report = {0};
-    bool ok = load_snapshot(r, &header, &configuration, why, why_size) &&
+    bool ok = load_snapshot(r, &header, &state, &configuration, why, why_size) &&
               open_log(r, header.at, &report, why, why_size);
     uint64_t commit = report.commit > header.at.index ? report.commit : header.at.index;
     if (ok && commit > log_last(r->log))
         commit = log_last(r->log);
-    ok = ok && open_raft(r, &header, commit, now_ms, why, why_size) &&
+    ok = ok && open_raft(r, &header, &configuration, commit, now_ms, why, why_size) &&
          ledger_open(options->fs, options->ledger_size_max, &r->ledger, why, why_size) == FILE_OK;
     if (ok && ledger_damaged(r->ledger) > 0) {
         char text[160];
@@ -258,7 +285,7 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
         if (!ok)
             snprintf(why, why_size, "%s", r->failure);
     }
-    buffer_release(&configuration);
+    buffer_release(&state);
     if (!ok) {
         replica_close(r);
         return false;

@@ -222,17 +222,45 @@ static void receive_end(struct replica *r) {
     r->received = (struct received){0};
 }
 
+/* What a received snapshot holds beside the records. */
+struct arrived {
+    struct snapshot_header header;
+    struct buffer encoded;
+    struct configuration configuration;
+    struct groups_state groups;
+    char why[160];
+};
+
+static bool decode_arrived(struct arrived *in, struct version at) {
+    bool ok = version_equal(in->header.at, at) &&
+              replica_state_decode(in->header.configuration, at.index, &in->configuration, &in->groups);
+    if (!ok)
+        snprintf(in->why, sizeof in->why,
+                 "it is not of the position it was announced for, or its configuration cannot be decoded");
+    return ok;
+}
+
 static void refuse_received(struct replica *r, const char *why) {
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
     file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
 }
 
+/* A node that has nothing reads it only once, when it is loaded. */
+static bool verify_received(struct replica *r, struct version at, struct arrived *in) {
+    if (store_applied(r->store).index == 0 && log_last(r->log) == 0)
+        return true;
+    bool ok = snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &in->header, &in->encoded, in->why,
+                              sizeof in->why) == SNAPSHOT_OK &&
+              decode_arrived(in, at);
+    buffer_clear(&in->encoded);
+    if (!ok)
+        refuse_received(r, in->why);
+    return ok;
+}
+
 /* What the disk must have room for, and then the store from the received file, while nothing of what this
  * node has is gone: a sender can give right checksums to what cannot be loaded. */
-static bool load_received(struct replica *r, size_t *kept) {
-    struct snapshot_header header;
-    struct buffer encoded = {0};
-    char why[160];
+static bool load_received(struct replica *r, struct version at, struct arrived *in, size_t *kept) {
     enum log_result room = log_prepare_reset(r->log);
     if (room != LOG_OK && room != LOG_NO_SPACE)
         replica_fail(r, "cannot begin the log anew", log_result_text(room));
@@ -244,11 +272,11 @@ static bool load_received(struct replica *r, size_t *kept) {
     }
     replica_snapshot_release(r);
     store_clear(r->store);
-    bool ok = snapshot_load(r->options.fs, SNAPSHOT_IN_FILE, r->store, &header, &encoded, why, sizeof why) ==
-              SNAPSHOT_OK;
-    buffer_release(&encoded);
+    bool ok = snapshot_load(r->options.fs, SNAPSHOT_IN_FILE, r->store, &in->header, &in->encoded, in->why,
+                            sizeof in->why) == SNAPSHOT_OK &&
+              decode_arrived(in, at);
     if (!ok) {
-        refuse_received(r, why);
+        refuse_received(r, in->why);
         replica_rebuild(r);
     }
     return ok;
@@ -256,12 +284,12 @@ static bool load_received(struct replica *r, size_t *kept) {
 
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
-static bool exchange(struct replica *r, const struct snapshot_header *header, size_t kept) {
+static bool exchange(struct replica *r, struct version at, size_t kept) {
     replica_tell_overruled(r, raft_commit(r->raft) + 1, kept);
     enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
     if (result == FILE_OK)
         result = file_system_sync(r->options.fs);
-    if (result == FILE_OK && log_reset(r->log, header->at) != LOG_OK)
+    if (result == FILE_OK && log_reset(r->log, at) != LOG_OK)
         result = FILE_IO_ERROR;
     if (result != FILE_OK)
         replica_fail(r, "cannot install a snapshot", file_result_text(result));
@@ -269,11 +297,7 @@ static bool exchange(struct replica *r, const struct snapshot_header *header, si
 }
 
 static bool install(struct replica *r) {
-    struct snapshot_header header;
-    struct buffer encoded = {0};
-    struct configuration configuration;
-    struct groups_state groups;
-    char why[160] = "it is not of the position it was announced for, or its configuration cannot be decoded";
+    struct arrived in = {0};
     enum file_result result = file_sync(r->received.file);
     struct version at = r->received.at;
     uint64_t total = r->received.total;
@@ -283,24 +307,18 @@ static bool install(struct replica *r) {
         replica_fail(r, "cannot make a received snapshot durable", file_result_text(result));
         return false;
     }
-    if (snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &header, &encoded, why, sizeof why) != SNAPSHOT_OK ||
-        !version_equal(header.at, at) ||
-        !replica_state_decode(header.configuration, header.at.index, &configuration, &groups)) {
-        refuse_received(r, why);
-        buffer_release(&encoded);
+    bool ok = verify_received(r, at, &in) && load_received(r, at, &in, &kept) && exchange(r, at, kept);
+    buffer_release(&in.encoded);
+    if (!ok)
         return false;
-    }
-    buffer_release(&encoded);
-    if (!load_received(r, &kept) || !exchange(r, &header, kept))
-        return false;
-    r->snapshot = header.at;
+    r->snapshot = at;
     r->snapshot_size = total;
     r->compacted_size = 0;
-    r->forgotten = header.at.index;
+    r->forgotten = at.index;
     r->log_shrank = true;
-    r->groups = groups;
-    raft_installed(r->raft, header.at, &configuration, header.configuration_index);
-    replica_settle(r, header.at.index);
+    r->groups = in.groups;
+    raft_installed(r->raft, at, &in.configuration, in.header.configuration_index);
+    replica_settle(r, at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
     return true;
 }

@@ -39,9 +39,12 @@
 #include "storage/index.h"
 
 #include <assert.h>
+#include <bsd/stdlib.h>
 #include <endian.h>
+#include <err.h>
 
 #define LIST_MAX     16
+#define WARM_MAX     32
 #define CHILDREN_MAX 257 /* every byte, and the end */
 
 enum shape { SHAPE_LIST, SHAPE_BITMAP };
@@ -292,17 +295,56 @@ struct record *index_get(const struct index *index, struct bytes key) {
     return to_record(child);
 }
 
+/* Nearly every node fits these, and what a put reads of a record does. */
+#define WARM_LINE 64
+
+static inline void warm(child_t child) {
+    const char *at = is_record(child) ? (const char *)to_record(child) : (const char *)to_node(child);
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + WARM_LINE);
+}
+
+/* Up to WARM_MAX descents side by side, a level at a time. */
+static void warm_some(child_t root, const struct bytes *keys, size_t count) {
+    child_t at[WARM_MAX];
+    size_t left = count;
+    for (size_t i = 0; i < count; i++)
+        at[i] = root;
+    while (left > 0) {
+        left = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (is_record(at[i]))
+                continue;
+            child_t *next = node_find(to_node(at[i]), keys[i]);
+            at[i] = next != NULL ? *next : *node_children(to_node(at[i]));
+            warm(at[i]);
+            left++;
+        }
+    }
+}
+
+void index_warm(const struct index *index, const struct bytes *keys, size_t count) {
+    if (index->root == 0)
+        return;
+    for (size_t i = 0; i < count; i += WARM_MAX)
+        warm_some(index->root, keys + i, count - i < WARM_MAX ? count - i : WARM_MAX);
+}
+
 /* A record that shares as many first bytes with key as any: where key leads, or, where it leads nowhere, any
- * record below. The index is not empty. *slot is where it hangs. */
+ * record below. The index is not empty. *slot is where key's way ends: where that record hangs, or the node
+ * that has no child for it. */
 static struct record *nearest(child_t *root, struct bytes key, child_t **slot) {
-    child_t *at = root;
+    child_t *at = root, child;
     while (!is_record(*at)) {
-        struct node *node = to_node(*at);
-        child_t *next = node_find(node, key);
-        at = next != NULL ? next : node_children(node);
+        child_t *next = node_find(to_node(*at), key);
+        if (next == NULL)
+            break;
+        at = next;
     }
     *slot = at;
-    return to_record(*at);
+    for (child = *at; !is_record(child);)
+        child = *node_children(to_node(child));
+    return to_record(child);
 }
 
 static size_t common_size(struct bytes a, struct bytes b) {
@@ -341,9 +383,12 @@ struct record *index_put(struct index *index, struct record *record) {
         *slot = from_record(record);
         return near;
     }
-    slot = &index->root;
-    while (!is_record(*slot) && to_node(*slot)->depth < common)
-        slot = node_find_byte(to_node(*slot), key.data[to_node(*slot)->depth]);
+    if (is_record(*slot) || to_node(*slot)->depth != common) {
+        /* The keys below differ from this one before the node's depth: it belongs further up. */
+        slot = &index->root;
+        while (!is_record(*slot) && to_node(*slot)->depth < common)
+            slot = node_find_byte(to_node(*slot), key.data[to_node(*slot)->depth]);
+    }
     if (!is_record(*slot) && to_node(*slot)->depth == common)
         node_add(index, slot, key, from_record(record));
     else
@@ -369,6 +414,130 @@ struct record *index_remove(struct index *index, struct bytes key) {
         node_take(index, parent, key);
     index->count--;
     return record;
+}
+
+/* ---- filling in order ----
+ *
+ * The nodes on the way to the last key are still open, as levels: their children so far, those of the deepest
+ * level at the end of one list for all. The next key closes every level below the byte in which it differs
+ * from the last one, each becoming the newest child of the level above it. */
+
+struct level {
+    uint16_t depth;
+    bool has_end;
+    size_t start; /* of its children */
+};
+
+struct index_run {
+    struct index *index;
+    struct record *last; /* hangs nowhere yet */
+    struct level *levels;
+    child_t *children;
+    uint8_t *bytes; /* of each child; of a key's end none that means anything */
+    size_t level_count, level_capacity, child_count, child_capacity;
+    uint64_t count;
+};
+
+struct index_run *index_run_new(struct index *index) {
+    assert(index->root == 0);
+    struct index_run *run = calloc(1, sizeof *run);
+    if (run == NULL)
+        err(1, "out of memory for the index");
+    run->index = index;
+    return run;
+}
+
+static void *grown(void *array, size_t capacity, size_t size) {
+    array = reallocarray(array, capacity, size);
+    if (array == NULL)
+        err(1, "out of memory for the index");
+    return array;
+}
+
+static void level_open(struct index_run *run, size_t depth) {
+    if (run->level_count == run->level_capacity) {
+        run->level_capacity = run->level_capacity * 2 + 16;
+        run->levels = grown(run->levels, run->level_capacity, sizeof *run->levels);
+    }
+    run->levels[run->level_count++] = (struct level){.depth = (uint16_t)depth, .start = run->child_count};
+}
+
+/* To the deepest level, where key leads. */
+static void level_add(struct index_run *run, struct bytes key, child_t child) {
+    struct level *level = &run->levels[run->level_count - 1];
+    if (run->child_count == run->child_capacity) {
+        run->child_capacity = run->child_capacity * 2 + CHILDREN_MAX;
+        run->children = grown(run->children, run->child_capacity, sizeof *run->children);
+        run->bytes = grown(run->bytes, run->child_capacity, sizeof *run->bytes);
+    }
+    bool end = key.size == level->depth;
+    if (end)
+        level->has_end = true;
+    run->bytes[run->child_count] = end ? 0 : key.data[level->depth];
+    run->children[run->child_count++] = child;
+}
+
+/* The deepest level as a node. */
+static child_t level_close(struct index_run *run) {
+    const struct level *level = &run->levels[--run->level_count];
+    size_t count = run->child_count - level->start, end = level->has_end;
+    const uint8_t *bytes = run->bytes + level->start + end;
+    enum shape shape = count > LIST_MAX ? SHAPE_BITMAP : SHAPE_LIST;
+    struct node *node = node_new(run->index, shape, capacity_for((unsigned)count), level->depth);
+    node->count = (uint16_t)count;
+    node->has_end = level->has_end;
+    if (shape == SHAPE_LIST) {
+        memcpy(list_bytes(node), bytes, count - end);
+    } else {
+        for (size_t i = 0; i < count - end; i++)
+            node->body[bytes[i] / 64] |= UINT64_C(1) << bytes[i] % 64;
+        bitmap_count(node);
+    }
+    memcpy(node_children(node), run->children + level->start, count * sizeof(child_t));
+    run->child_count = level->start;
+    return (child_t)node;
+}
+
+/* Hangs the last record, which has that key, on the deepest level and closes the levels below depth. What is
+ * left is for the level above them. */
+static child_t close_below(struct index_run *run, struct bytes key, size_t depth) {
+    child_t child = from_record(run->last);
+    while (run->level_count > 0 && run->levels[run->level_count - 1].depth > depth) {
+        level_add(run, key, child);
+        child = level_close(run);
+    }
+    return child;
+}
+
+bool index_run_add(struct index_run *run, struct record *record) {
+    if (run->last != NULL) {
+        struct bytes key = record_key(record), before = record_key(run->last);
+        size_t common = common_size(before, key);
+        if (common == key.size || (common < before.size && key.data[common] < before.data[common]))
+            return false;
+        child_t child = close_below(run, before, common);
+        if (run->level_count == 0 || run->levels[run->level_count - 1].depth < common)
+            level_open(run, common);
+        level_add(run, before, child);
+    }
+    run->last = record;
+    run->count++;
+    return true;
+}
+
+void index_run_end(struct index_run *run) {
+    if (run->last != NULL) {
+        struct bytes key = record_key(run->last);
+        child_t child = from_record(run->last);
+        for (; run->level_count > 0; child = level_close(run))
+            level_add(run, key, child);
+        run->index->root = child;
+        run->index->count = run->count;
+    }
+    free(run->levels);
+    free(run->children);
+    free(run->bytes);
+    free(run);
 }
 
 /* ---- walking ---- */

@@ -66,6 +66,14 @@ uint64_t log_last_term(const struct log *log) {
     return log->terms.count > 0 ? log->terms.runs[log->terms.count - 1].term : log->terms.base.term;
 }
 
+uint64_t log_configuration_from(const struct log *log, uint64_t index) {
+    const struct log_terms *terms = &log->terms;
+    for (size_t i = 0; i < terms->configuration_count; i++)
+        if (terms->configurations[i] >= index)
+            return terms->configurations[i];
+    return log->last + 1;
+}
+
 uint64_t log_term_start(const struct log *log, uint64_t index) {
     assert(index >= log_first(log));
     assert(index <= log->last);
@@ -125,13 +133,13 @@ static enum log_result entry_begin(struct log *log, uint64_t term, enum entry_ty
     return LOG_OK;
 }
 
-static void entry_end(struct log *log, uint64_t term, size_t payload_size) {
+static void entry_end(struct log *log, uint64_t term, enum entry_type type, size_t payload_size) {
     struct segment *segment = log_current(log);
     uint32_t body_size = ENTRY_PREFIX_SIZE + (uint32_t)payload_size;
     record_seal(segment->image + segment->end, RECORD_ENTRY, body_size, segment->seed, segment->end);
     log->last++;
     segment_push(segment, log->last, segment->end);
-    log_terms_append(&log->terms, log->last, term);
+    log_terms_append(&log->terms, log->last, term, type);
     segment->end += record_size(body_size);
     log->size += record_size(body_size);
 }
@@ -143,7 +151,7 @@ enum log_result log_append(struct log *log, uint64_t term, enum entry_type type,
         return result;
     if (payload.size > 0)
         memcpy(to, payload.data, payload.size);
-    entry_end(log, term, payload.size);
+    entry_end(log, term, type, payload.size);
     return LOG_OK;
 }
 
@@ -158,7 +166,7 @@ enum log_result log_append_entry(struct log *log, uint64_t term, enum entry_type
     entry_encode(&image, entry);
     assert(image.data == to);
     assert(image.end == size);
-    entry_end(log, term, size);
+    entry_end(log, term, type, size);
     return LOG_OK;
 }
 

@@ -30,12 +30,24 @@ enum log_result {
 #define LOG_SEGMENT_SIZE (16u * 1024 * 1024) /* bytes; default */
 #define LOG_CACHE_SIZE   (16u * 1024 * 1024) /* bytes of recent records kept in memory, at least; default */
 
+struct log_record {
+    uint64_t term, index;
+    enum entry_type type;
+    struct bytes payload;
+};
+
+#define LOG_TOLD_MAX 32 /* records told of at once */
+
 struct log_options {
     struct file_system *fs; /* borrowed; outlives the log */
     uint32_t segment_size;  /* 0: the default */
     size_t cache_size;      /* 0: the default */
     uint64_t salt; /* random, new at every start: record checksums are seeded with it, so that no value can
                     * hold bytes that would pass for a record; 0 will do in tests */
+    /* Told by log_open, in order, of every record behind its base that a batch tells to be committed, with
+     * bytes borrowed for the call; also where opening then fails. NULL: nobody wants to know. */
+    void (*committed)(void *arg, const struct log_record *records, size_t count);
+    void *committed_arg;
 };
 
 /* What opening found. */
@@ -46,12 +58,6 @@ struct log_report {
     char file[FILE_NAME_MAX]; /* of the cut, or of the corruption */
     uint64_t offset;          /* there */
     char detail[160];         /* one line, on any failure or cut */
-};
-
-struct log_record {
-    uint64_t term, index;
-    enum entry_type type;
-    struct bytes payload;
 };
 
 struct log;
@@ -74,6 +80,8 @@ uint64_t log_size(const struct log *log); /* bytes of records in the segments he
 bool log_term_at(const struct log *log, uint64_t index, uint64_t *term);
 /* The first index of the run of equal terms that index lies in, for the conflict hint of an append reply. */
 uint64_t log_term_start(const struct log *log, uint64_t index);
+/* The first index, from `index` on, of a configuration's record; log_last + 1 where there is none. */
+uint64_t log_configuration_from(const struct log *log, uint64_t index);
 
 /* Appends the record last + 1. LOG_NO_SPACE where the disk cannot take it (a segment that is needed for it
  * cannot be allocated): nothing was appended. */

@@ -1,6 +1,7 @@
 /* What the files of the log share: log.c (append and read), log_record.c (the bytes of a record),
  * log_segment.c (a segment's file and image), log_spare.c (files for segments to come), log_terms.c (which
- * term an index has), log_replay.c (open), log_sync.c (the job), log_compact.c (letting go).
+ * term an index has, and which are configurations), log_replay.c and log_repair.c (open), log_sync.c (the
+ * job), log_compact.c (letting go).
  *
  * A segment's *image* is its content in memory, laid out as in the file: appends are encoded into it,
  * log_write writes from it, slices point into it. It exists for the segment being written and, as long as the
@@ -71,16 +72,19 @@ struct term_run {
     uint64_t first, term;
 };
 
-/* The terms of all records held, and of the one before the first (base). */
+/* The terms of all records held, and of the one before the first (base); and which of them are
+ * configurations. */
 struct log_terms {
     struct version base;
     struct term_run *runs;
     size_t count, capacity;
+    uint64_t *configurations; /* indexes */
+    size_t configuration_count, configuration_capacity;
 };
 
 void log_terms_reset(struct log_terms *terms, struct version base);
 void log_terms_release(struct log_terms *terms);
-void log_terms_append(struct log_terms *terms, uint64_t index, uint64_t term);
+void log_terms_append(struct log_terms *terms, uint64_t index, uint64_t term, enum entry_type type);
 void log_terms_truncate(struct log_terms *terms, uint64_t index, uint64_t term_before);
 void log_terms_forget(struct log_terms *terms, uint64_t index); /* up to and including index, the new base */
 /* The run that index, which is past the base, lies in. */

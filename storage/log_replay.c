@@ -1,6 +1,13 @@
-/* Opening: FORMAT.md, "reading a log". Each segment is read whole, into what becomes its image, and walked
- * there. */
-#include "storage/log_internal.h"
+/* Opening: FORMAT.md, "reading a log". Each segment is read into what becomes its image, a piece at a time,
+ * and walked there while the piece is in the processor's cache. Only the last segment keeps its image.
+ *
+ * Who opens the log is told of the committed records on the way, so that nobody has to read them again. A
+ * batch tells a commit, and every record at or before it that is held by then is final: no truncation behind
+ * it takes one of them back (log_write), and a log in which one does is corrupt. What a torn tail takes away
+ * stands behind them, too. */
+#include "storage/log_replay.h"
+
+#include "storage/wire.h"
 
 #include <assert.h>
 #include <err.h>
@@ -8,28 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A segment's file that is in the directory. */
-struct found {
-    uint64_t number;
-    struct file *file; /* NULL once a segment owns it */
-    struct segment_head head;
-    bool valid; /* head */
-};
+#define PIECE_SIZE (256u * 1024) /* read at a time */
 
-struct replay {
-    struct log *log;
-    struct log_report *report;
-    struct found *found; /* by number */
-    size_t count, capacity;
-    uint64_t *spares; /* numbers */
-    size_t spare_count, spare_capacity;
-    size_t next;               /* of found: the first that is not part of the log */
-    struct log_place attested; /* highest durable position that a batch recorded */
-    bool damaged;
-    struct log_place damage;
-};
-
-static enum log_result report_failure(struct replay *r, enum file_result result, const char *doing) {
+enum log_result replay_failure(struct replay *r, enum file_result result, const char *doing) {
     snprintf(r->report->detail, sizeof r->report->detail, "%s: %s", doing, file_result_text(result));
     return result == FILE_NO_SPACE ? LOG_NO_SPACE : LOG_IO_ERROR;
 }
@@ -76,7 +64,7 @@ static enum log_result open_found(struct replay *r, struct found *found) {
     if (result == FILE_OK)
         result = file_read(found->file, 0, heads, sizeof heads, &got);
     if (result != FILE_OK)
-        return report_failure(r, result, name);
+        return replay_failure(r, result, name);
     memset(heads + got, 0, sizeof heads - got);
     found->valid = segment_head_read((struct bytes){heads, sizeof heads}, &found->head) &&
                    found->head.number == found->number;
@@ -86,7 +74,7 @@ static enum log_result open_found(struct replay *r, struct found *found) {
 static enum log_result find_segments(struct replay *r) {
     enum file_result listed = file_system_list(r->log->options.fs, find_name, r);
     if (listed != FILE_OK)
-        return report_failure(r, listed, "listing the data directory");
+        return replay_failure(r, listed, "listing the data directory");
     if (r->count == 0)
         return LOG_OK;
     qsort(r->found, r->count, sizeof *r->found, by_number);
@@ -127,21 +115,13 @@ static struct segment *segment_of(struct found *found) {
     return segment;
 }
 
-/* A file that is too short is read as if zeros followed. *held: the bytes that it has. */
-static enum file_result read_image(struct file *file, uint8_t *image, uint32_t capacity, size_t *held) {
-    enum file_result result = file_read(file, 0, image, capacity, held);
-    if (result == FILE_OK)
-        memset(image + *held, 0, capacity - *held);
-    return result;
-}
-
 static bool replay_entry(struct replay *r, struct segment *segment, const struct raw_record *raw) {
     struct log *log = r->log;
     struct log_record record;
     if (!record_entry(raw, &record) || record.index != log->last + 1 || record.term < log_last_term(log))
         return false;
     segment_push(segment, record.index, segment->end);
-    log_terms_append(&log->terms, record.index, record.term);
+    log_terms_append(&log->terms, record.index, record.term, record.type);
     log->last = record.index;
     r->report->records++;
     return true;
@@ -151,6 +131,10 @@ static bool replay_truncation(struct replay *r, const struct raw_record *raw) {
     uint64_t term_before, index = record_truncation(raw, &term_before);
     if (index == 0 || index > r->log->last)
         return false;
+    if (r->told > r->base.index && index <= r->told) {
+        r->took_back = true;
+        return false;
+    }
     log_cut_index(r->log, index, term_before);
     return true;
 }
@@ -182,39 +166,135 @@ static void damaged_at(struct replay *r, uint64_t segment, uint32_t offset) {
     r->damage = (struct log_place){segment, offset};
 }
 
+/* Telling of what is committed. */
+
+/* The record was verified when it was replayed. */
+static void record_again(const uint8_t *at, struct log_record *out) {
+    struct raw_record raw = {.kind = RECORD_ENTRY, .body = {at + RECORD_HEADER_SIZE, get_u32(at + 8)}};
+    bool known = record_entry(&raw, out);
+    assert(known);
+}
+
+static bool meets(const struct log *log, struct version base) {
+    uint64_t term;
+    return log->count > 0 && log_first(log) <= base.index + 1 && log_term_at(log, base.index, &term) &&
+           term == base.term;
+}
+
+static enum log_result tell_older(struct replay *r) {
+    struct log_record record;
+    enum log_result result = log_read(r->log, r->told + 1, &record);
+    if (result != LOG_OK) {
+        snprintf(r->report->detail, sizeof r->report->detail, "reading the log back: %s",
+                 log_result_text(result));
+        return result;
+    }
+    r->told++;
+    r->log->options.committed(r->log->options.committed_arg, &record, 1);
+    return LOG_OK;
+}
+
+static void tell_current(struct replay *r, uint64_t until) {
+    const struct log *log = r->log;
+    const struct segment *segment = log_current(log);
+    struct log_record records[LOG_TOLD_MAX];
+    while (r->told < until) {
+        size_t count = 0;
+        for (; count < LOG_TOLD_MAX && r->told < until; count++)
+            record_again(segment->image + segment->offsets[++r->told - segment->first], &records[count]);
+        log->options.committed(log->options.committed_arg, records, count);
+    }
+}
+
+/* Of all that is known to be committed by now. */
+static enum log_result tell(struct replay *r) {
+    const struct log *log = r->log;
+    uint64_t until = r->report->commit < log->last ? r->report->commit : log->last;
+    if (log->options.committed == NULL || until <= r->told || !meets(log, r->base))
+        return LOG_OK;
+    enum log_result result = LOG_OK;
+    while (result == LOG_OK && r->told < until && r->told + 1 < log_current(log)->first)
+        result = tell_older(r);
+    if (result == LOG_OK)
+        tell_current(r, until);
+    return result;
+}
+
+static enum log_result read_failure(struct replay *r, const struct segment *segment,
+                                    enum file_result result) {
+    segment_name(r->report->file, segment->number);
+    return replay_failure(r, result, r->report->file);
+}
+
+/* The next piece of the current segment. A file that is too short is read as if zeros followed. */
+static enum log_result read_piece(struct replay *r, struct segment *segment) {
+    uint32_t left = segment->capacity - r->have, size = left < PIECE_SIZE ? left : PIECE_SIZE;
+    size_t got;
+    enum file_result result = file_read(segment->file, r->have, segment->image + r->have, size, &got);
+    if (result != FILE_OK)
+        return read_failure(r, segment, result);
+    memset(segment->image + r->have + got, 0, size - got);
+    r->held += (uint32_t)got;
+    r->have += size;
+    return LOG_OK;
+}
+
+static enum log_result read_on(struct replay *r, struct segment *segment) {
+    enum log_result result = LOG_OK;
+    while (result == LOG_OK && r->have < segment->capacity)
+        result = read_piece(r, segment);
+    return result;
+}
+
+/* The record at the segment's end, as far as there is one. */
+static enum log_result read_next(struct replay *r, struct segment *segment, struct raw_record *raw,
+                                 enum raw_result *found) {
+    for (;;) {
+        struct bytes from = {segment->image + segment->end, r->have - segment->end};
+        *found = record_read(from, raw);
+        bool whole = *found != RAW_MORE && from.size >= RECORD_HEADER_SIZE;
+        if (whole || r->have == segment->capacity)
+            return LOG_OK;
+        enum log_result result = read_piece(r, segment);
+        if (result != LOG_OK)
+            return result;
+    }
+}
+
 /* A record that ends in zeros may seem whole where the file has lost its end: it could not be read back. */
-static void walk(struct replay *r, struct segment *segment, size_t held) {
+static enum log_result walk(struct replay *r, struct segment *segment) {
     for (;;) {
         struct raw_record raw;
-        const uint8_t *at = segment->image + segment->end;
-        enum raw_result result = record_read((struct bytes){at, segment->capacity - segment->end}, &raw);
-        if (result == RAW_END)
-            return;
-        if (result != RAW_OK || segment->end + raw.size > held ||
-            !record_belongs(at, segment->seed, segment->end) || !replay_record(r, segment, &raw)) {
+        enum raw_result found;
+        enum log_result result = read_next(r, segment, &raw, &found);
+        if (result != LOG_OK || found == RAW_END)
+            return result;
+        if (found != RAW_OK || segment->end + raw.size > r->held ||
+            !record_belongs(segment->image + segment->end, segment->seed, segment->end) ||
+            !replay_record(r, segment, &raw)) {
             damaged_at(r, segment->number, segment->end);
-            return;
+            return LOG_OK;
         }
         segment->end += raw.size;
+        if (raw.kind == RECORD_BATCH && (result = tell(r)) != LOG_OK)
+            return result;
     }
 }
 
 static enum log_result replay_segment(struct replay *r, struct found *found) {
     struct log *log = r->log;
     struct segment *segment = segment_of(found);
+    if (log->count > 0)
+        log_image_free(log, log_current(log));
     log_segment_add(log, segment);
     segment->image = log_image_new(log, segment->capacity);
-    size_t held;
-    enum file_result result = read_image(segment->file, segment->image, segment->capacity, &held);
-    if (result != FILE_OK) {
-        segment_name(r->report->file, segment->number);
-        return report_failure(r, result, r->report->file);
-    }
-    walk(r, segment, held);
+    r->have = r->held = 0;
+    enum log_result result = read_piece(r, segment);
+    if (result == LOG_OK)
+        result = walk(r, segment);
     segment->written = segment->synced = segment->end;
     log->size += segment->end - SEGMENT_HEADS_SIZE;
-    log_evict(log);
-    return LOG_OK;
+    return result == LOG_OK ? tell(r) : result;
 }
 
 /* Whether the next file continues the log where the last segment read has ended. */
@@ -261,6 +341,8 @@ static enum log_result replay_all(struct replay *r) {
             break;
         result = replay_segment(r, &r->found[r->next++]);
     }
+    if (result == LOG_OK)
+        result = read_on(r, log_current(r->log));
     if (result == LOG_OK && !r->damaged)
         check_end(r);
     for (size_t i = 0; i < start; i++) {
@@ -269,155 +351,6 @@ static enum log_result replay_all(struct replay *r) {
                                  sizeof(struct segment *));
         log->dropping[log->dropping_count++] = segment_of(&r->found[i]);
     }
-    return result;
-}
-
-/* Damage: a torn tail or corruption. */
-
-static bool attests(const uint8_t *image, uint32_t from, uint32_t capacity, uint32_t seed,
-                    struct log_place damage) {
-    struct raw_record raw;
-    uint64_t commit;
-    for (uint32_t at = from; (at = record_search(image, at, capacity, seed, &raw)) < capacity; at += 8)
-        if (raw.kind == RECORD_BATCH && log_place_after(record_batch_durable(&raw, &commit), damage))
-            return true;
-    return false;
-}
-
-static enum log_result file_attests(struct replay *r, const struct found *found, bool *yes) {
-    uint8_t *image = malloc(found->head.capacity);
-    if (image == NULL)
-        err(1, "out of memory for a segment");
-    size_t held;
-    enum file_result result = read_image(found->file, image, found->head.capacity, &held);
-    if (result == FILE_OK)
-        *yes = attests(image, SEGMENT_HEADS_SIZE, found->head.capacity,
-                       segment_seed(found->head.salt, found->number), r->damage);
-    free(image);
-    return result == FILE_OK ? LOG_OK : report_failure(r, result, "reading a segment");
-}
-
-static enum log_result was_durable(struct replay *r, bool *yes) {
-    const struct log *log = r->log;
-    *yes = log_place_after(r->attested, r->damage);
-    if (!*yes && log->count > 0 && log_current(log)->number == r->damage.segment) {
-        const struct segment *last = log_current(log);
-        *yes = attests(last->image, last->end, last->capacity, last->seed, r->damage);
-    }
-    enum log_result result = LOG_OK;
-    for (size_t i = r->next; i < r->count && !*yes && result == LOG_OK; i++)
-        if (r->found[i].valid)
-            result = file_attests(r, &r->found[i], yes);
-    return result;
-}
-
-/* Removes the segments behind the damage, the highest first; where none stands before it, the lowest only
- * when the others are gone for good, or one of them would seem to be the log's first. */
-static enum log_result remove_rest(struct replay *r) {
-    for (size_t i = r->count; i-- > r->next;) {
-        char name[FILE_NAME_MAX];
-        uint64_t size = 0;
-        segment_name(name, r->found[i].number);
-        file_size(r->found[i].file, &size);
-        file_close(r->found[i].file);
-        r->found[i].file = NULL;
-        enum file_result result = FILE_OK;
-        if (i == r->next && r->log->count == 0)
-            result = file_system_sync(r->log->options.fs);
-        if (result == FILE_OK)
-            result = file_system_remove(r->log->options.fs, name);
-        if (result != FILE_OK)
-            return report_failure(r, result, name);
-        r->report->cut_bytes += size;
-    }
-    return LOG_OK;
-}
-
-static uint32_t used_until(const uint8_t *image, uint32_t from, uint32_t to) {
-    while (to > from && image[to - 1] == 0)
-        to--;
-    return to;
-}
-
-/* Nothing may stand behind the end of the log when it is appended to. */
-static enum log_result clear_rest(struct replay *r) {
-    struct segment *last = log_current(r->log);
-    uint32_t used = used_until(last->image, last->end, last->capacity);
-    enum file_result result = file_allocate(last->file, last->capacity);
-    if (result == FILE_OK && used > last->end) {
-        memset(last->image + last->end, 0, used - last->end);
-        result = file_write(last->file, last->end, (struct bytes){last->image + last->end, used - last->end});
-    }
-    if (result != FILE_OK)
-        return report_failure(r, result, "clearing the end of the log");
-    if (r->damaged)
-        r->report->cut_bytes += used - last->end;
-    return LOG_OK;
-}
-
-static enum log_result judge_damage(struct replay *r) {
-    struct log_report *report = r->report;
-    bool corrupt = false;
-    enum log_result result = was_durable(r, &corrupt);
-    if (result != LOG_OK)
-        return result;
-    segment_name(report->file, r->damage.segment);
-    report->offset = r->damage.offset;
-    if (!corrupt)
-        return remove_rest(r);
-    snprintf(report->detail, sizeof report->detail,
-             "%s is damaged at offset %" PRIu32 ", in what had been durable", report->file, r->damage.offset);
-    return LOG_CORRUPT;
-}
-
-/* What was read past the attested point may be only in the kernel's memory: the process that wrote it was
- * killed, or ended because a sync failed. After a failed sync the kernel may hold such pages as clean, and a
- * sync alone would pass them over; so they are written again first. */
-static enum file_result write_again(const struct replay *r, const struct segment *segment) {
-    uint32_t from = segment->number == r->attested.segment ? r->attested.offset : 0;
-    uint32_t to = segment->end + SEGMENT_END_SIZE > segment->capacity ? segment->capacity
-                                                                      : segment->end + SEGMENT_END_SIZE;
-    uint8_t *read = segment->image != NULL ? NULL : malloc(segment->capacity);
-    if (segment->image == NULL && read == NULL)
-        err(1, "out of memory for a segment");
-    size_t held;
-    enum file_result result =
-        read == NULL ? FILE_OK : read_image(segment->file, read, segment->capacity, &held);
-    if (result == FILE_OK && from < to) {
-        const uint8_t *image = read == NULL ? segment->image : read;
-        result = file_write(segment->file, from, (struct bytes){image + from, to - from});
-    }
-    free(read);
-    return result == FILE_OK ? file_sync(segment->file) : result;
-}
-
-static enum log_result make_durable(struct replay *r) {
-    struct log *log = r->log;
-    enum file_result result = FILE_OK;
-    for (size_t i = 0; i < log->count && result == FILE_OK; i++)
-        if (log->segments[i]->number >= r->attested.segment)
-            result = write_again(r, log->segments[i]);
-    if (result == FILE_OK)
-        result = file_system_sync(log->options.fs);
-    if (result != FILE_OK)
-        return report_failure(r, result, "syncing the log");
-    log->names_synced = log->names_version;
-    log->written = log->durable = log->last;
-    if (log->count > 0)
-        log->durable_position = (struct log_place){log_current(log)->number, log_current(log)->end};
-    return LOG_OK;
-}
-
-static enum log_result repair(struct replay *r) {
-    enum log_result result = r->damaged ? judge_damage(r) : LOG_OK;
-    if (result == LOG_OK && r->log->count > 0)
-        result = clear_rest(r);
-    if (result == LOG_OK)
-        result = make_durable(r);
-    if (result == LOG_OK && r->damaged)
-        snprintf(r->report->detail, sizeof r->report->detail,
-                 "%s: cut %" PRIu64 " bytes of a torn tail at offset %" PRIu64, r->report->file,
-                 r->report->cut_bytes, r->report->offset);
     return result;
 }
 
@@ -433,7 +366,7 @@ static enum log_result begin(struct replay *r, struct version base) {
     }
     enum file_result synced = file_system_sync(log->options.fs);
     if (synced != FILE_OK)
-        return report_failure(r, synced, "syncing the data directory");
+        return replay_failure(r, synced, "syncing the data directory");
     log->names_synced = log->names_version;
     return LOG_OK;
 }
@@ -441,16 +374,13 @@ static enum log_result begin(struct replay *r, struct version base) {
 /* The snapshot that was loaded and the log have to meet. */
 static enum log_result meet(struct replay *r, struct version base) {
     struct log *log = r->log;
-    uint64_t term;
     if (log->count > 0 && log_first(log) > base.index + 1) {
         snprintf(r->report->detail, sizeof r->report->detail,
                  "gap: the log begins at index %" PRIu64 ", the snapshot ends at %" PRIu64, log_first(log),
                  base.index);
         return LOG_CORRUPT;
     }
-    if (log->count > 0 && log_term_at(log, base.index, &term) && term == base.term)
-        return LOG_OK;
-    return begin(r, base);
+    return meets(log, base) ? LOG_OK : begin(r, base);
 }
 
 static void replay_release(struct replay *r) {
@@ -476,12 +406,12 @@ enum log_result log_open(const struct log_options *options, struct version base,
     assert(log->options.segment_size % 8 == 0);
     log->spare_number = 1;
     *report = (struct log_report){0};
-    struct replay r = {.log = log, .report = report};
+    struct replay r = {.log = log, .report = report, .base = base, .told = base.index};
     enum log_result result = find_segments(&r);
     if (result == LOG_OK)
         result = replay_all(&r);
     if (result == LOG_OK)
-        result = repair(&r);
+        result = log_repair(&r);
     if (result == LOG_OK) {
         remove_spares(&r);
         result = meet(&r, base);

@@ -1,5 +1,8 @@
 /* Reading a snapshot: foreign bytes, verified block by block before anything in them is believed. A radix
- * tree has nothing to size ahead, so the header's count stays a hint for whoever shows progress. */
+ * tree has nothing to size ahead, so the header's count stays a hint for whoever shows progress.
+ *
+ * Most blocks hold what the writer's scan came by: records in order, behind those of all such blocks before.
+ * They fill the index as one run. The records of every other block are put into it afterwards. */
 #include "storage/snapshot.h"
 
 #include "storage/crc32c.h"
@@ -8,7 +11,11 @@
 #include "storage/wire.h"
 
 #include <assert.h>
+#include <bsd/stdlib.h>
+#include <err.h>
 #include <stdio.h>
+
+#define STRAYS_WARMED 32
 
 struct source {
     const char *name;
@@ -20,6 +27,9 @@ struct source {
     struct version at;
     uint64_t answered;   /* index of the last answered pair read */
     struct store *store; /* NULL: verify only */
+    struct index_run *run;
+    struct record **strays; /* in the slab and not in the run */
+    size_t stray_count, stray_capacity;
     char *why;
     size_t why_size;
 };
@@ -108,9 +118,62 @@ static enum snapshot_result read_header(struct source *source, struct snapshot_h
     return SNAPSHOT_OK;
 }
 
+static bool is_newer(const struct source *source, const struct record *record) {
+    struct version version = record_version(record);
+    return version.index > source->at.index || version.term > source->at.term;
+}
+
+/* *rising: so are the keys, from one to the next. */
+static enum snapshot_result check_records(struct source *source, bool *rising) {
+    struct bytes left = buffer_bytes(&source->block), before = {0}, key;
+    *rising = true;
+    while (left.size > 0) {
+        size_t size = record_check(left);
+        if (size == 0)
+            return corrupt(source, "a record is malformed");
+        const struct record *record = (const struct record *)left.data;
+        if (is_newer(source, record))
+            return corrupt(source, "a record is newer than the snapshot");
+        key = record_key(record);
+        *rising = *rising && bytes_compare(before, key) < 0;
+        before = key;
+        source->records++;
+        left.data += size;
+        left.size -= size;
+    }
+    return SNAPSHOT_OK;
+}
+
+static void add_stray(struct source *source, struct record *record) {
+    if (source->stray_count == source->stray_capacity) {
+        source->stray_capacity = source->stray_capacity * 2 + 1024;
+        source->strays = reallocarray(source->strays, source->stray_capacity, sizeof(struct record *));
+        if (source->strays == NULL)
+            err(1, "out of memory for a snapshot");
+    }
+    source->strays[source->stray_count++] = record;
+}
+
+static enum snapshot_result read_records(struct source *source) {
+    bool rising;
+    enum snapshot_result result = check_records(source, &rising);
+    if (result != SNAPSHOT_OK || source->store == NULL)
+        return result;
+    struct bytes left = buffer_bytes(&source->block);
+    while (left.size > 0) {
+        size_t size = record_size((const struct record *)left.data);
+        struct record *record = record_copy(&source->store->slab, (struct bytes){left.data, size});
+        rising = rising && index_run_add(source->run, record);
+        if (!rising)
+            add_stray(source, record);
+        left.data += size;
+        left.size -= size;
+    }
+    return SNAPSHOT_OK;
+}
+
 /* False for a second record of the same key with another version; the same one again is no error. */
-static bool take_record(struct store *store, struct bytes encoded) {
-    struct record *record = record_copy(&store->slab, encoded);
+static bool put_stray(struct store *store, struct record *record) {
     struct record *old = index_put(&store->index, record);
     if (old == NULL)
         return true;
@@ -119,20 +182,15 @@ static bool take_record(struct store *store, struct bytes encoded) {
     return same;
 }
 
-static enum snapshot_result read_records(struct source *source) {
-    struct bytes left = buffer_bytes(&source->block);
-    while (left.size > 0) {
-        size_t size = record_check(left);
-        if (size == 0)
-            return corrupt(source, "a record is malformed");
-        struct version version = record_version((const struct record *)left.data);
-        if (version.index > source->at.index || version.term > source->at.term)
-            return corrupt(source, "a record is newer than the snapshot");
-        if (source->store != NULL && !take_record(source->store, (struct bytes){left.data, size}))
-            return corrupt(source, "a key is there with two versions");
-        source->records++;
-        left.data += size;
-        left.size -= size;
+static enum snapshot_result put_strays(struct source *source) {
+    struct bytes keys[STRAYS_WARMED];
+    for (size_t from = 0, to; from < source->stray_count; from = to) {
+        for (to = from; to < source->stray_count && to - from < STRAYS_WARMED; to++)
+            keys[to - from] = record_key(source->strays[to]);
+        index_warm(&source->store->index, keys, to - from);
+        for (size_t i = from; i < to; i++)
+            if (!put_stray(source->store, source->strays[i]))
+                return corrupt(source, "a key is there with two versions");
     }
     return SNAPSHOT_OK;
 }
@@ -225,7 +283,12 @@ enum snapshot_result snapshot_load(struct file_system *fs, const char *name, str
     assert(store_count(store) == 0);
     store_clear(store);
     struct source source = {.name = name, .store = store, .why = why, .why_size = why_size};
+    source.run = index_run_new(&store->index);
     enum snapshot_result result = read_file(fs, &source, out, configuration);
+    index_run_end(source.run);
+    if (result == SNAPSHOT_OK)
+        result = put_strays(&source);
+    free(source.strays);
     if (result != SNAPSHOT_OK) {
         store_clear(store);
         return result;

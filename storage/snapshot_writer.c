@@ -34,7 +34,8 @@ struct snapshot_writer {
     struct version at;
     struct buffer from;     /* keys before it have been scanned: the last one and a NUL */
     bool scanned;           /* all of them */
-    struct buffer records;  /* of the block being filled */
+    struct buffer records;  /* of the block being filled: those the scan came by, in order */
+    struct buffer strays;   /* and of one with those that did not wait for it */
     struct buffer sealed;   /* blocks that wait to be taken */
     struct buffer answered; /* rows of the block being filled */
     uint64_t
@@ -54,10 +55,10 @@ static void seal(struct snapshot_writer *writer, enum snapshot_block type, struc
     buffer_append(&writer->sealed, content);
 }
 
-static void seal_records(struct snapshot_writer *writer) {
-    if (buffer_size(&writer->records) > 0)
-        seal(writer, SNAPSHOT_BLOCK_RECORDS, buffer_bytes(&writer->records));
-    buffer_clear(&writer->records);
+static void seal_records(struct snapshot_writer *writer, struct buffer *records) {
+    if (buffer_size(records) > 0)
+        seal(writer, SNAPSHOT_BLOCK_RECORDS, buffer_bytes(records));
+    buffer_clear(records);
 }
 
 static void seal_answered(struct snapshot_writer *writer) {
@@ -89,21 +90,21 @@ static void seal_end(struct snapshot_writer *writer) {
 }
 
 /* The bytes put out: none for a record that is not part of the state. */
-static size_t put_out(struct snapshot_writer *writer, const struct record *record) {
+static size_t put_out(struct snapshot_writer *writer, struct buffer *to, const struct record *record) {
     if (record_version(record).index > writer->at.index)
         return 0;
     size_t size = record_size(record);
-    buffer_append(&writer->records, (struct bytes){(const uint8_t *)record, size});
+    buffer_append(to, (struct bytes){(const uint8_t *)record, size});
     writer->count++;
-    if (buffer_size(&writer->records) >= SNAPSHOT_BLOCK_SIZE)
-        seal_records(writer);
+    if (buffer_size(to) >= SNAPSHOT_BLOCK_SIZE)
+        seal_records(writer, to);
     return size;
 }
 
 static void replaced(void *arg, const struct record *record) {
     struct snapshot_writer *writer = arg;
     if (!writer->scanned && bytes_compare(record_key(record), buffer_bytes(&writer->from)) >= 0)
-        put_out(writer, record);
+        put_out(writer, &writer->strays, record);
 }
 
 /* The bytes put out. */
@@ -163,7 +164,7 @@ struct snapshot_writer *snapshot_writer_new(struct store *store, const struct sn
     for (size_t i = 0; i < store->undo.count; i++) {
         const struct undo_item *item = undo_at(&store->undo, i);
         if (item->index > header->at.index && item->out != NULL)
-            put_out(writer, item->out);
+            put_out(writer, &writer->strays, item->out);
     }
     begin_answered(writer);
     store->replaced = replaced;
@@ -179,7 +180,7 @@ struct slice {
 
 static bool scan_each(void *arg, struct record *record) {
     struct slice *slice = arg;
-    size_t cost = VISIT_COST + put_out(slice->writer, record);
+    size_t cost = VISIT_COST + put_out(slice->writer, &slice->writer->records, record);
     if (cost < slice->left) {
         slice->left -= cost;
         return true;
@@ -200,7 +201,8 @@ bool snapshot_writer_step(struct snapshot_writer *writer, size_t budget, struct 
         struct slice slice = {writer, left};
         writer->scanned = index_walk(&writer->store->index, buffer_bytes(&writer->from), scan_each, &slice);
         if (writer->scanned) {
-            seal_records(writer);
+            seal_records(writer, &writer->records);
+            seal_records(writer, &writer->strays);
             seal_end(writer);
         }
     }
@@ -222,6 +224,7 @@ void snapshot_writer_free(struct snapshot_writer *writer) {
     writer->store->retries.dropping_arg = NULL;
     buffer_release(&writer->from);
     buffer_release(&writer->records);
+    buffer_release(&writer->strays);
     buffer_release(&writer->sealed);
     buffer_release(&writer->answered);
     free(writer);

@@ -157,6 +157,10 @@ struct store_effect store_apply(struct store *store, struct version at, enum ent
     return effect;
 }
 
+void store_warm(const struct store *store, const struct bytes *keys, size_t count) {
+    index_warm(&store->index, keys, count);
+}
+
 bool store_answered(const struct store *store, struct bytes client, struct bytes request,
                     struct store_answer *out) {
     return retries_find(&store->retries, client, request, out);

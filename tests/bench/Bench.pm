@@ -63,15 +63,15 @@ sub server_start {
     return $running{$pid} = { name => $name, pid => $pid, log => $log };
 }
 
-# Those of its group (with => [...]) are stopped before it.
+# Those of its group (with => [...]) are stopped before it. What has not ended after so many seconds is killed.
 sub server_stop {
-    my ($server, $signal) = @_;
-    server_stop($_, $signal) for @{ $server->{with} // [] };
+    my ($server, $signal, $seconds) = @_;
+    server_stop($_, $signal, $seconds) for @{ $server->{with} // [] };
     my $pid = $server->{pid};
     return unless delete $running{$pid};
     kill 'CONT', $pid;
     kill $signal // 'TERM', $pid;
-    for (my $end = time + 5; waitpid($pid, WNOHANG) == 0; sleep 0.01) {
+    for (my $end = time + ($seconds // 5); waitpid($pid, WNOHANG) == 0; sleep 0.01) {
         next if time < $end;
         kill 'KILL', $pid;
         waitpid $pid, 0;
@@ -193,7 +193,7 @@ sub kvnode_snapshot {
     my $file = "$node->{dir}/data/snapshot";
     my $inode = sub { (stat $file)[1] // 0 };
     my $before = $inode->();
-    server_stop($node);
+    server_stop($node, 'TERM', 120);
     return if $inode->() != $before;
     $node = kvnode_start($node->{dir}, before => $node->{before}, flags => $node->{flags});
     wait_port($node->{api});

@@ -118,13 +118,27 @@ static void use(struct log *log) {
     }
 }
 
+/* The next record to be told of. */
+static void told(void *arg, const struct log_record *records, size_t count) {
+    uint64_t *next = arg;
+    MUST(count > 0 && count <= LOG_TOLD_MAX);
+    for (size_t i = 0; i < count; i++) {
+        MUST(records[i].index == (*next)++);
+        touch(records[i].payload);
+    }
+}
+
 static void open_forged(struct script *s, struct file_system *fs) {
     struct log_options options = options_of(fs);
     struct log_report report = {0};
+    uint64_t next;
+    options.committed = told;
+    options.committed_arg = &next;
     struct version base = {take_u8(s) % 4, take_u8(s)};
     if (base.index == 0)
         base.term = 0;
     struct log *log;
+    next = base.index + 1;
     enum log_result result = log_open(&options, base, &log, &report);
     if (result != LOG_OK) {
         MUST(result != LOG_CORRUPT || strlen(report.detail) > 0);
@@ -132,6 +146,7 @@ static void open_forged(struct script *s, struct file_system *fs) {
     }
     use(log);
     uint64_t last = log_last(log), term = log_last_term(log);
+    MUST(next <= last + 1);
     if (last < UINT64_MAX - 2 && term < UINT64_MAX) {
         append(log, term + 1, 1, 10);
         MUST(log_write(log, report.commit < last ? report.commit : last, false) == LOG_OK);
@@ -140,6 +155,7 @@ static void open_forged(struct script *s, struct file_system *fs) {
         last++;
     }
     log_close(log);
+    next = base.index + 1;
     MUST(log_open(&options, base, &log, &report) == LOG_OK);
     MUST(log_last(log) == last && report.cut_bytes == 0);
     use(log);

@@ -22,7 +22,8 @@ struct one {
     } sent[SENT_MAX];
     size_t count;
     uint64_t sent_bytes;
-    uint64_t snapshot_index; /* offered where not 0 */
+    uint64_t snapshot_index;  /* offered where not 0 */
+    uint64_t snapshot_chunks; /* whole ones; 0: 2 */
     unsigned offers, reads;
     bool reads_fail;
     bool chunk_ok;
@@ -55,7 +56,7 @@ static inline bool one_offer(void *arg, struct version *at, uint64_t *total) {
     struct one *o = arg;
     o->offers++;
     *at = (struct version){1, o->snapshot_index};
-    *total = MESSAGE_CHUNK_SIZE * 2 + 10;
+    *total = MESSAGE_CHUNK_SIZE * (o->snapshot_chunks > 0 ? o->snapshot_chunks : 2) + 10;
     return o->snapshot_index > 0;
 }
 

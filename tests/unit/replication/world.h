@@ -21,7 +21,7 @@
 #define WORLD_TERMS   4096
 #define WORLD_INDEXES 65536
 #define WORLD_PACKETS 65536
-#define SNAPSHOT_SIZE (600u * 1024) /* bytes: three chunks */
+#define SNAPSHOT_SIZE (4u * 1024 * 1024) /* bytes: five round trips of chunks */
 
 struct world;
 
@@ -283,6 +283,7 @@ static bool node_snapshot_chunk(void *arg, struct version at, uint64_t total, ui
         n->arrived = 0;
         n->arriving.at = at;
     }
+    assert(offset > 0 || chunk.size >= sizeof n->arriving);
     if (offset == n->arrived) {
         if (offset == 0)
             memcpy(&n->arriving, chunk.data, sizeof n->arriving);

@@ -432,6 +432,47 @@ TEST(a_newcomer_that_begins_with_a_snapshot_knows_the_ring) {
     world_free(w);
 }
 
+/* A leader whose log holds everything, with a much smaller snapshot of most of it, and a newcomer. Gives the
+ * first index of the newcomer's log. */
+static uint64_t join_beside_a_small_snapshot(struct tap *tap, bool damaged) {
+    struct world *w = world_new(1, 2, 8, ACK_QUORUM);
+    char key[16], value[1001];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    start(w, 0);
+    run(w, 2 * SECOND);
+    for (unsigned i = 0; i < 300; i++) {
+        snprintf(key, sizeof key, "k%u", i % 10);
+        EQUAL(set(w, 0, key, value), 200);
+    }
+    machine_stop(w->sim->machines[0]);
+    run(w, 3 * SECOND);
+    start(w, 0);
+    run(w, 2 * SECOND);
+    EQUAL(log_first(replica_log(node_replica(w->sim->machines[0]->node))), 1);
+    EQUAL(set(w, 0, "k3", "after"), 200);
+    if (damaged)
+        OK(sim_disk_flip(w->sim->machines[0]->disk, "snapshot", 5000, 4));
+    start(w, 1);
+    run(w, 5 * SECOND);
+    uint64_t first = log_first(replica_log(node_replica(w->sim->machines[1]->node)));
+    EQUAL(store_count(replica_store(node_replica(w->sim->machines[1]->node))), 10);
+    TEXT_EQUAL(get(w, 1, "k3", false), "{\"key\":\"k3\",\"value\":\"after\"}");
+    OK(shared(w));
+    check_serves(tap, w);
+    check_world(tap, w);
+    world_free(w);
+    return first;
+}
+
+TEST(a_newcomer_begins_with_a_snapshot_that_is_smaller_than_the_log) {
+    OK(join_beside_a_small_snapshot(tap, false) > 300);
+}
+
+TEST(a_newcomer_that_is_sent_a_damaged_snapshot_refuses_it_and_gets_the_log) {
+    EQUAL(join_beside_a_small_snapshot(tap, true), 1);
+}
+
 /* Machines end and come back at random while the ring is made. */
 static void random_seed_of(struct tap *tap, uint64_t seed) {
     unsigned per_group = 1 + (unsigned)(seed % 3);
@@ -524,5 +565,7 @@ TESTS(TAP(groups_started_together_share_the_ring_and_every_node_serves_every_key
       TAP(two_rings_with_keys_that_meet_say_so_and_keep_their_keys),
       TAP(the_keys_of_a_silent_group_wait_for_it_and_the_answer_names_it),
       TAP(a_newcomer_that_begins_with_a_snapshot_knows_the_ring),
+      TAP(a_newcomer_begins_with_a_snapshot_that_is_smaller_than_the_log),
+      TAP(a_newcomer_that_is_sent_a_damaged_snapshot_refuses_it_and_gets_the_log),
       TAP(a_key_that_was_answered_while_the_ring_was_made_is_found_through_every_node),
       TAP(whatever_ends_while_the_ring_is_made_there_is_one_in_the_end))

@@ -202,6 +202,58 @@ TEST(path_like_keys_agree_with_a_sorted_array) {
     against_the_model(tap, paths, 6, 1000000);
 }
 
+/* An index filled in order from the model's records: it walks as the model does, and goes on as any other. */
+static void filled_in_order(struct tap *tap, key_maker *maker, uint64_t seed, size_t puts) {
+    struct fixture *f = calloc(1, sizeof *f);
+    uint8_t bytes[KEY_SIZE_MAX];
+    slab_init(&f->slab);
+    index_init(&f->index, &f->slab);
+    random_seed(&f->random, seed);
+    for (size_t i = 0; i < puts; i++)
+        model_put(&f->model, make(f, (struct bytes){bytes, maker(&f->random, bytes)}));
+    struct index_run *run = index_run_new(&f->index);
+    for (size_t i = 0; i < f->model.count; i++) {
+        OK(index_run_add(run, f->model.records[i]));
+        OK(!index_run_add(run, f->model.records[random_below(&f->random, i + 1)]));
+    }
+    index_run_end(run);
+    EQUAL(index_count(&f->index), f->model.count);
+    OK(walk_agrees(f, (struct bytes){NULL, 0}, SIZE_MAX));
+    for (size_t i = 0; i < f->model.count; i++)
+        if (!OK(index_get(&f->index, record_key(f->model.records[i])) == f->model.records[i]))
+            break;
+    for (int i = 0; i < 20000 && f->model.count < KEYS_MAX - 1; i++)
+        if (!OK(one_step(f, maker, 4)))
+            break;
+    OK(walk_agrees(f, (struct bytes){NULL, 0}, SIZE_MAX));
+    slab_clear(&f->slab);
+    free(f);
+}
+
+TEST(an_index_filled_in_order_is_the_one_that_puts_would_have_made) {
+    key_maker *makers[] = {few_symbols,       any_two_bytes, long_common_prefixes,
+                           a_run_of_one_byte, decimals,      paths};
+    for (size_t i = 0; i < sizeof makers / sizeof makers[0]; i++)
+        for (size_t puts = 0; puts <= 3000; puts = puts * 4 + 1)
+            filled_in_order(tap, makers[i], i + 10, puts);
+}
+
+TEST(descending_to_many_keys_at_a_time_changes_nothing_whatever_they_are) {
+    struct fixture *f = calloc(1, sizeof *f);
+    uint8_t bytes[100][KEY_SIZE_MAX];
+    struct bytes keys[100];
+    slab_init(&f->slab);
+    index_init(&f->index, &f->slab);
+    for (int i = 0; i < 20000 && OK(one_step(f, few_symbols, 5)); i++) {
+        size_t count = random_below(&f->random, 101);
+        for (size_t k = 0; k < count; k++)
+            keys[k] = (struct bytes){bytes[k], few_symbols(&f->random, bytes[k])};
+        index_warm(&f->index, keys, count);
+    }
+    slab_clear(&f->slab);
+    free(f);
+}
+
 TEST(a_slab_gives_back_everything_it_took) {
     struct slab slab;
     struct random random;
@@ -310,6 +362,8 @@ TESTS(TAP(keys_that_are_prefixes_of_each_other_and_hold_nul_and_ff_agree_with_a_
       TAP(keys_of_up_to_1024_bytes_with_long_common_prefixes_agree_with_a_sorted_array),
       TAP(a_chain_of_1024_keys_each_a_prefix_of_the_next_agrees_with_a_sorted_array),
       TAP(dense_decimal_keys_agree_with_a_sorted_array), TAP(path_like_keys_agree_with_a_sorted_array),
+      TAP(an_index_filled_in_order_is_the_one_that_puts_would_have_made),
+      TAP(descending_to_many_keys_at_a_time_changes_nothing_whatever_they_are),
       TAP(a_slab_gives_back_everything_it_took),
       TAP(a_record_gives_back_what_it_was_made_of_at_every_width_of_every_field),
       TAP(every_prefix_of_a_record_is_refused_and_every_flipped_bit_is_refused_or_another_whole_record))

@@ -161,6 +161,40 @@ TEST(a_truncation_holds_in_memory_and_after_a_restart) {
     sim_disk_free(disk);
 }
 
+static enum log_result append_configuration(struct log *log, uint64_t term) {
+    return log_append(log, term, ENTRY_CONFIGURATION, (struct bytes){(const uint8_t *)"members", 7});
+}
+
+TEST(the_configurations_among_the_records_are_known_after_truncations_restarts_and_compaction) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log = new_log(tap, disk);
+    struct log_report report;
+    EQUAL(log_configuration_from(log, 1), 1);
+    append_configuration(log, 1);
+    append_many(log, 1, 8);
+    append_configuration(log, 1); /* 10 */
+    append_many(log, 1, 4);
+    append_configuration(log, 1); /* 15 */
+    EQUAL(log_truncate(log, 12), LOG_OK);
+    append_many(log, 2, 300);
+    append_configuration(log, 2); /* 312 */
+    EQUAL(flush(log, 0), LOG_OK);
+    for (int start = 0; start < 2; start++) {
+        EQUAL(log_configuration_from(log, 0), 1);
+        EQUAL(log_configuration_from(log, 2), 10);
+        EQUAL(log_configuration_from(log, 11), 312);
+        EQUAL(log_configuration_from(log, 313), 313);
+        log = reopened(tap, log, disk, &report);
+    }
+    EQUAL(log_compact(log, (struct version){2, 200}, 1), LOG_OK);
+    OK(log_first(log) > 10);
+    EQUAL(log_configuration_from(log, 1), 312);
+    EQUAL(log_reset(log, (struct version){2, 400}), LOG_OK);
+    EQUAL(log_configuration_from(log, 1), 401);
+    log_close(log);
+    sim_disk_free(disk);
+}
+
 TEST(a_truncation_during_a_sync_takes_its_records_out_of_what_becomes_durable) {
     struct sim_disk *disk = sim_disk_new();
     struct log *log = new_log(tap, disk);
@@ -513,6 +547,7 @@ TESTS(TAP(a_new_log_is_empty_and_begins_at_one),
       TAP(an_entry_encoded_into_the_log_is_the_entry_read),
       TAP(a_record_of_the_largest_size_fits_a_segment_of_the_default_size),
       TAP(terms_and_their_first_indexes_are_known), TAP(a_truncation_holds_in_memory_and_after_a_restart),
+      TAP(the_configurations_among_the_records_are_known_after_truncations_restarts_and_compaction),
       TAP(a_truncation_during_a_sync_takes_its_records_out_of_what_becomes_durable),
       TAP(slices_carry_a_log_to_another_node_whatever_their_size), TAP(a_damaged_slice_gives_no_wrong_record),
       TAP(bit_rot_in_an_old_segment_is_neither_read_nor_sent),

@@ -246,6 +246,98 @@ TEST(bytes_behind_a_cut_never_come_back) {
     sim_disk_free(disk);
 }
 
+/* What opening told of. */
+struct told {
+    uint64_t next;
+    uint64_t new_from; /* the records from here on are of term 2, those before of term 1 */
+    bool wrong;
+};
+
+static void told(void *arg, const struct log_record *records, size_t count) {
+    struct told *t = arg;
+    t->wrong |= count == 0 || count > LOG_TOLD_MAX;
+    for (size_t i = 0; i < count; i++, t->next++)
+        t->wrong |= !record_is_right(&records[i], t->next < t->new_from ? 1 : 2, t->next);
+}
+
+static enum log_result open_told(struct sim_disk *disk, struct version base, struct told *t,
+                                 struct log_report *report) {
+    struct log *log;
+    struct log_options options = {.fs = sim_disk_file_system(disk),
+                                  .segment_size = SMALL_SEGMENT,
+                                  .committed = told,
+                                  .committed_arg = t};
+    t->next = base.index + 1;
+    enum log_result result = log_open(&options, base, &log, report);
+    if (result == LOG_OK)
+        log_close(log);
+    return result;
+}
+
+/* 500 records of term 1 and, in the place of 200 more, 100 of term 2, over several segments; the commit lags
+ * by more than one of them and reaches `commit` at the end. */
+static struct sim_disk *disk_with_commits(struct tap *tap, uint64_t commit) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log;
+    struct log_report report;
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    for (uint64_t i = 0; i < 70; i++) {
+        EQUAL(append_many(log, 1, 10), LOG_OK);
+        EQUAL(flush(log, i < 30 ? 0 : (i - 30) * 10), LOG_OK);
+    }
+    EQUAL(log_truncate(log, 501), LOG_OK);
+    EQUAL(append_many(log, 2, 100), LOG_OK);
+    EQUAL(flush(log, 500), LOG_OK);
+    EQUAL(log_write(log, commit, true), LOG_OK);
+    EQUAL(sync_log(log), LOG_OK);
+    log_close(log);
+    OK(segments_on(disk) > 3);
+    return disk;
+}
+
+TEST(who_opens_a_log_is_told_of_each_committed_record_behind_the_snapshot_once_and_in_order) {
+    for (uint64_t commit = 500; commit <= 700; commit += 50) {
+        struct sim_disk *disk = disk_with_commits(tap, commit);
+        struct log_report report;
+        struct told t = {.new_from = 501};
+        uint64_t until = commit < 600 ? commit : 600;
+        for (uint64_t base = 0; base <= until; base += 45) {
+            struct version at = {base == 0 ? 0 : base > 500 ? 2 : 1, base};
+            EQUAL(open_told(disk, at, &t, &report), LOG_OK);
+            EQUAL(t.next, until + 1);
+        }
+        OK(!t.wrong);
+        sim_disk_free(disk);
+    }
+}
+
+TEST(nothing_is_told_of_a_log_that_does_not_meet_the_snapshot) {
+    struct sim_disk *disk = disk_with_commits(tap, 600);
+    struct log_report report;
+    struct told t = {.new_from = 501};
+    EQUAL(open_told(disk, (struct version){3, 550}, &t, &report), LOG_OK); /* that index was of term 2 */
+    EQUAL(t.next, 551);
+    EQUAL(open_told(disk, (struct version){3, 700}, &t, &report), LOG_OK);
+    EQUAL(t.next, 701);
+    sim_disk_free(disk);
+}
+
+TEST(a_log_that_takes_a_committed_record_back_is_refused) {
+    struct sim_disk *disk = disk_with_commits(tap, 600);
+    struct log *log;
+    struct log_report report;
+    struct told t = {.new_from = 501};
+    REQUIRE(open_on(disk, (struct version){0}, &log, &report) == LOG_OK);
+    EQUAL(log_truncate(log, 590), LOG_OK);
+    EQUAL(flush(log, 0), LOG_OK);
+    log_close(log);
+    EQUAL(open_told(disk, (struct version){0}, &t, &report), LOG_CORRUPT);
+    OK(strstr(report.detail, "committed") != NULL);
+    EQUAL(open_told(disk, (struct version){2, 600}, &t, &report),
+          LOG_OK); /* none that the log was needed for */
+    sim_disk_free(disk);
+}
+
 TEST(an_error_while_opening_is_reported_and_leaves_the_log_openable) {
     for (uint64_t nth = 0;; nth++) {
         struct sim_disk *disk = disk_with_records(tap, 60);
@@ -274,4 +366,7 @@ TESTS(TAP(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and
       TAP(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there),
       TAP(a_missing_segment_that_was_durable_is_refused), TAP(one_damaged_head_of_a_segment_does_no_harm),
       TAP(bytes_behind_a_cut_never_come_back),
+      TAP(who_opens_a_log_is_told_of_each_committed_record_behind_the_snapshot_once_and_in_order),
+      TAP(nothing_is_told_of_a_log_that_does_not_meet_the_snapshot),
+      TAP(a_log_that_takes_a_committed_record_back_is_refused),
       TAP(an_error_while_opening_is_reported_and_leaves_the_log_openable))

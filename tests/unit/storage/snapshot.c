@@ -423,6 +423,40 @@ TEST(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_
     store_free(store);
 }
 
+/* Blocks of records that did not wait for the scan: of one record, and of many in rising order of their keys.
+ */
+TEST(a_snapshot_loads_whatever_the_order_of_its_records) {
+    for (unsigned pace = 1; pace <= 64; pace *= 4) {
+        struct store *store = new_store();
+        struct buffer out = {0};
+        static uint8_t value[70000];
+        char key[16];
+        unsigned next = 3000;
+        for (unsigned i = 0; i < 6000; i++) {
+            snprintf(key, sizeof key, "key:%04u", i * 7 % 6000);
+            struct entry entry = {.key = bytes_of(key), .value = {value, i % 500 == 0 ? sizeof value : 60}};
+            store_apply(store, version_at(i + 1), ENTRY_PUT, &entry, false);
+        }
+        struct digest want = digest_of(store);
+        struct snapshot_header header = {.at = store_applied(store)};
+        struct snapshot_writer *writer = snapshot_writer_new(store, &header);
+        while (!snapshot_writer_step(writer, 2000, &out))
+            for (unsigned i = 0; i < pace && next < 6000; i++, next++) {
+                snprintf(key, sizeof key, "key:%04u", next);
+                struct entry entry = {.key = bytes_of(key), .value = bytes_of("after")};
+                store_apply(store, version_at(store_applied(store).index + 1), ENTRY_PUT, &entry, false);
+            }
+        snapshot_writer_free(writer);
+        OK(next > 3500);
+        struct loaded *l = load(buffer_bytes(&out));
+        EQUAL(l->result, SNAPSHOT_OK);
+        OK(same(digest_of(l->store), want));
+        loaded_free(l);
+        buffer_release(&out);
+        store_free(store);
+    }
+}
+
 TEST(a_snapshot_that_the_undo_list_does_not_reach_is_not_begun) {
     struct random random;
     random_seed(&random, 3);
@@ -528,5 +562,6 @@ TESTS(TAP(a_snapshot_loads_back_as_the_store_it_was_written_from), TAP(a_snapsho
       TAP(answered_pairs_that_cannot_be_are_refused_though_their_checksums_fit),
       TAP(content_that_cannot_be_is_refused_though_its_checksums_fit),
       TAP(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_as_it_was),
+      TAP(a_snapshot_loads_whatever_the_order_of_its_records),
       TAP(a_snapshot_that_the_undo_list_does_not_reach_is_not_begun),
       TAP(applies_undos_and_forgets_between_steps_do_not_change_what_a_snapshot_holds))
