@@ -280,7 +280,8 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
         host->notice(host->arg, REPLICA_LEDGER_DAMAGED, text);
     }
     if (ok) {
-        advance(r);
+        if (!report.took_back || rebuild(r))
+            advance(r);
         ok = r->failure[0] == '\0';
         if (!ok)
             snprintf(why, why_size, "%s", r->failure);

@@ -52,9 +52,10 @@ struct log_options {
 
 /* What opening found. */
 struct log_report {
-    uint64_t commit;          /* highest commit index that a batch recorded */
-    uint64_t records;         /* replayed */
-    uint64_t cut_bytes;       /* of a torn tail; 0 when there was none */
+    uint64_t commit;    /* highest commit index that a batch recorded, before what was truncated since */
+    bool took_back;     /* a truncation named a record that `committed` was told of: all of that is void */
+    uint64_t records;   /* replayed */
+    uint64_t cut_bytes; /* of a torn tail; 0 when there was none */
     char file[FILE_NAME_MAX]; /* of the cut, or of the corruption */
     uint64_t offset;          /* there */
     char detail[160];         /* one line, on any failure or cut */

@@ -40,7 +40,7 @@ static enum log_result file_attests(struct replay *r, const struct found *found,
 
 static enum log_result was_durable(struct replay *r, bool *yes) {
     const struct log *log = r->log;
-    *yes = *yes || log_place_after(r->attested, r->damage);
+    *yes = log_place_after(r->attested, r->damage);
     if (!*yes && log->count > 0 && log_current(log)->number == r->damage.segment) {
         const struct segment *last = log_current(log);
         *yes = attests(last->image, last->end, last->capacity, last->seed, r->damage);
@@ -98,7 +98,7 @@ static enum log_result clear_rest(struct replay *r) {
 
 static enum log_result judge_damage(struct replay *r) {
     struct log_report *report = r->report;
-    bool corrupt = r->took_back;
+    bool corrupt = false;
     enum log_result result = was_durable(r, &corrupt);
     if (result != LOG_OK)
         return result;
@@ -106,9 +106,8 @@ static enum log_result judge_damage(struct replay *r) {
     report->offset = r->damage.offset;
     if (!corrupt)
         return remove_rest(r);
-    snprintf(report->detail, sizeof report->detail, "%s is damaged at offset %" PRIu32 ", %s", report->file,
-             r->damage.offset,
-             r->took_back ? "where a record takes back what was committed" : "in what had been durable");
+    snprintf(report->detail, sizeof report->detail,
+             "%s is damaged at offset %" PRIu32 ", in what had been durable", report->file, r->damage.offset);
     return LOG_CORRUPT;
 }
 

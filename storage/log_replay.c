@@ -2,9 +2,9 @@
  * and walked there while the piece is in the processor's cache. Only the last segment keeps its image.
  *
  * Who opens the log is told of the committed records on the way, so that nobody has to read them again. A
- * batch tells a commit, and every record at or before it that is held by then is final: no truncation behind
- * it takes one of them back (log_write), and a log in which one does is corrupt. What a torn tail takes away
- * stands behind them, too. */
+ * batch tells a commit, and every record at or before it that is held by then is final, unless a group has
+ * lost committed records: a truncation behind it may then take one back. Such a truncation takes the commit
+ * back too, and what was told is void. */
 #include "storage/log_replay.h"
 
 #include "storage/wire.h"
@@ -131,10 +131,10 @@ static bool replay_truncation(struct replay *r, const struct raw_record *raw) {
     uint64_t term_before, index = record_truncation(raw, &term_before);
     if (index == 0 || index > r->log->last)
         return false;
-    if (r->told > r->base.index && index <= r->told) {
-        r->took_back = true;
-        return false;
-    }
+    if (r->told > r->base.index && index <= r->told)
+        r->report->took_back = true;
+    if (r->report->commit >= index)
+        r->report->commit = index - 1;
     log_cut_index(r->log, index, term_before);
     return true;
 }
@@ -210,7 +210,7 @@ static void tell_current(struct replay *r, uint64_t until) {
 static enum log_result tell(struct replay *r) {
     const struct log *log = r->log;
     uint64_t until = r->report->commit < log->last ? r->report->commit : log->last;
-    if (log->options.committed == NULL || until <= r->told || !meets(log, r->base))
+    if (log->options.committed == NULL || r->report->took_back || until <= r->told || !meets(log, r->base))
         return LOG_OK;
     enum log_result result = LOG_OK;
     while (result == LOG_OK && r->told < until && r->told + 1 < log_current(log)->first)

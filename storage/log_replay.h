@@ -18,7 +18,6 @@ struct replay {
     struct log_report *report;
     struct version base; /* end of the snapshot */
     uint64_t told;       /* index of the last record that was told of; the base's before the first */
-    bool took_back;      /* a truncation named one of those */
     uint32_t have;       /* bytes of the current segment that are in its image */
     uint32_t held;       /* of them, those that its file has */
     struct found *found; /* by number */

@@ -322,7 +322,7 @@ TEST(nothing_is_told_of_a_log_that_does_not_meet_the_snapshot) {
     sim_disk_free(disk);
 }
 
-TEST(a_log_that_takes_a_committed_record_back_is_refused) {
+TEST(what_was_told_is_void_where_a_committed_record_is_taken_back_and_the_commit_with_it) {
     struct sim_disk *disk = disk_with_commits(tap, 600);
     struct log *log;
     struct log_report report;
@@ -331,10 +331,14 @@ TEST(a_log_that_takes_a_committed_record_back_is_refused) {
     EQUAL(log_truncate(log, 590), LOG_OK);
     EQUAL(flush(log, 0), LOG_OK);
     log_close(log);
-    EQUAL(open_told(disk, (struct version){0}, &t, &report), LOG_CORRUPT);
-    OK(strstr(report.detail, "committed") != NULL);
-    EQUAL(open_told(disk, (struct version){2, 600}, &t, &report),
-          LOG_OK); /* none that the log was needed for */
+    EQUAL(open_told(disk, (struct version){0}, &t, &report), LOG_OK);
+    OK(report.took_back);
+    EQUAL(report.commit, 589);
+    EQUAL(open_told(disk, (struct version){2, 589}, &t, &report), LOG_OK);
+    OK(report.took_back);
+    EQUAL(open_told(disk, (struct version){2, 600}, &t, &report), LOG_OK); /* begun anew behind that */
+    OK(!report.took_back);
+    EQUAL(t.next, 601);
     sim_disk_free(disk);
 }
 
@@ -368,5 +372,5 @@ TESTS(TAP(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and
       TAP(bytes_behind_a_cut_never_come_back),
       TAP(who_opens_a_log_is_told_of_each_committed_record_behind_the_snapshot_once_and_in_order),
       TAP(nothing_is_told_of_a_log_that_does_not_meet_the_snapshot),
-      TAP(a_log_that_takes_a_committed_record_back_is_refused),
+      TAP(what_was_told_is_void_where_a_committed_record_is_taken_back_and_the_commit_with_it),
       TAP(an_error_while_opening_is_reported_and_leaves_the_log_openable))
