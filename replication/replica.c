@@ -280,7 +280,7 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
         host->notice(host->arg, REPLICA_LEDGER_DAMAGED, text);
     }
     if (ok) {
-        if (!report.took_back || rebuild(r))
+        if (!report.took_back || replica_rebuild(r))
             advance(r);
         ok = r->failure[0] == '\0';
         if (!ok)
