@@ -102,6 +102,17 @@ static uint8_t *put_speaker(uint8_t *at, const struct speaker *speaker, const st
     return PUT(at, "\r\n");
 }
 
+static uint8_t *put_rest(uint8_t *at, struct manner manner, const struct speaker *speaker,
+                         const struct reply *reply) {
+    at = put_receipt(at, reply);
+    at = put_speaker(at, speaker, reply);
+    if (manner.close)
+        at = PUT(at, "Connection: close\r\n");
+    else if (manner.old)
+        at = PUT(at, "Connection: keep-alive\r\n");
+    return at;
+}
+
 static uint8_t *put_head(uint8_t *at, struct manner manner, const struct speaker *speaker,
                          const struct reply *reply, unsigned status, size_t size) {
     at = put_status(at, manner, status);
@@ -112,13 +123,7 @@ static uint8_t *put_head(uint8_t *at, struct manner manner, const struct speaker
     } else if (!manner.old) {
         at = PUT(at, "Transfer-Encoding: chunked\r\n");
     }
-    at = put_receipt(at, reply);
-    at = put_speaker(at, speaker, reply);
-    if (manner.close)
-        at = PUT(at, "Connection: close\r\n");
-    else if (manner.old)
-        at = PUT(at, "Connection: keep-alive\r\n");
-    return at;
+    return put_rest(at, manner, speaker, reply);
 }
 
 /* The last member of a body that is otherwise whole. */
@@ -171,6 +176,15 @@ void answer_get(struct buffer *out, struct manner manner, const struct speaker *
         at = put_explain(at, reply);
         at = PUT(at, "}");
     }
+    commit(out, at);
+}
+
+void answer_unchanged(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                      const struct reply *reply) {
+    uint8_t *at = buffer_reserve(out, HEAD_SIZE_MAX);
+    at = PUT(at, "HTTP/1.1 304 Not Modified\r\n");
+    at = put_rest(at, manner, speaker, reply);
+    at = PUT(at, "\r\n");
     commit(out, at);
 }
 

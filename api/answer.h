@@ -4,12 +4,19 @@
 
 #include "api/request.h"
 
+/* If-None-Match of a read. */
+struct unless {
+    bool any;               /* * */
+    struct version version; /* index 0: none, or a tag that no key ever bears */
+};
+
 /* How the request asked to be answered. */
 struct manner {
     bool head_only; /* HEAD: the headers of the answer to GET */
     bool close;     /* the connection ends behind this answer */
     bool old;       /* HTTP/1.0: says keep-alive, has no chunks */
     bool plain;     /* the body is text, not JSON */
+    struct unless unless;
 };
 
 /* Who speaks where a reply names no node. */
@@ -21,6 +28,9 @@ struct speaker {
 /* {"key":K,"value":V}; ERROR_CONFLICT where key or value is not UTF-8. */
 void answer_get(struct buffer *out, struct manner manner, const struct speaker *speaker,
                 const struct reply *reply, struct bytes key);
+/* 304: the headers of answer_get, and no body. */
+void answer_unchanged(struct buffer *out, struct manner manner, const struct speaker *speaker,
+                      const struct reply *reply);
 /* {"status":"ok","key":K} */
 void answer_done(struct buffer *out, struct manner manner, const struct speaker *speaker,
                  const struct reply *reply, struct bytes key);

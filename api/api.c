@@ -215,7 +215,8 @@ void api_reply(void *arg, uint64_t ticket, const struct reply *reply) {
     bool last = client->state == CLIENT_CLOSING && ahead + 1 == client_under_way(client);
     place->manner.close = place->manner.close || last;
     if (client->state != CLIENT_LISTING)
-        client_count(client->api, &place->asked, reply->error, &reply->timing);
+        client_count(client->api, &place->asked, client_result(&place->manner, place->operation, reply),
+                     &reply->timing);
     if (client->state == CLIENT_LISTING) {
         client->first++;
         client_list(client, reply);

@@ -51,7 +51,8 @@ struct manner client_manner(const struct api_client *client) {
     const struct http_head *head = &client->head;
     return (struct manner){.head_only = head->method == HTTP_HEAD,
                            .close = !head->keep_alive || client->api->draining,
-                           .old = head->minor == 0};
+                           .old = head->minor == 0,
+                           .unless = client->unless};
 }
 
 struct speaker client_speaker(const struct api_client *client) {
@@ -85,11 +86,12 @@ void client_wait(struct api_client *client, enum operation operation, struct byt
     buffer_append(&place->key, key);
 }
 
-/* Where the time of a slow request went, as far as it is known: " (3 ms until the leader had it, ...)". */
+/* Where the time of a slow request went, as far as it is known: ": 3 ms waiting for a leader, ...". What a
+ * node that it was passed on to did meanwhile is in that node's log. */
 static void print_timing(const struct timing *t, char *out, size_t size) {
     static const char *const steps[TIMING_STEPS] = {
         [TIMING_WAITED] = "waiting for a leader",
-        [TIMING_PASSED_ON] = "passed on to the leader",
+        [TIMING_PASSED_ON] = "passed on and waiting for the answer",
         [TIMING_DURABLE] = "from append to durable here",
         [TIMING_ACKNOWLEDGED] = "from there to acknowledged",
         [TIMING_ANSWERED] = "from there to applied and answered",
@@ -101,6 +103,8 @@ static void print_timing(const struct timing *t, char *out, size_t size) {
         if ((t->known & 1u << i) != 0)
             used += (size_t)snprintf(out + used, size - used, "%s%u ms %s", used == 0 ? ": " : ", ", t->ms[i],
                                      steps[i]);
+    if (t->node[0] != 0 && used < size)
+        snprintf(out + used, size - used, " (node %.*s)", NODE_ID_SIZE, (const char *)t->node);
 }
 
 static void log_request(struct api *api, const struct asked *asked, unsigned status, uint64_t us, bool slow,
@@ -127,11 +131,20 @@ void client_count(struct api *api, const struct asked *asked, enum error error, 
         log_request(api, asked, error_row(error)->status, us, slow, timing);
 }
 
+enum error client_result(const struct manner *manner, enum operation operation, const struct reply *reply) {
+    const struct unless *unless = &manner->unless;
+    bool reads = operation == OPERATION_GET && reply->error == ERROR_NONE && reply->version.index != 0;
+    bool same = unless->any || version_equal(unless->version, reply->version);
+    return reads && same ? ERROR_NOT_MODIFIED : reply->error;
+}
+
 void client_print(struct api_client *client, struct buffer *out, struct manner manner,
                   enum operation operation, const struct reply *reply, struct bytes key) {
     struct speaker speaker = client_speaker(client);
     if (reply->error != ERROR_NONE)
         answer_error(out, manner, &speaker, reply, NULL);
+    else if (client_result(&manner, operation, reply) == ERROR_NOT_MODIFIED)
+        answer_unchanged(out, manner, &speaker, reply);
     else if (operation_of_members(operation))
         answer_json(out, manner, &speaker, reply, reply->value);
     else if (operation == OPERATION_GET)

@@ -69,6 +69,7 @@ struct api_client {
     struct http_chunked chunked;
     size_t head_size, body_size; /* of the request at the front of input */
     struct asked asked;          /* it */
+    struct unless unless;        /* its, where it reads */
 
     uint32_t first, next;     /* sequence numbers */
     uint32_t places_capacity; /* a power of two */
@@ -124,6 +125,8 @@ struct buffer *client_answer_begin(struct api_client *client);
 void client_answer_end(struct api_client *client, struct buffer *answer, enum error error);
 /* A request has its answer: counts it, and logs it where that is wanted. timing may be NULL. */
 void client_count(struct api *api, const struct asked *asked, enum error error, const struct timing *timing);
+/* What a reply is to a request of this manner: its error, or ERROR_NOT_MODIFIED. */
+enum error client_result(const struct manner *manner, enum operation operation, const struct reply *reply);
 /* The answer to a read or a write of this key. */
 void client_print(struct api_client *client, struct buffer *out, struct manner manner,
                   enum operation operation, const struct reply *reply, struct bytes key);

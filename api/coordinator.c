@@ -1,15 +1,13 @@
+/* Where requests come in, and the steps that each goes through; what becomes of it there is in the files
+ * beside this one (coordinator_internal.h). */
 #include "api/coordinator.h"
 
-#include <assert.h>
 #include <bsd/sys/queue.h>
 #include <err.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/coordinator_internal.h"
 
-/* A leader that is asked gives up so much earlier: its answer, with the position, still comes. */
-#define MARGIN_MS 100
 /* How often requests that wait for a leader look again, beside every change of leader. */
 #define RETRY_MS 50
 
@@ -56,135 +54,6 @@ size_t coordinator_pending(const struct coordinator *c) {
     return c->count;
 }
 
-static enum ack_mode needed_ack(const struct coordinator *c, const struct request *request) {
-    enum ack_mode mode = raft_configuration(coordinator_raft(c))->mode;
-    enum ack_mode ack = request->ack_given && request->ack > mode ? request->ack : mode;
-    /* What a retry is told anywhere must not be overruled any more. */
-    return request->client.size > 0 && ack < ACK_QUORUM ? ACK_QUORUM : ack;
-}
-
-/* Why the leader, this node, cannot take the write at all; ERROR_NONE where it can try. */
-static enum error refusal(const struct coordinator *c, const struct request *request, const char **message) {
-    const struct raft *raft = coordinator_raft(c);
-    if (request->ack_given && request->client.size == 0 && request->ack < raft_configuration(raft)->mode) {
-        *message = "the group's own mode acknowledges more strongly than ?ack asks for";
-        return ERROR_WEAKER_ACK;
-    }
-    if (raft_alone(raft) && needed_ack(c, request) != ACK_ASYNC) {
-        *message = "the leader hears no majority of the voters";
-        return ERROR_NO_MAJORITY;
-    }
-    return ERROR_NONE;
-}
-
-enum appended { APPENDED_YES, APPENDED_ANSWERED, APPENDED_WAIT };
-
-/* On the leader. ANSWERED: *reply holds the refusal. */
-static enum appended append(struct coordinator *c, const struct request *request, struct version *at,
-                            struct reply *reply) {
-    if (!may_append(c, request->key))
-        return APPENDED_WAIT;
-    const char *message = NULL;
-    enum error error = refusal(c, request, &message);
-    if (error != ERROR_NONE) {
-        *reply = reply_error(c, error, message);
-        return APPENDED_ANSWERED;
-    }
-    struct entry entry = {
-        .key = request->key,
-        .value = request->value,
-        .condition = request->condition,
-        .match = request->match,
-        .client = request->client,
-        .request = request->request,
-    };
-    enum entry_type type = request->operation == OPERATION_SET ? ENTRY_PUT : ENTRY_DELETE;
-    switch (replica_propose(c->options.replica, type, &entry, at)) {
-    case RAFT_OK:
-        return APPENDED_YES;
-    case RAFT_NO_SPACE:
-        *reply = reply_error(c, ERROR_DISK_FULL, "the leader's disk is full; nothing was written");
-        return APPENDED_ANSWERED;
-    case RAFT_BUSY:
-        *reply = reply_error(c, ERROR_OVERLOAD, "too much of the leader's log is not committed yet");
-        return APPENDED_ANSWERED;
-    case RAFT_NOT_LEADER:
-    case RAFT_TRANSFERRING:
-    case RAFT_FAILED:
-        break;
-    }
-    return APPENDED_WAIT;
-}
-
-static void copy_request(struct coordinator *c, uint64_t now_ms, struct pending *p,
-                         const struct request *request) {
-    (void)c;
-    request_encode(&p->copy, p->number, now_ms, request);
-}
-
-/* The leader, where it is another node. */
-static bool other_leader(const struct coordinator *c, struct member_id *out) {
-    const struct raft *raft = coordinator_raft(c);
-    return raft_role(raft) != RAFT_LEADER && raft_leader(raft, out);
-}
-
-void pending_refresh(struct coordinator *c, struct pending *p) {
-    uint64_t left = p->deadline_ms > c->now_ms ? p->deadline_ms - c->now_ms : 0;
-    left -= left > 10 * MARGIN_MS ? MARGIN_MS : left / 10;
-    put_u32(p->copy.data + p->copy.start + REQUEST_TIME_LEFT_AT, (uint32_t)left);
-}
-
-bool pending_send(struct coordinator *c, struct pending *p) {
-    pending_refresh(c, p);
-    if (!c->host.request(c->host.arg, &p->asked, buffer_bytes(&p->copy)))
-        return false;
-    pending_move(c, p, PENDING_FORWARDED);
-    return true;
-}
-
-/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so
- * that it is told who leads, or to come again. */
-static bool refuse_late(struct coordinator *c, struct pending *p) {
-    struct coordinator_away away;
-    if (p->origin != ORIGIN_CLIENT || !coordinator_routes_away(c, &away))
-        return false;
-    if (away.reply.error == ERROR_REDIRECT)
-        away.reply = reply_error(c, ERROR_NO_LEADER, away.text);
-    pending_answer(c, p, &away.reply);
-    return true;
-}
-
-/* Passes the write on, once. False where there is nobody to pass it to, or no connection. */
-static bool forward(struct coordinator *c, struct pending *p) {
-    if (p->origin == ORIGIN_NODE || !other_leader(c, &p->asked))
-        return false;
-    return refuse_late(c, p) || pending_send(c, p);
-}
-
-static void appended(struct coordinator *c, struct pending *p, const struct request *request,
-                     struct version at) {
-    assert(p->state == PENDING_WAITING);
-    buffer_release(&p->copy);
-    p->at = at;
-    p->ack = needed_ack(c, request);
-    pending_move(c, p, PENDING_APPENDED);
-}
-
-/* A write takes its first, or next, step. True while it goes on waiting. */
-static bool step_write(struct coordinator *c, struct pending *p, const struct request *request) {
-    struct version at;
-    struct reply reply;
-    if (raft_role(coordinator_raft(c)) == RAFT_LEADER) {
-        enum appended result = append(c, request, &at, &reply);
-        if (result == APPENDED_YES)
-            appended(c, p, request, at);
-        else if (result == APPENDED_ANSWERED)
-            pending_answer(c, p, &reply);
-        return result == APPENDED_WAIT;
-    }
-    return !forward(c, p);
-}
-
 bool coordinator_full(const struct coordinator *c, struct reply *reply) {
     if (c->count < COORDINATOR_PENDING_MAX)
         return false;
@@ -203,7 +72,7 @@ static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
 bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
     struct reply reply;
     if (operation_writes(request->operation))
-        return !step_write(c, p, request);
+        return !write_step(c, p, request);
     if (request->after.at.index != 0 && !after_step(c, p, request))
         return true;
     if (p->linearizable)
@@ -229,7 +98,7 @@ bool step(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     case OWNER_HERE:
         return step_here(c, now_ms, p, &request);
     case OWNER_THERE:
-        return route_pending(c, p);
+        return may_pass_on(c, p) ? route_pending(c, p) : refuse_late(c, p, &request);
     case OWNER_UNKNOWN:
         break;
     }
@@ -246,34 +115,8 @@ static bool submit_elsewhere(struct coordinator *c, uint64_t now_ms, const struc
     if (coordinator_full(c, reply))
         return true;
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
-    copy_request(c, now_ms, p, request);
+    request_encode(&p->copy, p->number, now_ms, request);
     step(c, now_ms, p);
-    return false;
-}
-
-static bool submit_write(struct coordinator *c, uint64_t now_ms, const struct request *request,
-                         uint64_t ticket, struct reply *reply) {
-    if (c->stopping) {
-        *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
-        return true;
-    }
-    if (coordinator_full(c, reply))
-        return true;
-    if (raft_role(coordinator_raft(c)) == RAFT_LEADER) {
-        struct version at;
-        enum appended result = append(c, request, &at, reply);
-        if (result == APPENDED_ANSWERED)
-            return true;
-        struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
-        if (result == APPENDED_YES)
-            appended(c, p, request, at);
-        else
-            copy_request(c, now_ms, p, request);
-        return false;
-    }
-    struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
-    copy_request(c, now_ms, p, request);
-    forward(c, p);
     return false;
 }
 
@@ -284,24 +127,19 @@ static bool submit_linearizable(struct coordinator *c, uint64_t now_ms, const st
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_CLIENT, ticket);
     p->barrier = request->key.size == 0;
     if (!p->barrier)
-        copy_request(c, now_ms, p, request);
+        request_encode(&p->copy, p->number, now_ms, request);
     read_begin(c, now_ms, p);
     return false;
-}
-
-static bool is_removed(const struct coordinator *c, struct reply *reply) {
-    if (c->options.self->role != NODE_REMOVED)
-        return false;
-    *reply = reply_error(c, ERROR_REMOVED, "");
-    return true;
 }
 
 static bool submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                    struct reply *reply) {
     if (operation_of_members(request->operation))
         return members_submit(c, now_ms, request, ticket, reply);
-    if (is_removed(c, reply))
+    if (is_removed(c)) {
+        *reply = reply_error(c, ERROR_REMOVED, "");
         return true;
+    }
     uint32_t group;
     bool elsewhere = request->key.size > 0 && owner_of(c, request->key, &group) != OWNER_HERE;
     if (elsewhere && (c->ring != NULL || raft_configuration(coordinator_raft(c))->count > 0))
@@ -309,7 +147,7 @@ static bool submit(struct coordinator *c, uint64_t now_ms, const struct request 
     if (request->after.at.index != 0)
         return belongs_to_none(c, reply) || after_submit(c, now_ms, request, ticket, reply);
     if (operation_writes(request->operation))
-        return submit_write(c, now_ms, request, ticket, reply);
+        return write_submit(c, now_ms, request, ticket, reply);
     if (request->linearizable)
         return submit_linearizable(c, now_ms, request, ticket, reply);
     if (!belongs_to_none(c, reply))
@@ -335,147 +173,11 @@ bool coordinator_barrier(struct coordinator *c, uint64_t now_ms, const struct re
     return coordinator_submit(c, now_ms, &barrier, ticket, reply);
 }
 
-void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
-                         struct bytes payload) {
-    struct request request;
-    struct reply reply;
-    struct pending *p;
-    uint64_t id;
-    if (!request_decode(payload, now_ms, &id, &request))
-        return;
-    c->now_ms = now_ms;
-    if (operation_of_members(request.operation)) {
-        members_request(c, now_ms, from, id, &request);
-        return;
-    }
-    if (!operation_writes(request.operation))
-        return;
-    bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
-    if (c->stopping || !leads) {
-        reply = reply_error(c, ERROR_NOT_LEADER, "this node does not lead the group");
-    } else if (!coordinator_full(c, &reply)) {
-        p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
-        p->peer = *from;
-        if (step_write(c, p, &request))
-            pending_error(c, p, ERROR_NOT_LEADER, "leadership is being handed over");
-        return;
-    }
-    buffer_clear(&c->scratch);
-    reply_encode(&c->scratch, id, &reply);
-    c->host.reply(c->host.arg, from, buffer_bytes(&c->scratch));
-}
-
-void coordinator_replied(struct coordinator *c, uint64_t now_ms, const struct member_id *from,
-                         struct bytes payload) {
-    struct reply reply;
-    struct pending *p;
-    uint64_t id;
-    c->now_ms = now_ms;
-    if (!reply_decode(payload, &id, &reply))
-        return;
-    TAILQ_FOREACH(p, &c->states[PENDING_FORWARDED], link)
-    if (p->number == id && member_id_equal(&p->asked, from))
-        break;
-    if (p == NULL)
-        return;
-    if (reply.error != ERROR_NOT_LEADER)
-        pending_answer(c, p, &reply);
-    else if (operation_of_members(p->operation))
-        members_again(c, p);
-    else
-        pending_move(c, p, PENDING_WAITING);
-}
-
-void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct member_id *peer) {
-    struct pending *p, *next;
-    c->now_ms = now_ms;
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_FORWARDED], link, next) {
-        if (!member_id_equal(&p->asked, peer))
-            continue;
-        if (p->operation == OPERATION_NODES)
-            members_again(c, p);
-        else if (operation_of_members(p->operation))
-            pending_error(
-                c, p, ERROR_OUTCOME_UNKNOWN,
-                "the connection to the leader broke before it answered: the change may have happened");
-        else if (!operation_writes(p->operation))
-            pending_move(c, p, PENDING_WAITING);
-        else
-            pending_error(
-                c, p, ERROR_OUTCOME_UNKNOWN,
-                "the connection to the leader broke before it answered: the write may have happened");
-    }
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ASKING], link, next)
-    if (member_id_equal(&p->asked, peer))
-        pending_move(c, p, PENDING_WAITING);
-}
-
-/* Whether an applied write has the acknowledgement it waits for. */
-static bool acknowledged(const struct coordinator *c, const struct pending *p) {
-    const struct raft *raft = coordinator_raft(c);
-    if (p->ack == ACK_ASYNC)
-        return true;
-    if (raft_commit(raft) < p->at.index)
-        return false;
-    return p->ack == ACK_QUORUM || (raft_role(raft) == RAFT_LEADER && raft_all_acked(raft) >= p->at.index);
-}
-
-static void answer_write(struct coordinator *c, struct pending *p) {
-    struct reply reply = reply_here(c);
-    reply.position = (struct position){c->options.self->group, p->effect.at};
-    reply.version = p->effect.current;
-    reply_acks(c, p->at, &reply);
-    if (p->effect.outcome == STORE_CONDITION_FAILED) {
-        reply.error = ERROR_PRECONDITION;
-        reply.message = bytes_of(p->effect.current.index > 0
-                                     ? "the condition does not hold: the key is there, at the version in ETag"
-                                     : "the condition does not hold: the key is not there");
-    } else if (p->effect.outcome == STORE_PAIR_CONFLICT) {
-        reply.error = ERROR_REQUEST_REUSED;
-    }
-    pending_answer(c, p, &reply);
-}
-
-void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
-                         const struct store_effect *effect) {
-    struct pending *p;
-    c->now_ms = now_ms;
-    /* Writes that stand before it were passed over by a snapshot. */
-    while ((p = TAILQ_FIRST(&c->states[PENDING_APPENDED])) != NULL && p->at.index <= at.index &&
-           !version_equal(p->at, at))
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN, "leadership was lost before the write was acknowledged");
-    if (p == NULL || p->at.index > at.index)
-        return;
-    p->effect = *effect;
-    if (acknowledged(c, p))
-        answer_write(c, p);
-    else
-        pending_move(c, p, PENDING_ACKING);
-}
-
-void coordinator_overruled(struct coordinator *c, uint64_t index) {
-    static const enum pending_state states[] = {PENDING_APPENDED, PENDING_ACKING};
-    struct pending *p, *next;
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
-        TAILQ_FOREACH_SAFE(p, &c->states[states[i]], link, next)
-    if (p->at.index >= index)
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "another leader took over before the write was acknowledged");
-    members_overruled(c, index);
-}
-
-bool coordinator_unanswered(const struct coordinator *c, struct version at) {
-    const struct pending *p;
-    TAILQ_FOREACH(p, &c->states[PENDING_ACKING], link)
-    if (version_equal(p->at, at))
-        return true;
-    return false;
-}
-
 /* True where this node leads and some of them went on: they have to be sent. */
 static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     bool begun = false;
+    passed_poll(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
     begun = step(c, now_ms, p) || begun;
     gathers_poll(c, now_ms);
@@ -505,80 +207,18 @@ static void ask_again(struct coordinator *c) {
 }
 
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
-    struct pending *p, *next;
     timing_mark(c, now_ms);
-    TAILQ_FOREACH_SAFE(p, &c->states[PENDING_ACKING], link, next)
-    if (acknowledged(c, p))
-        answer_write(c, p);
-    c->now_ms = now_ms;
+    writes_poll(c);
+    removed_poll(c);
     reads_poll(c, now_ms);
     after_poll(c, now_ms);
     bool proposed = members_poll(c, now_ms), changed = leader_changed(c);
     if (changed)
         ask_again(c);
+    if (!c->seen_leading)
+        c->full_ms = 0; /* not known any more */
     bool retried = (changed || now_ms - c->retried_ms >= RETRY_MS) && retry_waiting(c, now_ms);
     return proposed || retried;
-}
-
-/* Its group is another one and did not answer, or is not known. */
-static void expire_elsewhere(struct coordinator *c, struct pending *p) {
-    char text[160];
-    snprintf(text, sizeof text,
-             p->operation == OPERATION_KEYS
-                 ? "group %u cannot be reached, and the list needs its keys"
-                 : "group %u owns the key and cannot be reached; its keys stay with it",
-             p->group);
-    if (c->ring == NULL)
-        pending_error(c, p, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");
-    else
-        pending_error(c, p, ERROR_GROUP_UNREACHABLE, text);
-}
-
-static bool is_elsewhere(const struct coordinator *c, const struct pending *p) {
-    bool own = !p->barrier && c->ring == NULL && replica_groups(c->options.replica)->written == 0;
-    return own || (c->ring != NULL && owner_of_group(c, p->group) == OWNER_THERE);
-}
-
-static void expire(struct coordinator *c, struct pending *p) {
-    bool resendable =
-        p->state == PENDING_WAITING || (p->state == PENDING_FORWARDED && !operation_writes(p->operation));
-    if (resendable && is_elsewhere(c, p)) {
-        expire_elsewhere(c, p);
-        return;
-    }
-    switch (p->state) {
-    case PENDING_WAITING:
-        if (coordinator_is_leader(c) && !replica_takes_writes(c->options.replica)) {
-            pending_error(c, p, ERROR_NO_LEADER, "a change of the groups that share the keys was under way");
-            break;
-        }
-        pending_error(c, p, ERROR_NO_LEADER,
-                      raft_configuration(coordinator_raft(c))->count == 2
-                          ? "the group has no leader, and one of two voters alone cannot elect one: "
-                            "start the other node"
-                          : "the group has no leader that this node can reach");
-        break;
-    case PENDING_FORWARDED:
-    case PENDING_APPENDED:
-    case PENDING_ACKING:
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "the deadline passed before the write was acknowledged: it may have happened");
-        break;
-    case PENDING_AFTER:
-        pending_error(c, p, ERROR_DEADLINE,
-                      "the position in KV-After was not applied here before the deadline");
-        break;
-    case PENDING_MEMBERS:
-        members_expire(c, p);
-        break;
-    case PENDING_CONFIRMING:
-    case PENDING_HOLDING:
-    case PENDING_ASKING:
-    case PENDING_APPLYING:
-    case PENDING_STATES:
-        pending_error(c, p, ERROR_NO_MAJORITY, "no majority confirmed the read before the deadline");
-        break;
-    }
 }
 
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
@@ -589,7 +229,7 @@ uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)
     if (p->deadline_ms <= now_ms)
-        expire(c, p);
+        pending_expire(c, p);
     coordinator_poll(c, now_ms);
     return now_ms + RETRY_MS;
 }

@@ -73,6 +73,8 @@ void coordinator_set_joining(struct coordinator *c, const char *reason);
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
 /* Deadlines. Returns when it wants to be called next, absolute. */
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms);
+/* This node leads, and its disk is full: writes got ERROR_DISK_FULL, the last one not long ago. */
+bool coordinator_disk_full(const struct coordinator *c);
 /* Clean shutdown: new writes are refused; what was accepted goes on. */
 void coordinator_stop(struct coordinator *c);
 size_t coordinator_pending(const struct coordinator *c);
@@ -83,7 +85,7 @@ bool coordinator_submit(struct coordinator *c, uint64_t now_ms, const struct req
                         uint64_t ticket, struct reply *reply);
 
 /* Keys in byte order from the own node's state: those that start with prefix and come after `after`
- * (after.size 0: from the first). Calls each until it returns false. */
+ * (after.size 0: from the first); neither may change before it returns. Calls each until it returns false. */
 void coordinator_scan(struct coordinator *c, struct bytes prefix, struct bytes after,
                       bool (*each)(void *arg, struct bytes key), void *arg);
 /* A read that returns no key: ready for a scan at the consistency that request asks for. Same return as
@@ -137,13 +139,16 @@ struct coordinator_ring {
 void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out);
 const struct node_info *coordinator_self(const struct coordinator *c);
 bool coordinator_is_leader(const struct coordinator *c);
-/* Writes and linearizable reads are not for this node: with -route redirect or refuse, the leader is another
- * one. */
+/* -route redirect or refuse: a write or a linearizable read whose leader, of the own group or of another one
+ * that owns the key, is another node. */
 struct coordinator_away {
     struct reply reply; /* the refusal, which names the leader */
     struct address api; /* the leader's HTTP port */
     char text[160];
 };
-bool coordinator_routes_away(const struct coordinator *c, struct coordinator_away *out);
+bool coordinator_may_route_away(const struct coordinator *c);
+/* False where the request is this node's, may be passed on, or has no leader yet. */
+bool coordinator_routes_away(const struct coordinator *c, const struct request *request,
+                             struct coordinator_away *out);
 
 #endif

@@ -9,8 +9,8 @@
 
 /* Where a request stands.
  *
- *   WAITING ----------> FORWARDED --> answered by the leader's node
- *      |  no leader yet     (never sent twice once it may have been appended)
+ *   WAITING <---------> FORWARDED --> answered by another node
+ *      |  no leader yet     (back where that did not take it; a read also where it does not answer)
  *      +--> APPENDED --> ACKING -----> answered          writes, on the leader
  *      +--> CONFIRMING --> HOLDING --> answered          linearizable reads, on the leader
  *      +--> ASKING --> APPLYING -----> answered          linearizable reads, on a follower
@@ -49,7 +49,8 @@ struct pending {
     enum pending_state state;
     enum pending_origin origin;
     bool barrier, explain;
-    bool tried;            /* MEMBERS: the address was dialled */
+    bool tried;            /* MEMBERS: the address was dialled, or a handover was begun */
+    bool routed;           /* FORWARDED: to another group */
     struct position after; /* AFTER */
     bool linearizable;
     uint32_t group;  /* that owns the key, as it was last looked at */
@@ -60,6 +61,10 @@ struct pending {
     uint64_t ticket;               /* ORIGIN_CLIENT's; else the other node's number */
     struct member_id peer; /* ORIGIN_NODE, ORIGIN_READ_INDEX: who asked; FORWARDED, ASKING: who was asked */
     struct member_id asked;
+    uint64_t sent_ms;   /* FORWARDED: since when */
+    unsigned sent;      /* how often it was */
+    uint64_t sent_term; /* FORWARDED to a leader: of which term; UINT64_MAX: to a node that passes it on */
+    uint64_t gone_ms;   /* FORWARDED: since when another one leads; 0: none does */
     enum operation operation;
     enum ack_mode ack; /* what the answer waits for */
     struct version at; /* APPENDED, ACKING */
@@ -96,9 +101,11 @@ struct coordinator {
     uint64_t
         number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
     uint64_t retried_ms; /* when the waiting ones were last tried */
+    size_t turn;         /* of another group's nodes, whose it is */
     uint64_t seen_term;
     struct member_id seen_leader;
     bool seen_leading, stopping;
+    uint64_t full_ms; /* when the disk last had no room for an entry; 0: since then it had again */
     struct buffer scratch, explain, view;
     struct groups groups; /* the ring to route by */
     struct ring *ring;    /* NULL: none is known */
@@ -120,6 +127,8 @@ void pending_end(struct coordinator *c, struct pending *p);
 /* Answers whoever asked, and ends it. */
 void pending_answer(struct coordinator *c, struct pending *p, const struct reply *reply);
 void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message);
+/* 504 of a write or a change of members, saying which: it may have happened, or happen yet. */
+void pending_unknown(struct coordinator *c, struct pending *p, const char *message);
 
 /* Replies' common fields: who decided. */
 struct reply reply_here(const struct coordinator *c);
@@ -129,14 +138,33 @@ struct reply reply_error(const struct coordinator *c, enum error error, const ch
 
 /* coordinator.c */
 bool coordinator_full(const struct coordinator *c, struct reply *reply);
-/* Writes the time that is left into a request's copy. */
-void pending_refresh(struct coordinator *c, struct pending *p);
-/* Passes a request's copy on to p->asked; false where it surely went nowhere. */
-bool pending_send(struct coordinator *c, struct pending *p);
 /* A request of the own group's takes its first, or next, step; false where it has to wait. */
 bool step_here(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request);
 /* Likewise, wherever it has to go. */
 bool step(struct coordinator *c, uint64_t now_ms, struct pending *p);
+
+/* coordinator_write.c */
+/* Begins a write to a key of the own group. Same return as coordinator_submit. */
+bool write_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
+                  struct reply *reply);
+/* A write takes its first, or next, step. True while it goes on waiting. */
+bool write_step(struct coordinator *c, struct pending *p, const struct request *request);
+void writes_poll(struct coordinator *c);
+/* An entry was, or was not, appended for lack of room. */
+void note_room(struct coordinator *c, bool room);
+
+/* coordinator_expire.c */
+void pending_expire(struct coordinator *c, struct pending *p);
+
+/* coordinator_passed.c: requests that another node has */
+/* Writes the time that is left into a request's copy. */
+void pending_refresh(struct coordinator *c, struct pending *p);
+/* Passes a request's copy on to p->asked; false where it surely went nowhere. */
+bool pending_send(struct coordinator *c, struct pending *p);
+/* `to` has it, which leads in this term; UINT64_MAX: it only passes it on. */
+void pending_passed(struct coordinator *c, struct pending *p, const struct member_id *to, uint64_t term);
+/* Looks again at those that get no answer: they are to be tried elsewhere, and wait, or are answered. */
+void passed_poll(struct coordinator *c, uint64_t now_ms);
 
 /* coordinator_route.c */
 enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *group);
@@ -145,6 +173,8 @@ enum owner owner_of_group(const struct coordinator *c, uint32_t group);
 enum owner owner_of_pending(const struct coordinator *c, struct pending *p, const struct request *request);
 /* On the leader: the own log says that the key is the group's, and no change is under way. */
 bool may_append(struct coordinator *c, struct bytes key);
+/* Who leads another group, and its term, as far as is known. */
+bool leader_hinted(const struct coordinator *c, uint32_t group, struct member_id *out, uint64_t *term);
 /* Sends it to its group; false where nobody there can be reached. */
 bool route_pending(struct coordinator *c, struct pending *p);
 
@@ -153,6 +183,17 @@ void keys_now(struct coordinator *c, const struct request *request, struct reply
 void gather_part(struct coordinator *c, const struct pending *p, const struct reply *reply);
 void gathers_poll(struct coordinator *c, uint64_t now_ms);
 void gathers_free(struct coordinator *c);
+
+/* coordinator_away.c: -route */
+/* False for what only a leader can do, with -route redirect or refuse. */
+bool may_pass_on(const struct coordinator *c, const struct pending *p);
+/* -route redirect or refuse, and the leader became known only now. The request's target is gone by then, so
+ * that it is told who leads, or to come again. */
+bool refuse_late(struct coordinator *c, struct pending *p, const struct request *request);
+
+/* coordinator_removed.c: a former member */
+bool is_removed(const struct coordinator *c);
+void removed_poll(struct coordinator *c);
 
 /* coordinator_timing.c: where the time of slow requests goes. */
 void timing_mark(struct coordinator *c, uint64_t now_ms);

@@ -153,7 +153,7 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     TAILQ_FOREACH(other, &c->gathers, link)
     under_way++;
     TAILQ_INSERT_TAIL(&c->gathers, g, link);
-    if (c->options.self->role == NODE_REMOVED) { /* its own group's part would be old */
+    if (is_removed(c)) { /* its own group's part would be old */
         struct reply reply = reply_error(c, ERROR_REMOVED, "");
         gather_answer(c, g, &reply);
     } else if (under_way >= GATHERS_MAX) {
@@ -169,7 +169,10 @@ void gathers_poll(struct coordinator *c, uint64_t now_ms) {
     TAILQ_FOREACH_SAFE(g, &c->gathers, link, next) {
         if (g->begun)
             continue;
-        if (c->ring != NULL) {
+        if (is_removed(c)) {
+            struct reply reply = reply_error(c, ERROR_REMOVED, "");
+            gather_answer(c, g, &reply);
+        } else if (c->ring != NULL) {
             begin(c, now_ms, g);
         } else if (g->deadline_ms <= now_ms) {
             struct reply reply =

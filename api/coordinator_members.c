@@ -45,6 +45,7 @@ static void propose(struct coordinator *c, struct pending *p, const struct confi
         p->at = (struct version){raft_term(raft), raft_configuration_index(raft)};
         break;
     case RAFT_NO_SPACE:
+        note_room(c, false);
         pending_error(c, p, ERROR_DISK_FULL, "the leader's disk is full; nothing was changed");
         break;
     case RAFT_NOT_LEADER:
@@ -87,11 +88,18 @@ static void look(const struct coordinator *c, uint64_t now_ms, struct roster_vie
 
 /* A leader that is to leave hands over first, and its successor removes it. Were it to append that itself and
  * crash, those left might need its vote, and it could not stand: its log would be the longest, and not list
- * it. */
-static void hand_over(struct coordinator *c, uint64_t now_ms) {
+ * it. While it hands over it takes no writes, so that it tries once: where nobody can take over it stays. */
+static void hand_over(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct raft *raft = coordinator_raft(c);
-    if (!raft_transferring(raft))
-        raft_transfer(raft, now_ms, NULL);
+    if (raft_transferring(raft))
+        return;
+    if (p->tried || !raft_transfer(raft, now_ms, NULL))
+        refuse_change(
+            c, p, ERROR_MEMBER_REFUSED,
+            "it leads the group, and no other voter took over within an election timeout",
+            "See in GET /cluster/nodes which voters are connected and have caught up, and ask again.");
+    else
+        p->tried = true;
 }
 
 static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
@@ -103,7 +111,7 @@ static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, con
     if (verdict != ROSTER_DONE)
         refuse_verdict(c, p, verdict);
     else if (memcmp(request->key.data, c->options.self->id, NODE_ID_SIZE) == 0)
-        hand_over(c, now_ms);
+        hand_over(c, now_ms, p);
     else
         propose(c, p, &next);
 }
@@ -228,6 +236,13 @@ static void decide(struct coordinator *c, uint64_t now_ms, struct pending *p, co
 
 /* ---- a change that was proposed, a handover that was begun ---- */
 
+static void view_now(struct coordinator *c, uint64_t now_ms, struct reply *reply) {
+    *reply = reply_here(c);
+    buffer_clear(&c->view);
+    members_view(c, now_ms, &c->view);
+    reply->value = buffer_bytes(&c->view);
+}
+
 /* False where the answer is not known yet. */
 static bool finish(struct coordinator *c, struct pending *p, const struct request *request) {
     const struct raft *raft = coordinator_raft(c);
@@ -266,11 +281,30 @@ static void pass_on(struct coordinator *c, struct pending *p) {
         p->asked = (struct member_id){0};
 }
 
+static void answer_view(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct reply reply;
+    view_now(c, now_ms, &reply);
+    pending_answer(c, p, &reply);
+}
+
+/* The leader's view is asked for; where there is none to be had, the own one serves. */
+static void list(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct member_id leader;
+    if (!leads(c) && raft_leader(coordinator_raft(c), &leader))
+        pass_on(c, p);
+    else
+        answer_view(c, now_ms, p);
+}
+
 static void step_members(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     struct request request;
     uint64_t id;
     if (!request_decode(buffer_bytes(&p->copy), now_ms, &id, &request))
         return;
+    if (p->operation == OPERATION_NODES) {
+        list(c, now_ms, p);
+        return;
+    }
     if (finish(c, p, &request))
         return;
     if (leads(c) && p->at.index == 0)
@@ -300,25 +334,19 @@ void members_overruled(struct coordinator *c, uint64_t index) {
 }
 
 void members_expire(struct coordinator *c, struct pending *p) {
-    if (begun(p))
-        pending_error(c, p, ERROR_OUTCOME_UNKNOWN,
-                      "the deadline passed before the change was committed: it may still happen");
+    if (p->operation == OPERATION_NODES)
+        answer_view(c, c->now_ms, p);
+    else if (begun(p) || p->state == PENDING_FORWARDED)
+        pending_unknown(c, p, "the deadline passed before it was committed");
     else if (!leads(c))
         pending_error(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
-    else if (p->tried)
+    else if (p->operation == OPERATION_JOIN && p->tried)
         pending_error(c, p, ERROR_UNREACHABLE, "");
     else
         pending_error(c, p, ERROR_DEADLINE, "another change of the members was under way until the deadline");
 }
 
 /* ---- from a client, from another node ---- */
-
-static void view_now(struct coordinator *c, uint64_t now_ms, struct reply *reply) {
-    *reply = reply_here(c);
-    buffer_clear(&c->view);
-    members_view(c, now_ms, &c->view);
-    reply->value = buffer_bytes(&c->view);
-}
 
 bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request *request, uint64_t ticket,
                     struct reply *reply) {
@@ -333,7 +361,7 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
         *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
         return true;
     }
-    if (c->options.self->role == NODE_REMOVED) {
+    if (is_removed(c)) {
         *reply = reply_error(c, ERROR_REMOVED, "");
         return true;
     }
@@ -347,19 +375,14 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
 
 void members_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from, uint64_t id,
                      const struct request *request) {
-    struct reply reply;
     struct pending *p = pending_new(c, now_ms, request, ORIGIN_NODE, id);
     if (p == NULL)
         return;
     p->peer = *from;
     request_encode(&p->copy, p->number, now_ms, request);
     pending_move(c, p, PENDING_MEMBERS);
-    if (c->stopping || !leads(c)) {
+    if (c->stopping || !leads(c))
         pending_error(c, p, ERROR_NOT_LEADER, "this node does not lead the group");
-    } else if (request->operation == OPERATION_NODES) {
-        view_now(c, now_ms, &reply);
-        pending_answer(c, p, &reply);
-    } else {
+    else
         step_members(c, now_ms, p);
-    }
 }

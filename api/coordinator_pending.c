@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/coordinator_internal.h"
@@ -123,11 +124,26 @@ void pending_answer(struct coordinator *c, struct pending *p, const struct reply
     pending_end(c, p);
 }
 
-void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message) {
-    struct reply reply = reply_error(c, error, message);
+static void refuse_with(struct coordinator *c, struct pending *p, struct reply reply) {
     if (p->at.index > 0) {
         reply.position = (struct position){c->options.self->group, p->at};
         reply_acks(c, p->at, &reply);
     }
     pending_answer(c, p, &reply);
+}
+
+void pending_error(struct coordinator *c, struct pending *p, enum error error, const char *message) {
+    refuse_with(c, p, reply_error(c, error, message));
+}
+
+void pending_unknown(struct coordinator *c, struct pending *p, const char *message) {
+    struct reply reply;
+    char text[200];
+    bool members = operation_of_members(p->operation);
+    snprintf(text, sizeof text, "%s: the %s may have happened", message,
+             members ? "change of the members" : "write");
+    reply = reply_error(c, ERROR_OUTCOME_UNKNOWN, text);
+    if (members)
+        reply.fix = bytes_of("GET /cluster/nodes shows whether it happened: look there before asking again.");
+    refuse_with(c, p, reply);
 }

@@ -1,7 +1,9 @@
 /* Which group a request is for, and its way there and back (replication/PROTOCOL.md, "Groups and the ring").
  *
- * A request for another group goes to that group's leader, as it is hinted; one that is refused there, surely
- * without effect, is looked at again. A read may be sent again whatever happened to it; a write never. */
+ * A request for another group goes to that group's leader, as it is hinted, or else to any of its nodes,
+ * which passes it on to its own leader: at most two hops, since what a leader is handed by its own group it
+ * takes or refuses. One that is refused, surely without effect, is looked at again. A read may be sent again
+ * whatever happened to it; a write never. */
 #include <assert.h>
 
 #include "api/coordinator_internal.h"
@@ -64,37 +66,93 @@ bool may_append(struct coordinator *c, struct bytes key) {
            current->ring_id == c->groups.ring_id && owner_of(c, key, &group) == OWNER_HERE;
 }
 
+static struct member_id id_of(const struct node_info *info) {
+    struct member_id id = {.incarnation = info->incarnation};
+    memcpy(id.id, info->id, NODE_ID_SIZE);
+    return id;
+}
+
+static bool is_of(const struct node_info *info, const struct listed_group *group) {
+    return info->group == group->number && info->group_id == group->founding && info->role != NODE_NEWCOMER &&
+           info->role != NODE_REMOVED;
+}
+
+/* The group's node at this position among those heard of; NULL past the last. */
+static const struct node_info *node_of(const struct coordinator *c, const struct listed_group *group,
+                                       size_t position) {
+    const struct membership *membership = c->options.membership;
+    for (size_t i = 0; i < membership_count(membership); i++) {
+        const struct node_info *info = &membership_at(membership, i)->info;
+        if (is_of(info, group) && position-- == 0)
+            return info;
+    }
+    return NULL;
+}
+
+/* As it is hinted, the newest term first. */
+static const struct node_info *leader_of(const struct coordinator *c, const struct listed_group *group) {
+    const struct membership *membership = c->options.membership;
+    const struct node_info *leader = NULL;
+    for (size_t i = 0; i < membership_count(membership); i++) {
+        const struct node_info *info = &membership_at(membership, i)->info;
+        if (is_of(info, group) && info->role == NODE_LEADER && (leader == NULL || info->term > leader->term))
+            leader = info;
+    }
+    return leader;
+}
+
 static bool send_to(struct coordinator *c, struct pending *p, const struct node_info *info) {
-    struct member_id to = {.incarnation = info->incarnation};
-    memcpy(to.id, info->id, NODE_ID_SIZE);
+    struct member_id to = id_of(info);
+    bool leads = info == leader_of(c, groups_find(&c->groups, p->group));
     if (!c->host.route(c->host.arg, &to, buffer_bytes(&c->scratch)))
         return false;
-    p->asked = to;
-    pending_move(c, p, PENDING_FORWARDED);
+    p->routed = true;
+    pending_passed(c, p, &to, leads ? info->term : UINT64_MAX);
     return true;
 }
 
-/* To the leader of p's group as hinted, the newest term first; a read that needs no leader, else to any node.
- */
-static bool send_to_group(struct coordinator *c, struct pending *p, bool any) {
-    const struct membership *membership = c->options.membership;
-    const struct listed_group *listed = groups_find(&c->groups, p->group);
-    const struct node_info *leader = NULL;
-    for (size_t i = 0; listed != NULL && i < membership_count(membership); i++) {
-        const struct node_info *info = &membership_at(membership, i)->info;
-        if (info->group == p->group && info->group_id == listed->founding && info->role == NODE_LEADER &&
-            (leader == NULL || info->term > leader->term))
-            leader = info;
-    }
-    if (leader != NULL && send_to(c, p, leader))
-        return true;
-    for (size_t i = 0; any && listed != NULL && i < membership_count(membership); i++) {
-        const struct node_info *info = &membership_at(membership, i)->info;
-        bool serves = info->role != NODE_NEWCOMER && info->role != NODE_REMOVED;
-        if (info->group == p->group && info->group_id == listed->founding && serves && send_to(c, p, info))
+bool leader_hinted(const struct coordinator *c, uint32_t group, struct member_id *out, uint64_t *term) {
+    const struct listed_group *listed = groups_find(&c->groups, group);
+    const struct node_info *leader = listed == NULL ? NULL : leader_of(c, listed);
+    if (leader == NULL)
+        return false;
+    *out = id_of(leader);
+    *term = leader->term;
+    return true;
+}
+
+static bool was_asked(const struct pending *p, const struct node_info *info) {
+    struct member_id id = id_of(info);
+    return member_id_equal(&p->asked, &id);
+}
+
+/* To any node of the group, in turn; to the one that was asked last only where there is no other. */
+static bool send_to_any(struct coordinator *c, struct pending *p, const struct listed_group *group) {
+    const struct node_info *last = NULL, *info;
+    size_t count = 0;
+    while (node_of(c, group, count) != NULL)
+        count++;
+    c->turn++;
+    for (size_t i = 0; i < count; i++) {
+        info = node_of(c, group, (c->turn + i) % count);
+        if (was_asked(p, info))
+            last = info;
+        else if (send_to(c, p, info))
             return true;
     }
-    return false;
+    return last != NULL && send_to(c, p, last);
+}
+
+/* To the leader of p's group; where there is none to be reached, or it was asked last and did not take it, to
+ * any of its nodes. */
+static bool send_to_group(struct coordinator *c, struct pending *p) {
+    const struct listed_group *group = groups_find(&c->groups, p->group);
+    if (group == NULL)
+        return false;
+    const struct node_info *leader = leader_of(c, group);
+    if (leader != NULL && !was_asked(p, leader) && send_to(c, p, leader))
+        return true;
+    return send_to_any(c, p, group);
 }
 
 bool route_pending(struct coordinator *c, struct pending *p) {
@@ -103,7 +161,7 @@ bool route_pending(struct coordinator *c, struct pending *p) {
     buffer_clear(&c->scratch);
     routed_encode(&c->scratch, &route);
     buffer_append(&c->scratch, buffer_bytes(&p->copy));
-    return send_to_group(c, p, !operation_writes(p->operation) && !p->linearizable);
+    return send_to_group(c, p);
 }
 
 static void answer_node(struct coordinator *c, const struct member_id *to, uint64_t id,
@@ -114,17 +172,15 @@ static void answer_node(struct coordinator *c, const struct member_id *to, uint6
 }
 
 /* Why this node cannot take it; NULL where it can. */
-static const char *cannot_take(struct coordinator *c, const struct routed *route,
-                               const struct request *request) {
+static const char *cannot_take(const struct coordinator *c, const struct routed *route) {
     const struct groups *current = &replica_groups(c->options.replica)->current;
-    bool leads = raft_role(coordinator_raft(c)) == RAFT_LEADER;
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
         route->epoch != current->epoch || route->epoch != c->groups.epoch)
         return "this node's group knows another epoch of the ring";
-    if (c->options.self->role == NODE_REMOVED)
+    if (is_removed(c))
         return "this node was removed from its group";
-    if (c->stopping || (!leads && (operation_writes(request->operation) || request->linearizable)))
-        return "this node does not lead the group";
+    if (c->stopping)
+        return "this node is stopping";
     return NULL;
 }
 
@@ -139,7 +195,7 @@ void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct mem
     if (!routed_decode(payload, &route, &encoded) || !request_decode(encoded, now_ms, &id, &request) ||
         operation_of_members(request.operation))
         return;
-    const char *why = cannot_take(c, &route, &request);
+    const char *why = cannot_take(c, &route);
     if (why != NULL) {
         reply = reply_error(c, ERROR_NOT_LEADER, why);
     } else if (!operation_writes(request.operation) && !request.linearizable && request.after.at.index == 0) {
@@ -150,7 +206,7 @@ void coordinator_routed(struct coordinator *c, uint64_t now_ms, const struct mem
         struct pending *p = pending_new(c, now_ms, &request, ORIGIN_NODE, id);
         p->peer = *from;
         p->group = route.group;
-        buffer_append(&p->copy, encoded);
+        request_encode(&p->copy, p->number, now_ms, &request);
         if (!step_here(c, now_ms, p, &request))
             pending_error(c, p, ERROR_NOT_LEADER, "this node cannot take it at present");
         return;

@@ -53,15 +53,19 @@ struct timing timing_of(const struct coordinator *c, const struct pending *p) {
     switch (p->state) {
     case PENDING_FORWARDED:
         know(&t, TIMING_PASSED_ON, p->stepped_ms, c->now_ms);
+        memcpy(t.node, p->asked.id, NODE_ID_SIZE);
         break;
     case PENDING_APPENDED:
     case PENDING_ACKING:
         write_timing(c, p, &t);
         break;
-    case PENDING_CONFIRMING:
-    case PENDING_HOLDING:
     case PENDING_ASKING:
     case PENDING_APPLYING:
+        know(&t, TIMING_CONFIRMED, p->stepped_ms, c->now_ms);
+        memcpy(t.node, p->asked.id, NODE_ID_SIZE);
+        break;
+    case PENDING_CONFIRMING:
+    case PENDING_HOLDING:
     case PENDING_AFTER:
     case PENDING_MEMBERS:
         know(&t, TIMING_CONFIRMED, p->stepped_ms, c->now_ms);

@@ -117,6 +117,9 @@ static const struct error_row rows[ERROR_COUNT] = {
     [ERROR_REDIRECT] = {"redirect", 307,
         "The group's leader takes the request.",
         "Follow the Location header."},
+    [ERROR_NOT_MODIFIED] = {"not_modified", 304,
+        "The key still has the version in If-None-Match.",
+        "Use the value that came with that version."},
 };
 /* clang-format on */
 

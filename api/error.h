@@ -45,6 +45,7 @@ enum error {
     ERROR_REMOVED,           /* 503 this node is a former member: it serves nothing */
     ERROR_UNREACHABLE,       /* 503 nobody answers at the address */
     ERROR_REDIRECT,          /* 307 with Location: -route redirect */
+    ERROR_NOT_MODIFIED,      /* 304 If-None-Match of a read: no error, but no value either */
     ERROR_COUNT,
 };
 

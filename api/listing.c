@@ -61,6 +61,14 @@ static bool each_key(void *arg, struct bytes key) {
     return l->count < l->limit;
 }
 
+/* Listing a key changes `after`, which the scan goes on looking at: it gets one of its own. */
+static void scanned(struct listing *l, struct coordinator *c) {
+    struct buffer after = {0};
+    buffer_append(&after, buffer_bytes(&l->after));
+    coordinator_scan(c, buffer_bytes(&l->prefix), buffer_bytes(&after), each_key, l);
+    buffer_release(&after);
+}
+
 static void gathered(struct listing *l, struct bytes keys) {
     struct keys_slice slice = keys_slice_of(keys);
     struct bytes key;
@@ -121,7 +129,7 @@ bool listing_step(struct listing *l, struct coordinator *c, const struct speaker
     if (l->gathers)
         gathered(l, reply->value);
     else
-        coordinator_scan(c, buffer_bytes(&l->prefix), buffer_bytes(&l->after), each_key, l);
+        scanned(l, c);
     if (!l->more) {
         snprintf(tail, sizeof tail, "],\"count\":%llu}", (unsigned long long)l->count);
         buffer_append_text(&l->slice, tail);

@@ -141,6 +141,25 @@ bool parameter_position(struct bytes text, struct position *out) {
     return parse_version((struct bytes){colon + 1, (size_t)(text.data + text.size - colon - 1)}, &out->at);
 }
 
+/* A tag of a foreign form is well-formed too: it came from elsewhere, and matches nothing here. */
+bool unless_parse(const struct http_head *head, const uint8_t *base, struct unless *out,
+                  struct refusal *why) {
+    struct bytes text = http_text(head->field[HTTP_IF_NONE_MATCH], base);
+    *out = (struct unless){0};
+    if (!http_has(head, HTTP_IF_NONE_MATCH))
+        return true;
+    out->any = text.size == 1 && text.data[0] == '*';
+    if (text.size >= 2 && text.data[0] == 'W' && text.data[1] == '/')
+        text = (struct bytes){text.data + 2, text.size - 2};
+    bool quoted = text.size >= 2 && text.data[0] == '"' && text.data[text.size - 1] == '"' &&
+                  memchr(text.data + 1, '"', text.size - 2) == NULL;
+    if (!out->any && !quoted)
+        return refuse(why, ERROR_BAD_PARAMETER, "If-None-Match of a read takes one ETag, or *.");
+    if (quoted && !parse_etag(text, &out->version))
+        out->version = (struct version){0, 0};
+    return true;
+}
+
 bool condition_parse(const struct http_head *head, const uint8_t *base, struct request *out,
                      struct refusal *why) {
     struct bytes match = http_text(head->field[HTTP_IF_MATCH], base);

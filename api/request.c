@@ -211,6 +211,7 @@ bool reply_decode(struct bytes payload, uint64_t *id, struct reply *out) {
     out->value = read_bytes32(&r);
     out->message = read_bytes16(&r);
     out->fix = read_bytes16(&r);
-    return reader_done(&r) && error_row(out->error) != NULL && flags <= REPLY_FLAGS &&
-           out->outcome < OUTCOME_COUNT && out->value.size <= VALUE_SIZE_MAX && reply_node_valid(out->node);
+    return reader_done(&r) && error_row(out->error) != NULL && out->error != ERROR_NOT_MODIFIED &&
+           flags <= REPLY_FLAGS && out->outcome < OUTCOME_COUNT && out->value.size <= VALUE_SIZE_MAX &&
+           reply_node_valid(out->node);
 }

@@ -72,6 +72,8 @@ enum timing_step {
 struct timing {
     uint32_t known; /* bits 1 << enum timing_step */
     uint32_t ms[TIMING_STEPS];
+    uint8_t
+        node[NODE_ID_SIZE]; /* that was waited for: PASSED_ON, or CONFIRMED by the leader; node[0] 0: none */
 };
 
 struct reply {

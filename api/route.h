@@ -9,6 +9,8 @@ struct call {
     struct api_client *client;
     uint64_t now_ms;
     uint8_t *base; /* the request's first byte */
+    struct bytes
+        target; /* as it came, before its query is unescaped; kept for -route redirect or refuse alone */
     struct parameters parameters;
     struct refusal why;
 };

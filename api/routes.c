@@ -137,6 +137,18 @@ static bool check_pair(const struct api_client *client, const struct route *rout
                   "KV-Client and KV-Request belong to writes: /set and /delete take them.");
 }
 
+static bool check_conditions(const struct api_client *client, const struct route *route,
+                             struct refusal *why) {
+    const struct http_head *head = &client->head;
+    if (route->kind == ROUTE_WRITE)
+        return true;
+    if (http_has(head, HTTP_IF_MATCH))
+        return refuse(why, ERROR_BAD_PARAMETER,
+                      "If-Match is a condition of writes: /set and /delete take it.");
+    return route->run == run_get || !http_has(head, HTTP_IF_NONE_MATCH) ||
+           refuse(why, ERROR_BAD_PARAMETER, "If-None-Match belongs to keys: /get, /set and /delete take it.");
+}
+
 static bool check_body(const struct api_client *client, const struct route *route, struct refusal *why) {
     const struct http_head *head = &client->head;
     bool body = head->has_transfer_encoding || head->length > 0;
@@ -165,7 +177,7 @@ bool routes_check(struct api_client *client, struct refusal *why, const char **a
         return refuse(why, ERROR_METHOD, "%s takes %s.", route->path, route->allow);
     }
     return check_after(client, route, why) && check_pair(client, route, why) &&
-           check_body(client, route, why);
+           check_conditions(client, route, why) && check_body(client, route, why);
 }
 
 bool routes_may_start(const struct api_client *client) {
@@ -182,12 +194,39 @@ bool routes_may_start(const struct api_client *client) {
     }
 }
 
+/* ---- -route ---- */
+
+static void answer_away(struct call *call, const struct coordinator_away *away) {
+    struct api_client *client = call->client;
+    struct speaker speaker = client_speaker(client);
+    char authority[ADDRESS_TEXT_MAX];
+    struct buffer *out = client_answer_begin(client);
+    if (away->reply.error == ERROR_REDIRECT)
+        answer_redirect(out, client_manner(client), &speaker, &away->reply,
+                        address_text(&away->api, authority), call->target);
+    else
+        answer_error(out, client_manner(client), &speaker, &away->reply, NULL);
+    client_answer_end(client, out, away->reply.error);
+}
+
+/* True where the request was answered with the way to its leader. */
+static bool went_away(struct call *call, const struct request *request) {
+    const struct coordinator *c = call->client->api->options.coordinator;
+    struct coordinator_away away;
+    if (!coordinator_may_route_away(c) || !coordinator_routes_away(c, request, &away))
+        return false;
+    answer_away(call, &away);
+    return true;
+}
+
 /* ---- get, set, delete ---- */
 
 /* Submits, and answers or waits. The request borrows from the input, which is consumed only afterwards. */
 static bool submit(struct call *call, struct request *request) {
     struct api_client *client = call->client;
     struct reply reply;
+    if (went_away(call, request))
+        return true;
     request->deadline_ms = call->now_ms + REQUEST_DEADLINE_MS;
     client->writes = operation_writes(request->operation);
     if (!coordinator_submit(client->api->options.coordinator, call->now_ms, request, client_ticket(client),
@@ -196,8 +235,9 @@ static bool submit(struct call *call, struct request *request) {
         return true;
     }
     struct buffer *out = client_answer_begin(client);
-    client_print(client, out, client_manner(client), request->operation, &reply, request->key);
-    client_answer_end(client, out, reply.error);
+    struct manner manner = client_manner(client);
+    client_print(client, out, manner, request->operation, &reply, request->key);
+    client_answer_end(client, out, client_result(&manner, request->operation, &reply));
     return true;
 }
 
@@ -226,11 +266,6 @@ static bool read_consistency(struct call *call, struct request *request) {
     return true;
 }
 
-static bool refuse_match(struct call *call) {
-    return refuse(&call->why, ERROR_BAD_PARAMETER,
-                  "If-Match is a condition of writes: /set and /delete take it.");
-}
-
 static bool read_explain(struct call *call, struct request *request) {
     if (!parameter_has(&call->parameters, PARAMETER_EXPLAIN))
         return true;
@@ -250,12 +285,11 @@ static bool check_memory(struct call *call) {
 
 static bool run_get(struct call *call) {
     struct request request = {.operation = OPERATION_GET};
-    if (http_has(&call->client->head, HTTP_IF_MATCH))
-        return refuse_match(call);
     if (parameter_has(&call->parameters, PARAMETER_KEY))
         request.key = call->parameters.value[PARAMETER_KEY];
     return check_memory(call) && check_key(request.key, &call->why) && read_consistency(call, &request) &&
            read_explain(call, &request) &&
+           unless_parse(&call->client->head, call->base, &call->client->unless, &call->why) &&
            after_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
@@ -301,8 +335,6 @@ static bool run_set(struct call *call) {
 static bool run_outcome(struct call *call) {
     const struct parameters *p = &call->parameters;
     struct request request = {.operation = OPERATION_OUTCOME, .linearizable = true};
-    if (http_has(&call->client->head, HTTP_IF_MATCH))
-        return refuse_match(call);
     if (!parameter_has(p, PARAMETER_CLIENT) || !parameter_has(p, PARAMETER_REQUEST))
         return refuse(&call->why, ERROR_BAD_PARAMETER, "/outcome wants client, request and key.");
     request.client = p->value[PARAMETER_CLIENT];
@@ -324,12 +356,12 @@ static bool run_keys(struct call *call) {
     struct bytes prefix = {0}, after = {0};
     struct reply reply;
     uint64_t limit = 0;
-    if (http_has(&client->head, HTTP_IF_MATCH))
-        return refuse_match(call);
     if (parameter_has(p, PARAMETER_LIMIT) && !parameter_number(p->value[PARAMETER_LIMIT], UINT32_MAX, &limit))
         return refuse(&call->why, ERROR_BAD_PARAMETER, "limit is a whole number from 1 to 4294967295.");
     if (!read_consistency(call, &request) || !after_parse(&client->head, call->base, &request, &call->why))
         return false;
+    if (went_away(call, &request))
+        return true;
     if (parameter_has(p, PARAMETER_PREFIX))
         prefix = p->value[PARAMETER_PREFIX];
     if (parameter_has(p, PARAMETER_AFTER))
@@ -475,27 +507,7 @@ static bool run_transfer(struct call *call) {
     return run_change(call, OPERATION_TRANSFER);
 }
 
-/* ---- -route ---- */
-
-/* Only the leader can do it. */
-static bool is_leaders(const struct call *call, const struct route *route) {
-    return route->kind == ROUTE_WRITE ||
-           (parameter_has(&call->parameters, PARAMETER_CONSISTENCY) &&
-            bytes_equal(call->parameters.value[PARAMETER_CONSISTENCY], bytes_of("linearizable")));
-}
-
-/* target: as it was before its query was unescaped. */
-static void answer_away(struct api_client *client, const struct coordinator_away *away, struct bytes target) {
-    struct speaker speaker = client_speaker(client);
-    char authority[ADDRESS_TEXT_MAX];
-    struct buffer *out = client_answer_begin(client);
-    if (away->reply.error == ERROR_REDIRECT)
-        answer_redirect(out, client_manner(client), &speaker, &away->reply,
-                        address_text(&away->api, authority), target);
-    else
-        answer_error(out, client_manner(client), &speaker, &away->reply, NULL);
-    client_answer_end(client, out, away->reply.error);
-}
+/* ---- a request ---- */
 
 static void copy_target(const struct api_client *client, const uint8_t *base, struct buffer *out) {
     buffer_append(out, http_text(client->head.path, base));
@@ -508,20 +520,17 @@ static void copy_target(const struct api_client *client, const uint8_t *base, st
 void routes_run(struct api_client *client, uint64_t now_ms) {
     const struct route *route = route_of(client);
     struct http_slice query = client->head.query;
+    struct buffer target = {0};
     struct call call;
     call.client = client;
     call.now_ms = now_ms;
+    client->unless = (struct unless){0};
     call.base = client->input.data + client->input.start;
-    struct coordinator_away away;
-    bool away_from_here = coordinator_routes_away(client->api->options.coordinator, &away);
-    struct buffer target = {0};
-    if (away_from_here)
+    if (coordinator_may_route_away(client->api->options.coordinator))
         copy_target(client, call.base, &target);
-    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why))
-        client_refuse(client, &call.why, NULL);
-    else if (away_from_here && is_leaders(&call, route))
-        answer_away(client, &away, buffer_bytes(&target));
-    else if (!route->run(&call))
+    call.target = buffer_bytes(&target);
+    if (!parameters_parse(&call.parameters, call.base + query.at, query.size, route->parameters, &call.why) ||
+        !route->run(&call))
         client_refuse(client, &call.why, NULL);
     buffer_release(&target);
 }

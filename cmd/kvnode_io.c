@@ -220,6 +220,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
     const struct options *o = &p->options;
     struct node_options options = {
         .fs = p->fs,
+        .directory = o->data,
         .group = o->group,
         .leader = leader,
         .memory = o->memory,

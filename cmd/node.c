@@ -39,6 +39,10 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_SNAPSHOT_FAILED] = {NODE_WARNING, "snapshot_failed"},
         [REPLICA_LEDGER_DAMAGED] = {NODE_WARNING, "ledger_damaged"},
         [REPLICA_OVERRULED] = {NODE_WARNING, "writes_overruled"},
+        [REPLICA_DISK_FULL] = {NODE_WARNING, "disk_full"},
+        [REPLICA_LEDGER_FULL] = {NODE_WARNING, "ledger_full"},
+        [REPLICA_DISK_HAS_ROOM] = {NODE_NOTICE, "disk_has_room"},
+        [REPLICA_DIVERGED] = {NODE_WARNING, "diverged"},
     };
     node_log(arg, rows[notice].level, rows[notice].event, "%s", text);
 }

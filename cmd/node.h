@@ -28,6 +28,7 @@ struct node_measures {
 
 struct node_options {
     struct file_system *fs; /* borrowed; outlives the node */
+    const char *directory;  /* its name, for the log; borrowed; may be NULL */
     uint32_t group;
     bool leader; /* -leader */
     bool memory; /* -memory */

@@ -133,6 +133,9 @@ static void print_store(const struct node *n, struct buffer *out) {
                       "Rows of this node's ledger of rejected writes, by state.");
     prometheus_sample(out, "kvnode_rejected_writes", "state=\"overruled\"", overruled);
     prometheus_sample(out, "kvnode_rejected_writes", "state=\"rejected\"", rows - overruled);
+    prometheus_gauge(out, "kvnode_rejected_writes_bytes",
+                     "Bytes of the file with the ledger of rejected writes; no row is taken past 1 GiB.",
+                     ledger_size(ledger));
     prometheus_gauge(out, "kvnode_requests_under_way",
                      "Requests that wait for the log, the leader or a majority.",
                      coordinator_pending(n->coordinator));

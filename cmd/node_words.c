@@ -156,7 +156,25 @@ static void say_two_voters(struct node *n) {
              "two voters keep two copies but one alone cannot elect a leader: a third makes failover work");
 }
 
+/* Writes are refused with 507, reads go on. Once for a disk that stays full, however many are. */
+static void say_disk(struct node *n) {
+    bool full = coordinator_disk_full(n->coordinator);
+    bool leads = raft_role(replica_raft_view(n->replica)) == RAFT_LEADER;
+    const char *directory = n->options.directory != NULL ? n->options.directory : "the data directory";
+    if (full && !n->seen_full)
+        node_log(
+            n, NODE_WARNING, "disk_full",
+            "the disk of '%s' is full: this leader refuses writes with 507; free space there, and it takes "
+            "writes again by itself",
+            directory);
+    else if (!full && n->seen_full && leads)
+        node_log(n, NODE_NOTICE, "disk_has_room", "the disk of '%s' has room again: writes are taken",
+                 directory);
+    n->seen_full = full;
+}
+
 void node_say_changes(struct node *n) {
+    say_disk(n);
     say_waiting(n);
     say_two_voters(n);
     say_leader(n);

@@ -25,6 +25,8 @@ struct ledger {
     struct file_system *fs;
     struct file *file; /* NULL before the first row */
     uint64_t end;
+    uint64_t size_max;
+    bool full;        /* the last row met it */
     uint64_t damaged; /* bytes passed over when it was opened */
     bool torn;        /* the file goes on behind it */
     struct row *rows;
@@ -187,11 +189,13 @@ static enum file_result cut_tail(struct ledger *l, struct ledger **out, char *wh
     return result == FILE_OK ? FILE_OK : refuse(out, result, "cut the torn end of", why, why_size);
 }
 
-enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *why, size_t why_size) {
+enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
+                             size_t why_size) {
     struct ledger *l = calloc(1, sizeof *l);
     if (l == NULL)
         err(1, "out of memory");
     l->fs = fs;
+    l->size_max = size_max > 0 ? size_max : LEDGER_SIZE_MAX;
     *out = l;
     enum file_result result = file_open(fs, LEDGER_FILE, false, &l->file);
     if (result == FILE_NOT_FOUND)
@@ -258,6 +262,9 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *added) {
     write_u8(&l->scratch, added->answered);
     write_u8(&l->scratch, (uint8_t)added->type);
     buffer_append(&l->scratch, added->payload);
+    l->full = l->end + HEADER_SIZE + buffer_size(&l->scratch) > l->size_max;
+    if (l->full)
+        return FILE_NO_SPACE;
     enum file_result result = append(l, buffer_bytes(&l->scratch));
     if (result != FILE_OK)
         return result;
@@ -357,6 +364,14 @@ size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at)
 
 uint64_t ledger_damaged(const struct ledger *l) {
     return l->damaged;
+}
+
+uint64_t ledger_size(const struct ledger *l) {
+    return l->end;
+}
+
+bool ledger_full(const struct ledger *l) {
+    return l->full;
 }
 
 size_t ledger_count(const struct ledger *l) {

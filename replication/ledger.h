@@ -8,6 +8,9 @@
  *
  * A row goes too when an operator drops it (ledger_drop). The file is emptied when its last row goes.
  *
+ * The file takes rows up to its bound, and none is ever dropped for another: at the bound, as on a full disk,
+ * the record stays in the log and the node takes nothing in its place until there is room.
+ *
  * storage/FORMAT.md draws the file. A torn tail is cut when the file is opened: a row that was synced cannot
  * be in it. Damage before the tail is passed over, and said. */
 #ifndef REPLICATION_LEDGER_H
@@ -15,6 +18,10 @@
 
 #include "storage/entry.h"
 #include "storage/file.h"
+
+/* Bytes of the file up to which rows are taken: more than twice what one leader that goes on alone can leave
+ * behind, 256 MiB of log, at the smallest writes. A row's own memory is under 100 bytes. */
+#define LEDGER_SIZE_MAX (1024ull * 1024 * 1024)
 
 enum ledger_state { LEDGER_OVERRULED = 1, LEDGER_REJECTED, LEDGER_GONE };
 
@@ -31,11 +38,14 @@ struct ledger_row {
 
 struct ledger;
 
-/* Creates nothing before the first row. On failure `why` holds one line with cause and mend. */
-enum file_result ledger_open(struct file_system *fs, struct ledger **out, char *why, size_t why_size);
+/* Creates nothing before the first row. size_max: 0 for LEDGER_SIZE_MAX. On failure `why` holds one
+ * line with cause and mend. */
+enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
+                             size_t why_size);
 void ledger_close(struct ledger *l);
 
 /* Writes a row. A row that is there already (a crash came between this and the truncation) changes nothing.
+ * FILE_NO_SPACE: the disk is full, or the file has reached size_max (ledger_full).
  */
 enum file_result ledger_add(struct ledger *l, const struct ledger_row *row);
 /* Makes what was added durable. Blocks. */
@@ -61,6 +71,9 @@ enum file_result ledger_drop(struct ledger *l, size_t position);
 
 /* Bytes that could not be read when the file was opened: the rows in them are lost. */
 uint64_t ledger_damaged(const struct ledger *l);
+uint64_t ledger_size(const struct ledger *l); /* of the file, in bytes */
+/* The last row that was to be added would have taken the file past its bound. */
+bool ledger_full(const struct ledger *l);
 size_t ledger_count(const struct ledger *l); /* rows overruled or rejected */
 /* Without payload. Rows in order of group id, index and term. */
 const struct ledger_row *ledger_at(const struct ledger *l, size_t position);

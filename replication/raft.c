@@ -492,6 +492,14 @@ void raft_retire(struct raft *r, uint64_t now_ms, bool retired) {
     raft_reset_deadline(r);
 }
 
+bool raft_no_space(const struct raft *r) {
+    return r->no_space;
+}
+
+bool raft_diverged(const struct raft *r) {
+    return r->diverged;
+}
+
 bool raft_failed(const struct raft *r) {
     return r->failed;
 }

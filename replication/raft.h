@@ -59,8 +59,11 @@ struct raft_host {
     void *arg;
     /* Borrowed for the call. Losing it is fine. Snapshot chunks may take another connection than the rest. */
     void (*send)(void *arg, const struct member_id *to, const struct message *message);
-    /* Before log_truncate drops records from index on: the rejected-write ledger (false: the disk failed). */
-    bool (*before_truncate)(void *arg, uint64_t index);
+    /* Before log_truncate drops records from index on: the rejected-write ledger. LOG_NO_SPACE: it has no
+     * room, nothing has changed, and the leader's append is refused until it has. LOG_COMPACTED: the state
+     * before index cannot be had back. LOG_IO_ERROR: the disk failed. index may be committed here where
+     * nodes may forget what they acknowledged (sync_always is false); raft_commit is before it already. */
+    enum log_result (*before_truncate)(void *arg, uint64_t index);
     /* Leader: the snapshot to send. False where there is none (yet); then it is asked again later. It stays
      * readable under `at` until another one is asked for; a read of a snapshot that is gone gives false. */
     bool (*snapshot_offer)(void *arg, struct version *at, uint64_t *total);
@@ -177,6 +180,11 @@ bool raft_transferring(const struct raft *r);
 void raft_retire(struct raft *r, uint64_t now_ms, bool retired);
 enum raft_cause raft_cause(const struct raft *r);
 const struct raft_counters *raft_counters(const struct raft *r);
+/* What the leader last sent found no room on the disk, or the noop of an own term. */
+bool raft_no_space(const struct raft *r);
+/* The leader has other records than those committed here, and they cannot be given up: this node can follow
+ * no further. A majority has lost its power and, with it, what it had acknowledged. */
+bool raft_diverged(const struct raft *r);
 bool raft_failed(const struct raft *r);
 
 #endif

@@ -32,14 +32,19 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
     return true;
 }
 
+/* Up to there every log is the leader's: the commit, but where disks may forget what was acknowledged. */
+static uint64_t certain(const struct raft *r) {
+    return r->options.sync_always ? r->commit : log_first(r->log) - 1;
+}
+
 /* The last position at or before the one that did not fit whose term is not above its term. Never before
- * commit: up to there every log is the leader's. */
+ * what is certain. */
 static struct version hint_for(const struct raft *r, struct version previous) {
     uint64_t index = previous.index < log_last(r->log) ? previous.index : log_last(r->log), term = 0;
-    while (index > r->commit && log_term_at(r->log, index, &term) && term > previous.term)
+    while (index > certain(r) && log_term_at(r->log, index, &term) && term > previous.term)
         index = log_term_start(r->log, index) - 1;
-    if (index < r->commit)
-        index = r->commit;
+    if (index < certain(r))
+        index = certain(r);
     if (!log_term_at(r->log, index, &term))
         term = 0;
     return (struct version){.term = term, .index = index};
@@ -51,13 +56,43 @@ static void refuse(struct raft *r, struct version previous) {
     r->owed.hint = hint_for(r, previous);
 }
 
-/* Drops the records from index on, which the leader has overruled. */
-static bool overrule(struct raft *r, uint64_t index) {
-    assert(index > r->commit);
-    if (!r->host.before_truncate(r->host.arg, index)) {
+/* What a disk without room leaves undone the leader sends again. */
+static bool stored(struct raft *r, enum log_result result) {
+    r->no_space = result == LOG_NO_SPACE;
+    if (result != LOG_OK && result != LOG_NO_SPACE)
         raft_fail(r);
+    return result == LOG_OK;
+}
+
+/* No correct leader overrules what is committed, unless a majority has lost it with its power: then the
+ * records of the leader that they elected since are the group's. They are taken where the own -fsync makes no
+ * better promise and the own state can be had back. */
+static bool may_overrule(struct raft *r, uint64_t index) {
+    if (index > r->commit)
+        return true;
+    r->ignored++;
+    bool soft = !r->options.sync_always && r->configurations[0].index < index;
+    if (!soft)
+        r->diverged = true;
+    return soft;
+}
+
+static bool before_truncate(struct raft *r, uint64_t index) {
+    uint64_t commit = r->commit;
+    if (index <= commit)
+        r->commit = index - 1;
+    enum log_result result = r->host.before_truncate(r->host.arg, index);
+    if (result != LOG_OK)
+        r->commit = commit;
+    r->diverged = result == LOG_COMPACTED;
+    return !r->diverged && stored(r, result);
+}
+
+/* Drops the records from index on, which the leader has overruled. All of it needs room, and has it before
+ * anything is dropped. */
+static bool overrule(struct raft *r, uint64_t index) {
+    if (!may_overrule(r, index) || !stored(r, log_prepare_truncate(r->log)) || !before_truncate(r, index))
         return false;
-    }
     raft_configurations_truncate(r, index);
     if (log_truncate(r->log, index) != LOG_OK) {
         raft_fail(r);
@@ -97,13 +132,9 @@ static enum taken append_record(struct raft *r, const struct log_record *record)
         return STOP;
     }
     uint64_t size = log_size(r->log);
-    enum log_result result = log_append_record(r->log, record);
-    if (result == LOG_NO_SPACE)
+    if (!stored(r, log_append_record(r->log, record)))
         return STOP;
-    if (result != LOG_OK) {
-        raft_fail(r);
-        return STOP;
-    }
+    r->diverged = false;
     raft_count_append(r, log_size(r->log) > size ? log_size(r->log) - size : 0);
     if (record->type == ENTRY_CONFIGURATION)
         raft_configuration_push(r, record->index, &configuration);
@@ -116,10 +147,6 @@ static enum taken take_record(struct raft *r, const struct log_record *record) {
         bool known = log_term_at(r->log, record->index, &term);
         if (!known ? record->index <= r->commit : term == record->term)
             return KNOWN;
-        if (record->index <= r->commit) { /* no correct leader: what is committed stays */
-            r->ignored++;
-            return STOP;
-        }
         if (!overrule(r, record->index))
             return STOP;
     }
@@ -160,10 +187,12 @@ void raft_receive_append(struct raft *r, const struct member_id *from, const str
         r->owed.now = true;
     }
     if (!fits(r, m->append.previous)) {
-        if (m->append.previous.index <= r->commit)
-            r->ignored++;
-        else
+        if (m->append.previous.index > certain(r)) {
             refuse(r, m->append.previous);
+        } else {
+            r->ignored++;
+            r->diverged = true;
+        }
         return;
     }
     uint64_t matched = take_records(r, m);
@@ -171,7 +200,7 @@ void raft_receive_append(struct raft *r, const struct member_id *from, const str
         return;
     if (r->matched < matched)
         r->matched = matched;
-    if (r->matched < r->commit)
+    if (r->matched < r->commit && r->options.sync_always)
         r->matched = r->commit;
     uint64_t commit = m->append.commit < r->matched ? m->append.commit : r->matched;
     if (r->commit < commit)

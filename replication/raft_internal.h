@@ -89,6 +89,8 @@ struct raft {
     struct random random;
     struct hard_state state;
     bool failed, retired;
+    bool no_space; /* since the last record that found none */
+    bool diverged;
     uint64_t now_ms;
 
     enum raft_role role;

@@ -63,7 +63,8 @@ void raft_lead(struct raft *r, enum raft_cause cause) {
     r->offer_ms = 0;
     if (log_last_term(r->log) < r->state.term) { /* a founding has written its first record already */
         enum log_result result = log_append(r->log, r->state.term, ENTRY_NOOP, (struct bytes){0});
-        if (result == LOG_NO_SPACE) { /* a full disk cannot lead: somebody else's turn */
+        r->no_space = result == LOG_NO_SPACE;
+        if (r->no_space) { /* a full disk cannot lead: somebody else's turn */
             raft_follow(r, r->state.term, NULL, RAFT_CAUSE_NONE);
             r->deadline_ms += r->options.election_max_ms;
             return;

@@ -137,9 +137,10 @@ static void reply(struct raft *r, const struct member_id *to, const struct messa
 /* A snapshot holds committed state only, so a log that has its last entry is committed that far. */
 static bool known_already(struct raft *r, struct version at) {
     uint64_t term;
-    if (at.index <= r->commit)
+    bool known = log_term_at(r->log, at.index, &term);
+    if (at.index <= r->commit && (r->options.sync_always || !known || term == at.term))
         return true;
-    if (at.index > raft_own_durable(r) || !log_term_at(r->log, at.index, &term) || term != at.term)
+    if (at.index > raft_own_durable(r) || !known || term != at.term)
         return false;
     raft_set_commit(r, at.index);
     return true;
@@ -168,5 +169,8 @@ void raft_installed(struct raft *r, struct version at, const struct configuratio
     r->mark_count = 0;
     r->appended_at_commit = r->appended;
     r->matched = at.index;
+    r->diverged = false;
+    if (r->commit > at.index)
+        r->commit = at.index;
     raft_set_commit(r, at.index);
 }

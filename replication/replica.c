@@ -25,10 +25,6 @@ const char *replica_failure(const struct replica *r) {
                                 : NULL;
 }
 
-static bool is_write(enum entry_type type) {
-    return type == ENTRY_PUT || type == ENTRY_DELETE;
-}
-
 static bool undecodable(struct replica *r) {
     replica_fail(r, "cannot read the log back", "a record of this version's own cannot be decoded");
     return false;
@@ -36,14 +32,14 @@ static bool undecodable(struct replica *r) {
 
 /* entry: of a write. */
 static bool apply(struct replica *r, const struct log_record *record, const struct entry *entry, bool undo) {
-    bool write = is_write(record->type);
+    bool write = replica_is_write(record->type);
     if (record->type == ENTRY_RING && !replica_ring_apply(r, record->payload))
         return undecodable(r);
     if (write)
         groups_note_write(&r->groups, record->index);
     struct version at = {record->term, record->index};
     struct store_effect effect = store_apply(r->store, at, record->type, write ? entry : NULL, undo);
-    if (write)
+    if (write && !r->closing)
         r->host.applied(r->host.arg, at, &effect);
     return true;
 }
@@ -61,7 +57,7 @@ static bool apply_next(struct replica *r, uint64_t commit) {
     }
     if (record.type == ENTRY_RING && index > commit)
         return false;
-    if (is_write(record.type) && !entry_decode(record.payload, &entry))
+    if (replica_is_write(record.type) && !entry_decode(record.payload, &entry))
         return undecodable(r);
     return apply(r, &record, &entry, index > commit);
 }
@@ -73,7 +69,7 @@ static void take_committed(void *arg, const struct log_record *records, size_t c
     struct bytes keys[LOG_TOLD_MAX] = {0};
     size_t writes = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_write(records[i].type))
+        if (!replica_is_write(records[i].type))
             continue;
         if (!entry_decode(records[i].payload, &entries[i])) {
             undecodable(r);
@@ -114,9 +110,7 @@ static bool advance(struct replica *r) {
     return moved;
 }
 
-/* The undo list does not reach back far enough: the snapshot and the log up to the commit give the store
- * again. */
-static bool rebuild(struct replica *r) {
+bool replica_rebuild(struct replica *r) {
     struct snapshot_header header;
     struct buffer configuration = {0};
     char why[160];
@@ -141,70 +135,30 @@ static bool rebuild(struct replica *r) {
     return true;
 }
 
-/* Such a write is never answered before its commit. */
-static bool bears_pair(struct bytes payload) {
-    struct entry entry;
-    return entry_decode(payload, &entry) && entry.client.size > 0;
-}
-
-static bool keep_row(struct replica *r, uint64_t index, size_t *kept) {
-    struct log_record record;
-    enum log_result result = log_read(r->log, index, &record);
-    if (result != LOG_OK) {
-        replica_fail(r, "cannot read the log back", log_result_text(result));
-        return false;
-    }
-    if (!is_write(record.type))
-        return true;
-    struct version at = {record.term, record.index};
-    struct ledger_row row = {
-        .group_id = r->options.group_id,
-        .at = at,
-        .by_term = raft_term(r->raft),
-        .recorded_ms = r->wall_ms,
-        .answered = at.term == r->answered.term && at.index <= r->answered.index &&
-                    !bears_pair(record.payload) && !r->host.unanswered(r->host.arg, at),
-        .type = record.type,
-        .payload = record.payload,
-    };
-    enum file_result added = ledger_add(r->ledger, &row);
-    if (added != FILE_OK)
-        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(added));
-    ++*kept;
-    return added == FILE_OK;
-}
-
-bool replica_overrule(struct replica *r, uint64_t index) {
-    size_t kept = 0;
-    if (raft_configuration(r->raft)->mode == ACK_ASYNC) {
-        for (uint64_t i = index; i <= log_last(r->log); i++)
-            if (!keep_row(r, i, &kept))
-                return false;
-        enum file_result result = kept == 0 ? FILE_OK : ledger_sync(r->ledger);
-        if (result != FILE_OK) {
-            replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
-            return false;
-        }
-    }
-    if (kept > 0) {
-        char text[160];
-        snprintf(text, sizeof text, "%zu writes from index %llu on were overruled by the leader of term %llu",
-                 kept, (unsigned long long)index, (unsigned long long)raft_term(r->raft));
-        r->host.notice(r->host.arg, REPLICA_OVERRULED, text);
-    }
-    r->host.overruled(r->host.arg, index);
+/* Of what has been applied, the entries from index on. */
+static bool undo(struct replica *r, uint64_t index) {
     if (store_applied(r->store).index < index)
         return true;
     if (r->groups.written >= index)
         r->groups.written = 0;
     struct version at = {0, index - 1};
     if (!log_term_at(r->log, at.index, &at.term) && at.index > 0)
-        return rebuild(r);
-    return store_undo(r->store, at) || rebuild(r);
+        return replica_rebuild(r);
+    return store_undo(r->store, at) || replica_rebuild(r);
 }
 
-static bool before_truncate(void *arg, uint64_t index) {
-    return replica_overrule(arg, index);
+static enum log_result before_truncate(void *arg, uint64_t index) {
+    struct replica *r = arg;
+    size_t kept;
+    if (index <= r->snapshot.index)
+        return LOG_COMPACTED;
+    enum file_result result = replica_keep_overruled(r, index, &kept);
+    if (result != FILE_OK)
+        return result == FILE_NO_SPACE ? LOG_NO_SPACE : LOG_IO_ERROR;
+    replica_tell_overruled(r, index, kept);
+    if (r->forgotten >= index)
+        r->forgotten = index - 1;
+    return undo(r, index) ? LOG_OK : LOG_IO_ERROR;
 }
 
 static void send_message(void *arg, const struct member_id *to, const struct message *message) {
@@ -317,7 +271,7 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
     if (ok && commit > log_last(r->log))
         commit = log_last(r->log);
     ok = ok && open_raft(r, &header, &configuration, commit, now_ms, why, why_size) &&
-         ledger_open(options->fs, &r->ledger, why, why_size) == FILE_OK;
+         ledger_open(options->fs, options->ledger_size_max, &r->ledger, why, why_size) == FILE_OK;
     if (ok && ledger_damaged(r->ledger) > 0) {
         char text[160];
         snprintf(text, sizeof text,
@@ -326,7 +280,7 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
         host->notice(host->arg, REPLICA_LEDGER_DAMAGED, text);
     }
     if (ok) {
-        if (!report.took_back || rebuild(r))
+        if (!report.took_back || replica_rebuild(r))
             advance(r);
         ok = r->failure[0] == '\0';
         if (!ok)
@@ -420,12 +374,39 @@ static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
     return r->options.sync == SYNC_ALWAYS || now_ms - r->synced_ms >= r->options.sync_interval_ms;
 }
 
+static void tell_space(struct replica *r) {
+    bool full = raft_no_space(r->raft) && raft_role(r->raft) != RAFT_LEADER;
+    if (full == r->told_full)
+        return;
+    r->told_full = full;
+    if (!full)
+        r->host.notice(r->host.arg, REPLICA_DISK_HAS_ROOM, "there is room again: this node follows on");
+    else if (ledger_full(r->ledger))
+        r->host.notice(r->host.arg, REPLICA_LEDGER_FULL, LEDGER_FULL_TEXT);
+    else
+        r->host.notice(r->host.arg, REPLICA_DISK_FULL,
+                       "no space left on the disk: this node takes nothing new from the leader; free some, "
+                       "and it goes on by itself");
+}
+
+static void tell_diverged(struct replica *r) {
+    if (raft_diverged(r->raft) && !r->told_diverged)
+        r->host.notice(
+            r->host.arg, REPLICA_DIVERGED,
+            "the group has lost records that are committed here, as a power cut of a majority may "
+            "with -fsync other than always, and this node can follow no further; save what only it "
+            "has, then empty its data directory and start it again");
+    r->told_diverged = raft_diverged(r->raft);
+}
+
 bool replica_flush(struct replica *r, uint64_t now_ms) {
     r->now_ms = now_ms;
     if (r->failure[0] != '\0')
         return false;
     uint64_t written = log_written(r->log);
     raft_flush(r->raft, now_ms);
+    tell_space(r);
+    tell_diverged(r);
     if (r->options.sync != SYNC_ALWAYS && log_written(r->log) > written)
         raft_synced(r->raft, now_ms);
     if (sync_is_due(r, now_ms)) {
@@ -477,6 +458,8 @@ bool replica_shutdown(struct replica *r) {
     /* A sync that is under way ends with the helper threads, which the program has stopped before this. */
     enum log_result result = log_write(r->log, raft_commit(r->raft), true);
     struct job *job = NULL;
+    if (result == LOG_NO_SPACE && log_written(r->log) == log_last(r->log))
+        result = LOG_OK; /* the commit alone had no room */
     if (result == LOG_OK && log_sync_pending(r->log))
         result = log_sync_end(r->log);
     if (result == LOG_OK)
@@ -489,9 +472,14 @@ bool replica_shutdown(struct replica *r) {
         replica_fail(r, "cannot sync the log", log_result_text(result));
         return false;
     }
+    /* The last syncs may have moved the commit: what they commit belongs into the snapshot, but whoever waits
+     * for it has gone. */
+    r->closing = true;
+    raft_synced(r->raft, r->now_ms);
+    advance(r);
     if (raft_commit(r->raft) > r->snapshot.index)
         replica_snapshot_now(r);
-    return true;
+    return replica_failure(r) == NULL;
 }
 
 bool replica_find(struct replica *r, struct bytes client, struct bytes request, struct version *at) {
@@ -501,7 +489,7 @@ bool replica_find(struct replica *r, struct bytes client, struct bytes request, 
     for (uint64_t end = index + FIND_MAX; index <= last && index < end; index++) {
         if (log_read(r->log, index, &record) != LOG_OK)
             return false;
-        if (!is_write(record.type) || !entry_decode(record.payload, &entry))
+        if (!replica_is_write(record.type) || !entry_decode(record.payload, &entry))
             continue;
         if (!bytes_equal(entry.client, client) || !bytes_equal(entry.request, request))
             continue;

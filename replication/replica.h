@@ -26,6 +26,7 @@ struct replica_options {
     uint32_t segment_size;      /* 0: the log's default */
     uint64_t snapshot_log_size; /* bytes of log that call for a snapshot; 0: 64 MiB. Never less than twice the
                                  * last snapshot. Below REPLICA_LOG_KEEP that much is also kept behind one */
+    uint64_t ledger_size_max;   /* 0: the ledger's default */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: raft.h's */
     uint64_t seed;
 };
@@ -37,6 +38,10 @@ enum replica_notice {
     REPLICA_SNAPSHOT_FAILED, /* the disk is full, or one that was received is damaged */
     REPLICA_LEDGER_DAMAGED,
     REPLICA_OVERRULED, /* text: how many writes went to the ledger */
+    REPLICA_DISK_FULL, /* this and the next two: a follower's; a leader answers 507 */
+    REPLICA_LEDGER_FULL,
+    REPLICA_DISK_HAS_ROOM,
+    REPLICA_DIVERGED, /* this node can follow its group no further */
 };
 
 struct replica_host {

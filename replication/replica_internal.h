@@ -8,6 +8,10 @@
 #define SNAPSHOT_NEW_FILE "snapshot.new" /* being taken */
 #define SNAPSHOT_IN_FILE  "snapshot.in"  /* being received */
 
+#define LEDGER_FULL_TEXT                                                                                     \
+    "the ledger of rejected writes has reached its bound of 1 GiB: until its rows are applied or dropped "   \
+    "(kvctl rejected), this node keeps its log and takes nothing from the leader"
+
 /* A snapshot being taken: sliced by ticks, synced by a job, then renamed. */
 struct taking {
     struct snapshot_writer *writer; /* NULL: none, or all is written and the job is under way */
@@ -64,14 +68,22 @@ struct replica {
     struct offered offered;
     struct received received;
     struct groups_state groups;
-    uint64_t led_term; /* the term that barrier belongs to */
-    uint64_t barrier;  /* leader: client writes wait until this index is applied */
+    uint64_t led_term;        /* the term that barrier belongs to */
+    uint64_t barrier;         /* leader: client writes wait until this index is applied */
+    bool closing;             /* nobody is told any more of what is applied */
+    uint64_t ledger_retry_ms; /* it had no room: not before then */
+    bool told_diverged;
+    bool told_full;    /* that the disk is full */
     char failure[256]; /* empty: none */
 };
 
 void replica_fail(struct replica *r, const char *what, const char *why);
-/* Puts the clients' writes from index on into the ledger (async groups) and undoes them. */
-bool replica_overrule(struct replica *r, uint64_t index);
+static inline bool replica_is_write(enum entry_type type) {
+    return type == ENTRY_PUT || type == ENTRY_DELETE;
+}
+/* The store anew, from the snapshot and the log up to the commit: where the undo list does not reach back far
+ * enough. */
+bool replica_rebuild(struct replica *r);
 
 /* replica_ring.c */
 /* False for a payload that is no ring record. */
@@ -83,7 +95,13 @@ void replica_state_encode(const struct replica *r, uint64_t at, const struct con
 bool replica_state_decode(struct bytes state, uint64_t at, struct configuration *configuration,
                           struct groups_state *groups);
 
-/* replica_ledger.c: rows up to the commit become `rejected`, or go. */
+/* replica_ledger.c */
+/* Puts the clients' writes from index on into the ledger, durably (async groups), *kept of them.
+ * FILE_NO_SPACE: some may be there already; nothing else has changed. Other failures are the replica's. */
+enum file_result replica_keep_overruled(struct replica *r, uint64_t index, size_t *kept);
+/* The entries from index on leave the log now. */
+void replica_tell_overruled(struct replica *r, uint64_t index, size_t kept);
+/* Rows up to the commit become `rejected`, or go. */
 void replica_settle(struct replica *r, uint64_t commit);
 
 /* replica_snapshot.c */

@@ -1,4 +1,7 @@
-/* What becomes of the rows of the rejected-write ledger.
+/* How writes come into the rejected-write ledger, and what becomes of its rows.
+ *
+ * A write goes there before it leaves the log, so a disk without room for it stops both: the log keeps the
+ * write, and what the leader sends in its place has to wait.
  *
  * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it
  * away. Behind the commit a row is rejected once a later term than its own is committed, since terms never
@@ -6,8 +9,87 @@
  * the store may tell: it holds, for each key, the version of the last write that stands. What neither tells
  * stays `overruled`. */
 #include <assert.h>
+#include <stdio.h>
 
 #include "replication/replica_internal.h"
+
+#define LEDGER_RETRY_MS 1000 /* after there was no room: each try reads all that was overruled */
+
+/* Such a write is never answered before its commit. */
+static bool bears_pair(struct bytes payload) {
+    struct entry entry;
+    return entry_decode(payload, &entry) && entry.client.size > 0;
+}
+
+/* From a try that ended without room. */
+static bool is_kept(const struct replica *r, uint64_t index) {
+    struct version at = {.index = index};
+    if (!log_term_at(r->log, index, &at.term))
+        return false;
+    size_t position = ledger_find(r->ledger, r->options.group_id, at);
+    if (position == ledger_count(r->ledger))
+        return false;
+    const struct ledger_row *row = ledger_at(r->ledger, position);
+    return row->group_id == r->options.group_id && version_equal(row->at, at);
+}
+
+static enum file_result keep_row(struct replica *r, uint64_t index, size_t *kept) {
+    struct log_record record;
+    if (is_kept(r, index)) {
+        ++*kept;
+        return FILE_OK;
+    }
+    enum log_result result = log_read(r->log, index, &record);
+    if (result != LOG_OK) {
+        replica_fail(r, "cannot read the log back", log_result_text(result));
+        return FILE_IO_ERROR;
+    }
+    if (!replica_is_write(record.type))
+        return FILE_OK;
+    struct version at = {record.term, record.index};
+    struct ledger_row row = {
+        .group_id = r->options.group_id,
+        .at = at,
+        .by_term = raft_term(r->raft),
+        .recorded_ms = r->wall_ms,
+        .answered = at.term == r->answered.term && at.index <= r->answered.index &&
+                    !bears_pair(record.payload) && !r->host.unanswered(r->host.arg, at),
+        .type = record.type,
+        .payload = record.payload,
+    };
+    ++*kept;
+    return ledger_add(r->ledger, &row);
+}
+
+enum file_result replica_keep_overruled(struct replica *r, uint64_t index, size_t *kept) {
+    enum file_result result = FILE_OK;
+    *kept = 0;
+    if (raft_configuration(r->raft)->mode != ACK_ASYNC)
+        return FILE_OK;
+    if (r->now_ms < r->ledger_retry_ms)
+        return FILE_NO_SPACE;
+    for (uint64_t i = index; i <= log_last(r->log) && result == FILE_OK; i++)
+        result = keep_row(r, i, kept);
+    if (result == FILE_NO_SPACE) {
+        r->ledger_retry_ms = r->now_ms + LEDGER_RETRY_MS;
+        return result;
+    }
+    if (result == FILE_OK && *kept > 0 && ledger_sync(r->ledger) != FILE_OK)
+        result = FILE_IO_ERROR;
+    if (result != FILE_OK)
+        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
+    return result;
+}
+
+void replica_tell_overruled(struct replica *r, uint64_t index, size_t kept) {
+    if (kept > 0) {
+        char text[160];
+        snprintf(text, sizeof text, "%zu writes from index %llu on were overruled by the leader of term %llu",
+                 kept, (unsigned long long)index, (unsigned long long)raft_term(r->raft));
+        r->host.notice(r->host.arg, REPLICA_OVERRULED, text);
+    }
+    r->host.overruled(r->host.arg, index);
+}
 
 /* The row's index is at most the commit, and the log begins behind it.
  *
@@ -53,11 +135,12 @@ static bool settle_first(struct replica *r, struct version commit, size_t *posit
     } else {
         result = ledger_judge(r->ledger, position, judge(r, position));
     }
-    if (result != FILE_OK)
+    if (result != FILE_OK && result != FILE_NO_SPACE)
         replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
     return result == FILE_OK;
 }
 
+/* Without room on the disk rows stay as they are until the next commit. */
 void replica_settle(struct replica *r, uint64_t commit) {
     struct version at = {0, commit};
     log_term_at(r->log, commit, &at.term);

@@ -228,7 +228,6 @@ struct arrived {
     struct buffer encoded;
     struct configuration configuration;
     struct groups_state groups;
-    bool loaded; /* the store holds it */
     char why[160];
 };
 
@@ -241,60 +240,73 @@ static bool decode_arrived(struct arrived *in, struct version at) {
     return ok;
 }
 
-static bool load_arrived(struct replica *r, const char *name, struct arrived *in) {
-    buffer_clear(&in->encoded);
-    in->loaded = snapshot_load(r->options.fs, name, r->store, &in->header, &in->encoded, in->why,
-                               sizeof in->why) == SNAPSHOT_OK;
-    return in->loaded;
+static bool verify_received(struct replica *r, struct version at, struct arrived *in) {
+    return snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &in->header, &in->encoded, in->why,
+                           sizeof in->why) == SNAPSHOT_OK &&
+           decode_arrived(in, at);
 }
 
-/* A node that has nothing reads it only once, into the store, which is cleared again if it is damaged. */
-static bool verify_arrived(struct replica *r, struct version at, struct arrived *in) {
-    bool is_new = store_applied(r->store).index == 0 && log_last(r->log) == 0;
-    bool ok = is_new ? load_arrived(r, SNAPSHOT_IN_FILE, in)
-                     : snapshot_verify(r->options.fs, SNAPSHOT_IN_FILE, &in->header, &in->encoded, in->why,
-                                       sizeof in->why) == SNAPSHOT_OK;
-    ok = ok && decode_arrived(in, at);
-    if (!ok && in->loaded)
-        store_clear(r->store);
-    return ok;
+static void refuse_received(struct replica *r, const char *why) {
+    r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, why);
+    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
 }
 
-/* False where the node has failed. */
-static bool replace_state(struct replica *r, struct version at, struct arrived *in) {
-    replica_snapshot_release(r);
-    if (!in->loaded && !replica_overrule(r, raft_commit(r->raft) + 1))
+/* What the disk must have room for, and then the store from the received file, while nothing of what this
+ * node has is gone: a sender can give right checksums to what cannot be loaded. */
+static bool load_received(struct replica *r, struct version at, struct arrived *in, size_t *kept) {
+    enum log_result room = log_prepare_reset(r->log);
+    if (room != LOG_OK && room != LOG_NO_SPACE)
+        replica_fail(r, "cannot begin the log anew", log_result_text(room));
+    if (room != LOG_OK || replica_keep_overruled(r, raft_commit(r->raft) + 1, kept) != FILE_OK) {
+        if (r->failure[0] == '\0')
+            refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT
+                                                      : "no space left on the disk to install a snapshot");
         return false;
-    enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
-    if (result == FILE_OK)
-        result = file_system_sync(r->options.fs);
-    bool ok = result == FILE_OK;
-    if (ok && !in->loaded) {
-        store_clear(r->store);
-        ok = load_arrived(r, SNAPSHOT_FILE, in);
     }
-    ok = ok && log_reset(r->log, at) == LOG_OK;
-    if (!ok)
-        replica_fail(r, "cannot install a snapshot", result == FILE_OK ? in->why : file_result_text(result));
+    replica_snapshot_release(r);
+    store_clear(r->store);
+    buffer_clear(&in->encoded);
+    bool ok = snapshot_load(r->options.fs, SNAPSHOT_IN_FILE, r->store, &in->header, &in->encoded, in->why,
+                            sizeof in->why) == SNAPSHOT_OK &&
+              decode_arrived(in, at);
+    if (!ok) {
+        refuse_received(r, in->why);
+        replica_rebuild(r);
+    }
     return ok;
 }
 
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
+static bool exchange(struct replica *r, const struct snapshot_header *header, size_t kept) {
+    replica_tell_overruled(r, raft_commit(r->raft) + 1, kept);
+    enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
+    if (result == FILE_OK)
+        result = file_system_sync(r->options.fs);
+    if (result == FILE_OK && log_reset(r->log, header->at) != LOG_OK)
+        result = FILE_IO_ERROR;
+    if (result != FILE_OK)
+        replica_fail(r, "cannot install a snapshot", file_result_text(result));
+    return result == FILE_OK;
+}
+
 static bool install(struct replica *r) {
     struct arrived in = {0};
     enum file_result result = file_sync(r->received.file);
     struct version at = r->received.at;
     uint64_t total = r->received.total;
+    size_t kept;
     receive_end(r);
     if (result != FILE_OK) {
         replica_fail(r, "cannot make a received snapshot durable", file_result_text(result));
         return false;
     }
-    bool ok = verify_arrived(r, at, &in);
+    /* A node that has nothing loses nothing by a snapshot that cannot be loaded, and reads it only once. */
+    bool is_new = store_applied(r->store).index == 0 && log_last(r->log) == 0;
+    bool ok = is_new || verify_received(r, at, &in);
     if (!ok)
-        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, in.why);
-    ok = ok && replace_state(r, at, &in);
+        refuse_received(r, in.why);
+    ok = ok && load_received(r, at, &in, &kept) && exchange(r, &in.header, kept);
     buffer_release(&in.encoded);
     if (!ok)
         return false;

@@ -7,9 +7,11 @@
 #include <bsd/string.h>
 #include <stdio.h>
 
-#define HARD_STATE_NAME "hard_state"
-#define IDENTITY_NAME   "identity"
-#define SIZE_MAX_BOTH   256 /* bytes; both are smaller */
+#define HARD_STATE_NAME   "hard_state"
+#define IDENTITY_NAME     "identity"
+#define SIZE_MAX_IDENTITY 256  /* bytes; it is smaller */
+#define COPY_SIZE         44u  /* bytes of a copy of the hard state */
+#define COPY_STEP         512u /* from one copy to the other: sectors of their own */
 
 static const char hard_state_magic[] = "KVNHARD1", identity_magic[] = "KVNIDEN1";
 
@@ -28,7 +30,7 @@ static enum file_result damaged(const char *name, char *why, size_t why_size) {
 /* Reads the file, checks magic and checksum, and leaves a reader on what is between. */
 static enum file_result load(struct file_system *fs, const char *name, const char *magic,
                              struct buffer *content, struct reader *r, char *why, size_t why_size) {
-    enum file_result result = file_read_all(fs, name, SIZE_MAX_BOTH, content);
+    enum file_result result = file_read_all(fs, name, SIZE_MAX_IDENTITY, content);
     if (result == FILE_IO_ERROR)
         return damaged(name, why, why_size);
     if (result != FILE_OK) {
@@ -51,25 +53,103 @@ static void read_id(struct reader *r, uint8_t *id) {
         memcpy(id, b.data, NODE_ID_SIZE);
 }
 
-enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state) {
+/* The copies of the hard state. */
+
+static bool copy_read(struct bytes bytes, struct hard_state *out) {
+    if (bytes.size < COPY_SIZE || memcmp(bytes.data, hard_state_magic, 8) != 0 ||
+        crc32c(0, (struct bytes){bytes.data, COPY_SIZE - 4}) != get_u32(bytes.data + COPY_SIZE - 4))
+        return false;
+    struct reader r = reader_of((struct bytes){bytes.data + 8, COPY_SIZE - 12});
+    out->term = read_u64(&r);
+    read_id(&r, out->vote_id);
+    out->vote_incarnation = read_u64(&r);
+    return reader_done(&r);
+}
+
+static void copy_write(struct buffer *out, const struct hard_state *state) {
+    size_t from = buffer_size(out);
+    buffer_append_text(out, hard_state_magic);
+    write_u64(out, state->term);
+    buffer_append(out, (struct bytes){state->vote_id, NODE_ID_SIZE});
+    write_u64(out, state->vote_incarnation);
+    struct bytes all = buffer_bytes(out);
+    write_u32(out, crc32c(0, (struct bytes){all.data + from, all.size - from}));
+}
+
+/* Terms only rise, and a vote is given once in a term. */
+static bool is_later(const struct hard_state *a, const struct hard_state *b) {
+    static const uint8_t none[NODE_ID_SIZE];
+    if (a->term != b->term)
+        return a->term > b->term;
+    return memcmp(b->vote_id, none, NODE_ID_SIZE) == 0 && memcmp(a->vote_id, none, NODE_ID_SIZE) != 0;
+}
+
+/* The file anew, of its full size, so that no later save needs room. */
+static enum file_result create(struct file_system *fs, const struct hard_state *state) {
     struct buffer content = {0};
-    buffer_append_text(&content, hard_state_magic);
-    write_u64(&content, state->term);
-    buffer_append(&content, (struct bytes){state->vote_id, NODE_ID_SIZE});
-    write_u64(&content, state->vote_incarnation);
-    return save(fs, HARD_STATE_NAME, &content);
+    for (unsigned i = 0; i < 2; i++) {
+        copy_write(&content, state);
+        while (buffer_size(&content) < (i + 1) * COPY_STEP)
+            write_u8(&content, 0);
+    }
+    enum file_result result = file_replace(fs, HARD_STATE_NAME, buffer_bytes(&content));
+    buffer_release(&content);
+    return result;
+}
+
+/* The copy that a crash in between would not need first. */
+static enum file_result overwrite(struct file *file, const struct hard_state *state, struct bytes found) {
+    struct hard_state first, second;
+    bool keep_first =
+        copy_read(found, &first) &&
+        !(copy_read((struct bytes){found.data + COPY_STEP, COPY_SIZE}, &second) && is_later(&second, &first));
+    struct buffer copy = {0};
+    copy_write(&copy, state);
+    enum file_result result = FILE_OK;
+    for (unsigned i = 0; i < 2 && result == FILE_OK; i++) {
+        result = file_write(file, (i == 0) == keep_first ? COPY_STEP : 0, buffer_bytes(&copy));
+        if (result == FILE_OK)
+            result = file_sync(file);
+    }
+    buffer_release(&copy);
+    return result;
+}
+
+enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state) {
+    struct file *file;
+    uint8_t found[2 * COPY_STEP];
+    size_t got = 0;
+    enum file_result result = file_open(fs, HARD_STATE_NAME, false, &file);
+    if (result == FILE_NOT_FOUND)
+        return create(fs, state);
+    if (result != FILE_OK)
+        return result;
+    result = file_read(file, 0, found, sizeof found, &got);
+    if (result == FILE_OK && got == sizeof found)
+        result = overwrite(file, state, (struct bytes){found, got});
+    else if (result == FILE_OK)
+        result = create(fs, state);
+    file_close(file);
+    return result;
 }
 
 enum file_result hard_state_load(struct file_system *fs, struct hard_state *out, char *why, size_t why_size) {
     struct buffer content = {0};
-    struct reader r;
+    struct hard_state second;
     *out = (struct hard_state){0};
-    enum file_result result = load(fs, HARD_STATE_NAME, hard_state_magic, &content, &r, why, why_size);
-    if (result == FILE_OK) {
-        out->term = read_u64(&r);
-        read_id(&r, out->vote_id);
-        out->vote_incarnation = read_u64(&r);
-        if (!reader_done(&r))
+    enum file_result result = file_read_all(fs, HARD_STATE_NAME, 2 * COPY_STEP, &content);
+    struct bytes whole = buffer_bytes(&content);
+    if (result == FILE_IO_ERROR) {
+        damaged(HARD_STATE_NAME, why, why_size);
+    } else if (result != FILE_OK) {
+        snprintf(why, why_size, "%s: %s", HARD_STATE_NAME, file_result_text(result));
+    } else {
+        bool one = copy_read(whole, out), two = false;
+        if (whole.size > COPY_STEP)
+            two = copy_read((struct bytes){whole.data + COPY_STEP, whole.size - COPY_STEP}, &second);
+        if (two && (!one || is_later(&second, out)))
+            *out = second;
+        if (!one && !two)
             result = damaged(HARD_STATE_NAME, why, why_size);
     }
     buffer_release(&content);

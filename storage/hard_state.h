@@ -1,7 +1,9 @@
-/* The two small files that are replaced as a whole and synced before the call returns.
+/* The two small files that are synced before the call returns.
  *
  * hard_state: Raft's currentTerm and votedFor (Raft, figure 2), which must be durable before any message that
- * follows from them leaves. identity: who this directory's node is. */
+ * follows from them leaves. It stands in its file twice, and is written over in place, one copy after the
+ * other: a full disk stops no election, and no crash and no damage to one copy loses it. identity: who this
+ * directory's node is; replaced as a whole. */
 #ifndef STORAGE_HARD_STATE_H
 #define STORAGE_HARD_STATE_H
 

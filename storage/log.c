@@ -194,6 +194,11 @@ static uint64_t lesser(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+enum log_result log_prepare_truncate(struct log *log) {
+    uint8_t *at;
+    return log_reserve(log, TRUNCATION_SIZE, &at);
+}
+
 enum log_result log_truncate(struct log *log, uint64_t index) {
     assert(index >= log_first(log));
     assert(index <= log->last);

@@ -105,6 +105,10 @@ enum log_result log_append_record(struct log *log, const struct log_record *reco
 /* The record at index; payload borrowed until the next call on the log. */
 enum log_result log_read(struct log *log, uint64_t index, struct log_record *out);
 
+/* Takes beforehand what log_truncate, or log_reset, needs of the disk, so that the next call cannot meet a
+ * full one; nothing may be appended in between. LOG_NO_SPACE: nothing changed. */
+enum log_result log_prepare_truncate(struct log *log);
+enum log_result log_prepare_reset(struct log *log);
 /* Removes the records from index on; a record of its own in the segment, durable with the next sync. */
 enum log_result log_truncate(struct log *log, uint64_t index);
 

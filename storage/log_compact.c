@@ -89,6 +89,13 @@ enum log_result log_begin_anew(struct log *log, struct version at) {
     return LOG_OK;
 }
 
+enum log_result log_prepare_reset(struct log *log) {
+    enum file_result result = log->failed ? FILE_IO_ERROR : log_spare_ready(log);
+    if (result == FILE_OK)
+        return LOG_OK;
+    return result == FILE_NO_SPACE ? LOG_NO_SPACE : log_fail(log, result);
+}
+
 enum log_result log_reset(struct log *log, struct version at) {
     return log->failed ? LOG_IO_ERROR : log_begin_anew(log, at);
 }

@@ -215,6 +215,8 @@ void log_drop_one(struct log *log);
 bool log_can_drop(const struct log *log);
 enum file_result log_spare_open(struct log *log, struct spare *out); /* a new one, empty */
 void log_spare_remove(struct log *log, struct spare spare);
+/* Makes one here and now where there is none. */
+enum file_result log_spare_ready(struct log *log);
 /* Gives a spare, made here and now if need be, the name of segment `number`. */
 enum file_result log_spare_take(struct log *log, uint64_t number, struct file **out);
 void log_spare_name(char *out, uint64_t number);

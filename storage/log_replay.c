@@ -233,6 +233,8 @@ static enum log_result read_piece(struct replay *r, struct segment *segment) {
     enum file_result result = file_read(segment->file, r->have, segment->image + r->have, size, &got);
     if (result != FILE_OK)
         return read_failure(r, segment, result);
+    if (got > 0)
+        r->held = r->have + (uint32_t)got;
     memset(segment->image + r->have + got, 0, size - got);
     r->have += size;
     return LOG_OK;
@@ -260,6 +262,7 @@ static enum log_result read_next(struct replay *r, struct segment *segment, stru
     }
 }
 
+/* A record that ends in zeros may seem whole where the file has lost its end: it could not be read back. */
 static enum log_result walk(struct replay *r, struct segment *segment) {
     for (;;) {
         struct raw_record raw;
@@ -267,7 +270,8 @@ static enum log_result walk(struct replay *r, struct segment *segment) {
         enum log_result result = read_next(r, segment, &raw, &found);
         if (result != LOG_OK || found == RAW_END)
             return result;
-        if (found != RAW_OK || !record_belongs(segment->image + segment->end, segment->seed, segment->end) ||
+        if (found != RAW_OK || segment->end + raw.size > r->held ||
+            !record_belongs(segment->image + segment->end, segment->seed, segment->end) ||
             !replay_record(r, segment, &raw)) {
             damaged_at(r, segment->number, segment->end);
             return LOG_OK;
@@ -285,7 +289,7 @@ static enum log_result replay_segment(struct replay *r, struct found *found) {
         log_image_free(log, log_current(log));
     log_segment_add(log, segment);
     segment->image = log_image_new(log, segment->capacity);
-    r->have = 0;
+    r->have = r->held = 0;
     enum log_result result = read_piece(r, segment);
     if (result == LOG_OK)
         result = walk(r, segment);

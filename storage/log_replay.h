@@ -19,6 +19,7 @@ struct replay {
     struct version base; /* end of the snapshot */
     uint64_t told;       /* index of the last record that was told of; the base's before the first */
     uint32_t have;       /* bytes of the current segment that are in its image */
+    uint32_t held;       /* of them, those that its file has */
     struct found *found; /* by number */
     size_t count, capacity;
     uint64_t *spares; /* numbers */

@@ -47,6 +47,16 @@ static enum file_result spare_get(struct log *log, struct spare *out) {
     return result;
 }
 
+enum file_result log_spare_ready(struct log *log) {
+    if (log->spare_count > 0)
+        return FILE_OK;
+    struct spare spare;
+    enum file_result result = spare_get(log, &spare);
+    if (result == FILE_OK)
+        log->spares[log->spare_count++] = spare;
+    return result;
+}
+
 enum file_result log_spare_take(struct log *log, uint64_t number, struct file **out) {
     struct spare spare;
     enum file_result result = spare_get(log, &spare);

@@ -39,6 +39,22 @@ sub whom {
     return (shuffle @nodes)[ 0, 1 ];
 }
 
+# The leader answers on its own, is killed, and a new one is elected before it comes back: what it answered is overruled.
+sub depose {
+    my ($cluster, $load, @nodes) = @_;
+    my ($leader) = $cluster->leader;
+    my @others = grep { $_ != $leader } @nodes;
+    $_->kill9 for @others;
+    my $answered = $load->answered;
+    poll(sub { $load->answered >= $answered + 10 }, 'the leader to answer alone');
+    $leader->kill9;
+    $_->start for @others;
+    my $new = $cluster->settle(@others);
+    $new->set("overruling-$answered" => 'write');
+    $leader->start;
+    $cluster->settle;
+}
+
 for my $mode ('async', 'quorum') {
     subtest "$mode: an answered write survives kill -9 of any node and of all" => sub {
         my $cluster = Cluster->new;
@@ -47,6 +63,10 @@ for my $mode ('async', 'quorum') {
         my $load = Cluster::Load->start($cluster, \@nodes);
         for my $round (1 .. $rounds) {
             $load->wait_for(5);
+            if ($mode eq 'async' && $round % 5 == 3) {
+                depose($cluster, $load, @nodes);
+                next;
+            }
             my @killed = whom($cluster, $round, @nodes);
             $_->signal('KILL') for @killed;
             $_->ended for @killed;
@@ -72,6 +92,8 @@ for my $mode ('async', 'quorum') {
         my @lost = $mode eq 'async' ? grep { index($ledger, $answered[$_]) < 0 } @missing : @missing;
         is(join(' ', map { $answered[$_] } @lost), '',
             $mode eq 'async' ? 'every answered write is there or in a ledger' : 'every answered write is there');
+        cmp_ok(@missing - @lost, '>=', 10 * int(($rounds + 2) / 5), 'some were overruled, and are in a ledger')
+            if $mode eq 'async';
         diag sprintf '%s: %d answered, %d of them in a ledger, %d not answered with 200', $mode, scalar @answered,
             @missing - @lost, @records - @answered;
         my %status;

@@ -101,6 +101,30 @@ for my $mode ('async', 'quorum') {
     };
 }
 
+subtest 'a write that was with a leader when it hung is answered soon after the next one leads, and its retry counts once' => sub {
+    my $cluster = Cluster->new;
+    my @nodes = $cluster->start(3, -ack => 'quorum');
+    all_vote($nodes[0], 3);
+    my $old = $cluster->leader;
+    my ($near) = grep { $_ != $old } @nodes;
+    my @pair = (headers => [ 'KV-Client: test', 'KV-Request: 1' ]);
+    $old->signal('STOP');
+    my $from  = time;
+    my $first = $near->set(stock => '41', @pair);
+    my $took  = time - $from;
+    error_is($first, '504', 'the outcome is unknown');
+    is($first->json->{error}, 'outcome_unknown', 'which is said');
+    diag sprintf 'from SIGSTOP to the answer: %.0f ms', 1000 * $took;
+    cmp_ok($took, '<', 3, 'before the connection to it is given up');
+    my $again = $near->set(stock => '41', @pair);
+    is($again->{status}, 200, 'the retry is done');
+    $old->signal('CONT');
+    $cluster->settle;
+    my $third = $near->set(stock => '41', @pair);
+    is($third->header('KV-Position'), $again->header('KV-Position'), 'once');
+    $_->kill9 for @nodes;
+};
+
 subtest 'of a group of two the survivor of a leader serves reads, and says how writes come back' => sub {
     my $cluster = Cluster->new;
     my @nodes = $cluster->start(2);

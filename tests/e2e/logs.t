@@ -75,10 +75,12 @@ subtest 'a request that waits for a leader is slow, and the log says so' => sub 
     my $old = $three->leader;
     my ($asked) = grep { $_ != $old } $leader, @followers;
     $old->signal('STOP');
+    my $old_id = (map { $_->{node_id} } grep { $_->{is_leader} } @{ $asked->cluster->{nodes} })[0];
     $asked->set(key => 'x', seconds => 10);
     my $line = $asked->wait_event('slow_request');
     like($line, qr{^slow: POST /set: status \d+ after \d+\.\d+ ms: \d+ ms }, 'with status and time');
     like($line, qr{waiting for a leader}, 'and where it went');
+    like($line, qr{passed on and waiting for the answer \(node \Q$old_id\E\)}, 'and whose answer was waited for');
     cmp_ok(($asked->request(GET => '/metrics')->{body} =~ /^kvnode_http_slow_requests_total (\d+)$/m)[0], '>=', 1, 'counted');
     $old->signal('CONT');
     $_->stop for $leader, @followers;

@@ -108,7 +108,7 @@ static void snapshot(struct script *s, bool made) {
 static void make_ledger(struct script *s, struct file_system *fs) {
     struct ledger *l;
     char why[200];
-    MUST(ledger_open(fs, &l, why, sizeof why) == FILE_OK);
+    MUST(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK);
     for (unsigned steps = take_u8(s) % 16; steps > 0; steps--) {
         uint8_t step = take_u8(s);
         struct ledger_row row = {.group_id = 7,
@@ -132,7 +132,7 @@ static void read_rows(struct ledger *l) {
         struct buffer payload = {0};
         const struct ledger_row *row = ledger_at(l, i);
         MUST(row->state == LEDGER_OVERRULED || row->state == LEDGER_REJECTED);
-        size_t position;
+        size_t position = 0;
         MUST(ledger_unsettled(l, row->group_id, &position) <= row->at.index || row->state == LEDGER_REJECTED);
         enum file_result result = ledger_read(l, i, &payload);
         MUST(result == FILE_OK || result == FILE_IO_ERROR);
@@ -154,14 +154,14 @@ static void ledger(struct script *s) {
         buffer_append(&content, take_bytes(s, SIZE_MAX));
     }
     save(fs, "rejected", buffer_bytes(&content));
-    if (ledger_open(fs, &l, why, sizeof why) == FILE_OK) {
+    if (ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK) {
         read_rows(l);
         struct ledger_row row = {.group_id = 9, .at = {3, 4}, .state = LEDGER_OVERRULED, .type = ENTRY_PUT};
         MUST(ledger_add(l, &row) == FILE_OK && ledger_sync(l) == FILE_OK);
         MUST(ledger_settle(l, 7, (struct version){2, 3}) == FILE_OK);
         size_t count = ledger_count(l);
         ledger_close(l);
-        MUST(ledger_open(fs, &l, why, sizeof why) == FILE_OK && ledger_count(l) == count);
+        MUST(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK && ledger_count(l) == count);
         read_rows(l);
         ledger_close(l);
     } else {

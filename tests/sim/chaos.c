@@ -144,10 +144,12 @@ static void disk_fails(struct chaos *c, struct machine *m) {
                                                      .stays = below(c, 2) != 0});
 }
 
+/* A member goes on, whatever its disk has no room for; one that is not yet may end. */
 static void disk_full(struct chaos *c, struct machine *m) {
-    sim_note(c->sim, "the disk of %u is nearly full", m->index + 1);
-    m->may_fail = true;
-    sim_disk_set_capacity(m->disk, sim_disk_used(m->disk) + below(c, DISK_SMALL));
+    sim_note(c->sim, "the disk of %u is full, or nearly", m->index + 1);
+    if (m->node == NULL || node_self(m->node)->group_id == 0)
+        m->may_fail = true;
+    sim_disk_set_capacity(m->disk, sim_disk_used(m->disk) + below(c, 2) * below(c, DISK_SMALL));
     later(c, (500 + below(c, 4000)) * MS, disk_fast)->number = m->index;
 }
 
@@ -496,6 +498,8 @@ static void set_up(struct chaos *c) {
     static const uint64_t snapshot_sizes[] = {0, 48 * 1024, 160 * 1024};
     struct sim *sim = c->sim;
     c->allowed = (unsigned)below(c, 1u << FAULTS);
+    if (sim->options.sync_interval_ms > 0)
+        c->allowed &= ~(1u << FAULT_POWER | 1u << FAULT_DISK_FAILS | 1u << FAULT_DISK_FULL);
     sim_client_init(&c->operator, sim, operator_answered, c);
     c->value_size_max = (uint32_t)(1 + below(c, below(c, 3) == 0 ? 6000 : 300));
     uint64_t snapshots = snapshot_sizes[below(c, 3)];
@@ -537,6 +541,7 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
                                       .machines = machines,
                                       .ack = options->ack,
                                       .voters_max = 5,
+                                      .sync_interval_ms = options->sync_interval_ms,
                                       .trace = options->trace};
     *result = (struct chaos_result){.machines = machines};
     struct chaos c = {.sim = sim_new(&sim_options), .result = result};

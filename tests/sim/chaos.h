@@ -26,7 +26,8 @@ struct chaos_options {
     uint64_t seed;
     unsigned machines; /* 0: by the seed, 1 to 5 */
     enum ack_mode ack;
-    uint64_t duration_ms; /* of the faults; 0: 15 s */
+    uint64_t duration_ms;      /* of the faults; 0: 15 s */
+    uint32_t sync_interval_ms; /* -fsync; 0: always. Else no disk forgets: window.h is for that */
     FILE *trace;
 };
 

@@ -7,16 +7,18 @@
 #include <string.h>
 
 #include "tests/sim/chaos.h"
+#include "tests/sim/window.h"
 
 struct totals {
     uint64_t seeds, failed, twice, events;
+    uint64_t cuts, answered, lost, oldest_lost_us, diverged; /* with --fsync */
     unsigned faults[FAULTS];
     struct check_counts counts;
 };
 
 static void usage(void) {
-    fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--trace] "
-          "[--quiet]\n",
+    fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
+          "[--trace] [--quiet]\n",
           stderr);
     exit(2);
 }
@@ -63,10 +65,38 @@ static void print_totals(const struct totals *t) {
            (unsigned long long)c->committed, (unsigned long long)c->retries, (unsigned long long)c->outcomes,
            (unsigned long long)c->elections, (unsigned long long)c->snapshots,
            (unsigned long long)c->installed, (unsigned long long)c->overruled);
+    if (t->cuts > 0)
+        printf("%llu power cuts: %llu writes answered, %llu lost, the oldest %.1f ms before its cut; %llu "
+               "nodes emptied\n",
+               (unsigned long long)t->cuts, (unsigned long long)t->answered, (unsigned long long)t->lost,
+               (double)t->oldest_lost_us / 1000, (unsigned long long)t->diverged);
     printf("faults:");
     for (int i = 0; i < FAULTS; i++)
         printf(" %s %u", chaos_fault_text((enum fault)i), t->faults[i]);
     printf("\n");
+}
+
+/* The same seed's power cuts. */
+static void run_window(struct totals *totals, const struct chaos_options *options,
+                       struct chaos_result *result) {
+    struct window_result window;
+    window_run(&(struct window_options){.seed = options->seed,
+                                        .machines = options->machines,
+                                        .ack = options->ack,
+                                        .interval_ms = options->sync_interval_ms,
+                                        .trace = options->trace},
+               &window);
+    totals->cuts += window.cuts;
+    totals->answered += window.answered;
+    totals->lost += window.lost;
+    totals->diverged += window.diverged;
+    if (window.oldest_lost_us > totals->oldest_lost_us)
+        totals->oldest_lost_us = window.oldest_lost_us;
+    if (window.passed)
+        return;
+    result->passed = false;
+    result->machines = window.machines;
+    memcpy(result->violation, window.violation, sizeof result->violation);
 }
 
 static void run_seed(struct totals *totals, const struct chaos_options *options) {
@@ -84,6 +114,8 @@ static void run_seed(struct totals *totals, const struct chaos_options *options)
                      (unsigned long long)again.hash);
         }
     }
+    if (options->sync_interval_ms > 0 && result.passed)
+        run_window(totals, options, &result);
     add(totals, &result);
     if (!result.passed)
         printf("seed %llu (%u nodes): %s\n", (unsigned long long)options->seed, result.machines,
@@ -93,10 +125,15 @@ static void run_seed(struct totals *totals, const struct chaos_options *options)
 
 int main(int argc, char *argv[]) {
     static const struct option flags[] = {
-        {"seed", required_argument, NULL, 's'},  {"seeds", required_argument, NULL, 'n'},
-        {"nodes", required_argument, NULL, 'm'}, {"ack", required_argument, NULL, 'a'},
-        {"ms", required_argument, NULL, 'd'},    {"trace", no_argument, NULL, 't'},
-        {"quiet", no_argument, NULL, 'q'},       {0},
+        {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'm'},
+        {"ack", required_argument, NULL, 'a'},
+        {"ms", required_argument, NULL, 'd'},
+        {"trace", no_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"fsync", required_argument, NULL, 'f'},
+        {0},
     };
     struct chaos_options options = {.seed = 1, .ack = ACK_ASYNC};
     struct totals totals = {0};
@@ -118,6 +155,9 @@ int main(int argc, char *argv[]) {
             break;
         case 'd':
             options.duration_ms = number(optarg, 1000000);
+            break;
+        case 'f':
+            options.sync_interval_ms = (uint32_t)number(optarg, 60000);
             break;
         case 't':
             options.trace = stdout;

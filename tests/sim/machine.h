@@ -23,6 +23,7 @@ struct machine {
     bool paused;
     bool leader_flag, memory, broadcast;
     bool named[MACHINES_MAX]; /* -peers */
+    enum route_policy route;
     uint32_t segment_size;
     uint64_t snapshot_log_size;
     uint64_t rate_ppm; /* of its clock: 1,000,000 is true time */

@@ -55,7 +55,8 @@ struct sim_options {
     unsigned machines;
     enum ack_mode ack;
     uint8_t voters_max;
-    FILE *trace; /* NULL: none */
+    uint32_t sync_interval_ms; /* -fsync; 0: always */
+    FILE *trace;               /* NULL: none */
 };
 
 /* What the network does; microseconds and chances in 1,000. */

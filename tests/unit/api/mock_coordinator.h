@@ -214,8 +214,13 @@ bool coordinator_is_leader(const struct coordinator *c) {
     return c->leader;
 }
 
-bool coordinator_routes_away(const struct coordinator *c, struct coordinator_away *out) {
-    if (c->away.reply.error == ERROR_NONE)
+bool coordinator_may_route_away(const struct coordinator *c) {
+    return c->away.reply.error != ERROR_NONE;
+}
+
+bool coordinator_routes_away(const struct coordinator *c, const struct request *request,
+                             struct coordinator_away *out) {
+    if (!coordinator_may_route_away(c) || !(operation_writes(request->operation) || request->linearizable))
         return false;
     *out = c->away;
     return true;

@@ -120,6 +120,10 @@ TEST(requests_are_counted_by_route_and_status_and_timed_by_what_the_shell_says) 
     ask(f, "/get?key=username");
     ask(f, "/get?key=missing");
     ask(f, "/nowhere");
+    buffer_append_text(api_input(f->client), "GET /get?key=username HTTP/1.1\r\nHost: localhost\r\n"
+                                             "If-None-Match: *\r\n\r\n");
+    api_process(f->client, 1000);
+    OK(has(take(f), "HTTP/1.1 304 "));
     api_clock(f->api, 1000100); /* the turn took 100 us */
     f->c->hold_writes = true;
     say(f, "POST", "/set", "{\"key\":\"k\",\"value\":\"v\"}");
@@ -131,12 +135,13 @@ TEST(requests_are_counted_by_route_and_status_and_timed_by_what_the_shell_says) 
     OK(has(answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"/get\",status=\"200\"} 2\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"/get\",status=\"404\"} 1\n"));
+    OK(has(answer, "\nkvnode_http_requests_total{route=\"/get\",status=\"304\"} 1\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"other\",status=\"404\"} 1\n"));
     OK(has(answer, "\nkvnode_http_requests_total{route=\"/set\",status=\"200\"} 1\n"));
     OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"6.4e-05\"} 0\n"));
-    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"0.000128\"} 3\n"));
-    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"+Inf\"} 3\n"));
-    OK(has(answer, "\nkvnode_http_request_duration_seconds_sum{route=\"/get\"} 0.0003\n"));
+    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"0.000128\"} 4\n"));
+    OK(has(answer, "\nkvnode_http_request_duration_seconds_bucket{route=\"/get\",le=\"+Inf\"} 4\n"));
+    OK(has(answer, "\nkvnode_http_request_duration_seconds_sum{route=\"/get\"} 0.0004\n"));
     OK(has(answer, "\nkvnode_http_request_duration_seconds_sum{route=\"/set\"} 0.003\n"));
     OK(has(answer, "\nkvnode_http_request_duration_seconds_count{route=\"/set\"} 1\n"));
     OK(has(answer, "\n# HELP moon_phase Of the moon.\n# TYPE moon_phase gauge\nmoon_phase 3\n"));
@@ -160,8 +165,15 @@ TEST(a_slow_request_is_logged_with_where_its_time_went) {
     TEXT_EQUAL(f->line,
                "POST /set: status 200 after 247.500 ms: 7 ms waiting for a leader, 240 ms from append to "
                "durable here");
+    reply.timing = (struct timing){.known = 1u << TIMING_PASSED_ON, .ms = {[TIMING_PASSED_ON] = 240}};
+    memcpy(reply.timing.node, "node-bbbbbbbbbbb", NODE_ID_SIZE);
+    say(f, "POST", "/set", "{\"key\":\"k\",\"value\":\"v\"}");
+    api_clock(f->api, 1500000);
+    api_reply(f->api, f->c->held[2], &reply);
+    TEXT_EQUAL(f->line, "POST /set: status 200 after 252.500 ms: 240 ms passed on and waiting for the answer "
+                        "(node node-bbbbbbbbbbb)");
     take(f);
-    OK(has(ask(f, "/metrics"), "\nkvnode_http_slow_requests_total 1\n"));
+    OK(has(ask(f, "/metrics"), "\nkvnode_http_slow_requests_total 2\n"));
     fixture_free(f);
 }
 

@@ -172,6 +172,16 @@ TEST(a_reply_with_a_header_injected_into_its_node_is_refused) {
     buffer_release(&b);
 }
 
+TEST(a_reply_between_nodes_is_never_one_that_a_client_gets_without_a_body) {
+    struct buffer b = {0};
+    struct reply r = reply, out;
+    uint64_t id;
+    r.error = ERROR_NOT_MODIFIED;
+    reply_encode(&b, 1, &r);
+    OK(!decode_reply(buffer_bytes(&b), &out, &id));
+    buffer_release(&b);
+}
+
 TEST(limits_of_keys_and_values_hold_on_the_wire) {
     struct buffer b = {0};
     struct request q = {.operation = OPERATION_SET}, out;
@@ -230,7 +240,8 @@ TEST(every_error_has_a_name_of_its_own_a_status_and_a_mend) {
     for (unsigned i = ERROR_BAD_REQUEST; i < ERROR_COUNT; i++) {
         const struct error_row *row = error_row(i);
         REQUIRE(row != NULL && row->name != NULL && row->message != NULL && row->fix != NULL);
-        OK((row->status >= 400 && row->status < 600) || (i == ERROR_REDIRECT && row->status == 307));
+        OK((row->status >= 400 && row->status < 600) || (i == ERROR_REDIRECT && row->status == 307) ||
+           (i == ERROR_NOT_MODIFIED && row->status == 304));
         OK(strlen(row->message) > 10 && strlen(row->fix) > 10);
         for (unsigned j = i + 1; j < ERROR_COUNT; j++)
             OK(strcmp(row->name, error_row(j)->name) != 0);
@@ -245,6 +256,7 @@ TESTS(TAP(a_request_travels_whole_and_its_deadline_as_time_left), TAP(a_reply_tr
       TAP(every_prefix_and_every_overlong_request_or_reply_is_refused),
       TAP(a_flipped_bit_gives_a_request_within_its_limits_or_none),
       TAP(a_reply_with_a_header_injected_into_its_node_is_refused), TAP(a_KV_After_of_index_0_is_refused),
+      TAP(a_reply_between_nodes_is_never_one_that_a_client_gets_without_a_body),
       TAP(limits_of_keys_and_values_hold_on_the_wire),
       TAP(a_request_about_members_names_an_id_and_only_a_join_an_address),
       TAP(the_time_left_can_be_set_again_when_a_request_leaves_later),

@@ -17,7 +17,7 @@ static struct ledger_row row_at(uint64_t index, uint64_t term, struct bytes payl
 static struct ledger *opened(struct file_system *fs) {
     struct ledger *l = NULL;
     char why[160];
-    return ledger_open(fs, &l, why, sizeof why) == FILE_OK ? l : NULL;
+    return ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK ? l : NULL;
 }
 
 /* Rows 3, 4, 5 of term 2. */

@@ -46,10 +46,10 @@ static inline void one_send(void *arg, const struct member_id *to, const struct 
         o->sent_bytes += m->append.records.size;
 }
 
-static inline bool one_before_truncate(void *arg, uint64_t index) {
+static inline enum log_result one_before_truncate(void *arg, uint64_t index) {
     (void)arg;
     (void)index;
-    return true;
+    return LOG_OK;
 }
 
 static inline bool one_offer(void *arg, struct version *at, uint64_t *total) {
@@ -158,7 +158,7 @@ static inline size_t sent(const struct one *o, enum message_type type) {
     return count;
 }
 
-static const struct message *last_sent(const struct one *o, unsigned to, enum message_type type) {
+static inline const struct message *last_sent(const struct one *o, unsigned to, enum message_type type) {
     static const struct message none;
     struct member_id id = id_of(to);
     for (size_t i = o->count; i-- > 0;)

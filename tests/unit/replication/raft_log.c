@@ -198,6 +198,33 @@ TEST(an_append_against_committed_records_is_ignored) {
     EQUAL(log_last(o->log), 3);
     uint64_t term = 0;
     OK(log_term_at(o->log, 2, &term) && term == 1);
+    OK(raft_diverged(o->raft));
+    one_free(o);
+}
+
+TEST(where_disks_may_forget_a_leader_overrules_what_a_majority_has_lost_though_it_was_committed_here) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    raft_free(o->raft);
+    start(o, &c, (struct raft_options){.sync_always = false});
+    receive_records(o, 2, 1, (struct version){0}, 1, 5, 5);
+    turn(o);
+    EQUAL(raft_commit(o->raft), 5);
+    forget(o);
+    receive(o, 3, heartbeat(2, (struct version){1, 2}, 2)); /* what follows may not be its */
+    turn(o);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.match, 2);
+    receive(o, 3, heartbeat(2, (struct version){2, 4}, 2));
+    turn(o);
+    OK(!last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.success);
+    receive_records(o, 3, 2, (struct version){1, 2}, 2, 1, 2);
+    turn(o);
+    EQUAL(log_last(o->log), 3);
+    EQUAL(raft_commit(o->raft), 2);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.durable, 3);
+    OK(!raft_diverged(o->raft) && !raft_failed(o->raft));
+    uint64_t term = 0;
+    OK(log_term_at(o->log, 3, &term) && term == 2);
     one_free(o);
 }
 
@@ -338,8 +365,9 @@ TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once),
       TAP(without_sync_written_is_durable_enough),
       TAP(a_commit_index_never_passes_what_the_leader_has_verified),
-      TAP(an_append_against_committed_records_is_ignored), TAP(a_record_that_cannot_be_applied_is_not_taken),
-      TAP(a_refusal_names_the_last_position_that_may_fit),
+      TAP(an_append_against_committed_records_is_ignored),
+      TAP(where_disks_may_forget_a_leader_overrules_what_a_majority_has_lost_though_it_was_committed_here),
+      TAP(a_record_that_cannot_be_applied_is_not_taken), TAP(a_refusal_names_the_last_position_that_may_fit),
       TAP(an_append_of_a_lower_term_is_answered_with_the_term),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),
       TAP(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired),

@@ -115,7 +115,7 @@ TEST(rows_behind_a_snapshot_are_settled_by_the_versions_it_shows_and_by_its_term
     struct file_system *fs = file_system_memory_new();
     struct ledger *l;
     char why[160];
-    REQUIRE(make_snapshot(fs) && ledger_open(fs, &l, why, sizeof why) == FILE_OK);
+    REQUIRE(make_snapshot(fs) && ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK);
     bool added = add_row(l, 1, 2, "old", CONDITION_NONE) &&      /* the version that stands */
                  add_row(l, 2, 5, "old", CONDITION_NONE) &&      /* an older one stands */
                  add_row(l, 2, 6, "old", CONDITION_EXISTS) &&    /* so it does where the condition failed */
@@ -152,7 +152,7 @@ TEST(a_row_dropped_through_the_replica_stays_away) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l;
     char why[160];
-    REQUIRE(make_snapshot(fs) && ledger_open(fs, &l, why, sizeof why) == FILE_OK);
+    REQUIRE(make_snapshot(fs) && ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK);
     bool added = add_row(l, 2, 7, "new", CONDITION_NONE) && add_row(l, 2, 8, "missing", CONDITION_NONE) &&
                  ledger_sync(l) == FILE_OK;
     ledger_close(l);

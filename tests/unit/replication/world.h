@@ -236,12 +236,12 @@ static void drop_packets(struct world *w, unsigned number) {
 
 /* Snapshots: the toy state, padded so that it takes several chunks. */
 
-static bool node_before_truncate(void *arg, uint64_t index) {
+static enum log_result node_before_truncate(void *arg, uint64_t index) {
     struct node *n = arg;
     node_trace(n, "overruled from %" PRIu64 " to %" PRIu64, index, log_last(n->log));
     if (index <= n->commit)
         world_breach(n->world, "%u truncates the committed index %" PRIu64, n->number, index);
-    return true;
+    return LOG_OK;
 }
 
 static bool node_snapshot_offer(void *arg, struct version *at, uint64_t *total) {

@@ -141,6 +141,50 @@ TEST(damage_in_an_old_segment_is_refused_with_file_and_offset) {
     sim_disk_free(disk);
 }
 
+/* A record whose payload is zeros, in the middle of a log of several segments or at its end. */
+static struct sim_disk *disk_with_zeros(struct tap *tap, bool goes_on_behind) {
+    static const uint8_t zeros[4000];
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log;
+    struct log_report report;
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    EQUAL(append_many(log, 1, 3), LOG_OK);
+    EQUAL(flush(log, 1), LOG_OK);
+    EQUAL(log_append(log, 1, ENTRY_PUT, (struct bytes){zeros, sizeof zeros}), LOG_OK);
+    EQUAL(flush(log, 2), LOG_OK);
+    for (unsigned i = 0; goes_on_behind && i < 3; i++) {
+        EQUAL(log_append(log, 1, ENTRY_PUT, (struct bytes){zeros + 1, sizeof zeros - 1}), LOG_OK);
+        EQUAL(flush(log, 3), LOG_OK);
+    }
+    for (unsigned i = 0; goes_on_behind && segments_on(disk) < 4; i++) {
+        EQUAL(append_many(log, 1, 20), LOG_OK);
+        EQUAL(flush(log, 3), LOG_OK);
+    }
+    log_close(log);
+    return disk;
+}
+
+TEST(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there) {
+    for (unsigned behind = 0; behind < 2; behind++) {
+        struct sim_disk *disk = disk_with_zeros(tap, behind == 1);
+        uint32_t used = used_bytes(disk, FIRST);
+        struct log *log;
+        struct log_report report;
+        cut_file(disk, FIRST, behind == 1 ? used + 2000 : used + 3000);
+        enum log_result result = open_on(disk, (struct version){0}, &log, &report);
+        EQUAL(result, behind == 1 ? LOG_CORRUPT : LOG_OK);
+        if (result == LOG_OK) {
+            EQUAL(log_last(log), 3);
+            OK(report.cut_bytes > 0);
+            OK(holds(log, 1, 1, 3));
+            log_close(log);
+        } else {
+            TEXT_EQUAL(report.file, FIRST);
+        }
+        sim_disk_free(disk);
+    }
+}
+
 TEST(a_missing_segment_that_was_durable_is_refused) {
     struct sim_disk *disk = disk_with_records(tap, 600);
     struct log *log;
@@ -323,6 +367,7 @@ TEST(an_error_while_opening_is_reported_and_leaves_the_log_openable) {
 TESTS(TAP(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and_goes_on),
       TAP(a_flipped_byte_is_refused_before_the_attested_point_and_cut_behind_it_and_never_read),
       TAP(damage_in_an_old_segment_is_refused_with_file_and_offset),
+      TAP(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there),
       TAP(a_missing_segment_that_was_durable_is_refused), TAP(one_damaged_head_of_a_segment_does_no_harm),
       TAP(bytes_behind_a_cut_never_come_back),
       TAP(who_opens_a_log_is_told_of_each_committed_record_behind_the_snapshot_once_and_in_order),

@@ -1,0 +1,453 @@
+/* One follower's replica, fed by hand: what it does where the disk has no room, where the ledger of rejected
+ * writes has reached its bound, where a leader forges a snapshot, and what a clean stop leaves.
+ *
+ * It starts from a snapshot at 3.10 of an async group of three, and is node 1; nodes 2 and 3 lead it in turn.
+ */
+#include "replication/replica.h"
+
+#include "storage/crc32c.h"
+#include "storage/hard_state.h"
+#include "storage/snapshot_format.h"
+#include "storage/store_parts.h"
+#include "storage/wire.h"
+#include "tests/sim/disk.h"
+#include "tests/tap.h"
+#include "tests/unit/replication/one.h"
+
+#define GROUP_ID 7
+
+static const struct version base = {3, 10};
+
+struct follower {
+    struct sim_disk *disk;
+    struct replica *replica;
+    uint64_t now_ms, ledger_size_max;
+    unsigned notices[REPLICA_DIVERGED + 1], applied;
+    char text[256]; /* of the last notice */
+    struct job *job;
+    struct message sent; /* the last one; borrowed bytes are gone */
+};
+
+static void keep_sent(void *arg, const struct member_id *to, const struct message *message) {
+    struct follower *f = arg;
+    (void)to;
+    f->sent = *message;
+}
+
+static void keep_job(void *arg, struct job *job) {
+    struct follower *f = arg;
+    assert(f->job == NULL);
+    f->job = job;
+}
+
+static void count_applied(void *arg, struct version at, const struct store_effect *effect) {
+    struct follower *f = arg;
+    (void)at;
+    (void)effect;
+    f->applied++;
+}
+
+static bool none_unanswered(void *arg, struct version at) {
+    (void)arg;
+    (void)at;
+    return false;
+}
+
+static void ignore_overruled(void *arg, uint64_t index) {
+    (void)arg;
+    (void)index;
+}
+
+static void count_notice(void *arg, enum replica_notice notice, const char *text) {
+    struct follower *f = arg;
+    f->notices[notice]++;
+    snprintf(f->text, sizeof f->text, "%s", text);
+}
+
+static void save(struct file_system *fs, const char *name, struct bytes content) {
+    struct file *file;
+    if (file_open(fs, name, true, &file) != FILE_OK || file_write(file, 0, content) != FILE_OK ||
+        file_sync(file) != FILE_OK || file_system_sync(fs) != FILE_OK)
+        abort();
+    file_close(file);
+}
+
+/* The snapshot file of a state at `at` with the key `name`. */
+static void make_snapshot(struct buffer *out, struct version at, const char *name) {
+    struct store *store = store_new(0);
+    struct configuration configuration = group_of(3, 0, ACK_ASYNC);
+    struct buffer encoded = {0};
+    struct entry entry = {.key = bytes_of(name), .value = bytes_of("snapshot")};
+    configuration_encode(&encoded, &configuration);
+    for (uint64_t index = 1; index < at.index; index++)
+        store_apply(store, (struct version){at.term, index}, ENTRY_NOOP, NULL, false);
+    store_apply(store, at, ENTRY_PUT, &entry, false);
+    struct snapshot_header header = {at, 1, buffer_bytes(&encoded), 1};
+    struct snapshot_writer *writer = snapshot_writer_new(store, &header);
+    while (!snapshot_writer_step(writer, 65536, out))
+        ;
+    snapshot_writer_free(writer);
+    store_free(store);
+    buffer_release(&encoded);
+}
+
+static bool open_follower(struct follower *f) {
+    struct replica_options options = {.fs = sim_disk_file_system(f->disk),
+                                      .self = id_of(1),
+                                      .group_id = GROUP_ID,
+                                      .sync = SYNC_ALWAYS,
+                                      .segment_size = 64 * 1024,
+                                      .ledger_size_max = f->ledger_size_max};
+    struct replica_host host = {
+        f, keep_sent, keep_job, count_applied, none_unanswered, ignore_overruled, count_notice};
+    char why[256] = "";
+    bool ok = replica_open(&options, &host, f->now_ms, &f->replica, why, sizeof why);
+    if (!ok)
+        printf("# %s\n", why);
+    return ok;
+}
+
+static struct follower *follower_new(uint64_t ledger_size_max) {
+    struct follower *f = calloc(1, sizeof *f);
+    struct buffer snapshot = {0};
+    struct hard_state state = {.term = 3};
+    f->disk = sim_disk_new();
+    f->now_ms = 10000;
+    f->ledger_size_max = ledger_size_max;
+    make_snapshot(&snapshot, base, "old");
+    save(sim_disk_file_system(f->disk), "snapshot", buffer_bytes(&snapshot));
+    buffer_release(&snapshot);
+    if (hard_state_save(sim_disk_file_system(f->disk), &state) != FILE_OK || !open_follower(f))
+        abort();
+    return f;
+}
+
+static void follower_free(struct follower *f) {
+    replica_close(f->replica);
+    sim_disk_free(f->disk);
+    free(f);
+}
+
+static void finish_jobs(struct follower *f) {
+    while (f->job != NULL) {
+        struct job *job = f->job;
+        f->job = NULL;
+        job->run(job);
+        job->done(job);
+        replica_flush(f->replica, f->now_ms);
+    }
+}
+
+static void hear(struct follower *f, unsigned from, const struct message *m) {
+    struct member_id id = id_of(from);
+    replica_receive(f->replica, f->now_ms, 0, &id, m);
+    replica_flush(f->replica, f->now_ms);
+    finish_jobs(f);
+}
+
+/* `count` puts of `term` behind previous. */
+static void hear_records(struct follower *f, unsigned from, struct version previous, uint64_t term,
+                         unsigned count, uint64_t commit) {
+    struct foreign foreign;
+    struct message m = records(&foreign, term, previous, term, count, commit);
+    hear(f, from, &m);
+    foreign_free(&foreign);
+}
+
+static uint64_t last_of(const struct follower *f) {
+    return log_last(replica_log(f->replica));
+}
+
+static size_t rows_of(const struct follower *f) {
+    return ledger_count(replica_ledger(f->replica));
+}
+
+/* What a leader of term 4 appended and nobody committed is overruled by the leader of term 5. */
+static void overrule(struct follower *f) {
+    hear_records(f, 3, base, 5, 2, base.index);
+}
+
+TEST(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing) {
+    unsigned waited = 0, went_on = 0;
+    for (uint64_t room = 0; room < 600; room += 25) {
+        struct follower *f = follower_new(0);
+        hear_records(f, 2, base, 4, 5, base.index);
+        EQUAL(last_of(f), 15);
+        sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + 100 + room);
+        struct message term = heartbeat(5, base, base.index);
+        hear(f, 3, &term); /* the term takes a file of its own */
+        sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + room);
+        for (unsigned tries = 0; tries < 5; tries++, f->now_ms += 700)
+            overrule(f);
+        OK(replica_failure(f->replica) == NULL);
+        if (last_of(f) == 12) {
+            EQUAL(rows_of(f), 5);
+            EQUAL(f->notices[REPLICA_DISK_FULL], 0);
+            went_on++;
+        } else {
+            EQUAL(last_of(f), 15);
+            OK(rows_of(f) < 5);
+            EQUAL(f->notices[REPLICA_DISK_FULL], 1);
+            OK(strstr(f->text, "no space left") != NULL);
+            EQUAL(f->notices[REPLICA_OVERRULED], 0);
+            EQUAL(f->sent.append_reply.match, base.index);
+            waited++;
+        }
+        sim_disk_set_capacity(f->disk, 0);
+        f->now_ms += 2000;
+        overrule(f);
+        EQUAL(last_of(f), 12);
+        EQUAL(rows_of(f), 5);
+        EQUAL(f->notices[REPLICA_OVERRULED], 1);
+        EQUAL(f->notices[REPLICA_DISK_HAS_ROOM], f->notices[REPLICA_DISK_FULL]);
+        OK(replica_failure(f->replica) == NULL);
+        follower_free(f);
+    }
+    OK(waited > 5);
+    OK(went_on > 5);
+}
+
+TEST(a_truncation_that_the_log_has_no_room_for_waits_too) {
+    struct follower *f = follower_new(0);
+    struct message term = heartbeat(5, base, base.index);
+    hear_records(f, 2, base, 4, 2, base.index);
+    struct version previous = {4, 12};
+    sim_disk_inject(
+        f->disk, (struct sim_disk_fault){.kinds = SIM_DISK_ALLOCATE, .result = FILE_NO_SPACE, .stays = true});
+    while (f->notices[REPLICA_DISK_FULL] == 0) { /* the segment is full, and there is no other */
+        hear_records(f, 2, previous, 4, 1, base.index);
+        previous = (struct version){4, last_of(f)};
+    }
+    uint64_t last = last_of(f);
+    hear(f, 3, &term);
+    for (unsigned tries = 0; tries < 3; tries++, f->now_ms += 700)
+        hear_records(f, 3, (struct version){4, 11}, 5, 2, base.index);
+    EQUAL(last_of(f), last);
+    EQUAL(rows_of(f), 0);
+    EQUAL(f->notices[REPLICA_DISK_FULL], 1);
+    OK(replica_failure(f->replica) == NULL);
+    sim_disk_restart(f->disk);
+    f->now_ms += 2000;
+    hear_records(f, 3, (struct version){4, 11}, 5, 2, base.index);
+    EQUAL(last_of(f), 13);
+    EQUAL(rows_of(f), last - 11);
+    follower_free(f);
+}
+
+TEST(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes) {
+    struct follower *f = follower_new(3 * 80);
+    hear_records(f, 2, base, 4, 5, base.index);
+    for (unsigned tries = 0; tries < 3; tries++, f->now_ms += 2000)
+        overrule(f);
+    EQUAL(last_of(f), 15);
+    EQUAL(rows_of(f), 3);
+    OK(ledger_size(replica_ledger(f->replica)) <= 3 * 80);
+    OK(strstr(f->text, "bound") != NULL);
+    EQUAL(f->notices[REPLICA_LEDGER_FULL], 1);
+    EQUAL(f->notices[REPLICA_DISK_FULL], 0);
+    OK(replica_failure(f->replica) == NULL);
+    while (rows_of(f) > 0)
+        EQUAL(replica_rejected_drop(f->replica, 0), FILE_OK);
+    EQUAL(ledger_size(replica_ledger(f->replica)), 0);
+    f->now_ms += 2000;
+    overrule(f);
+    EQUAL(last_of(f), 15); /* five do not fit at once */
+    follower_free(f);
+    f = follower_new(5 * 80);
+    hear_records(f, 2, base, 4, 5, base.index);
+    overrule(f);
+    EQUAL(last_of(f), 12);
+    EQUAL(rows_of(f), 5);
+    follower_free(f);
+}
+
+TEST(rows_that_no_room_can_be_had_for_settling_stay_until_there_is) {
+    struct follower *f = follower_new(0);
+    hear_records(f, 2, base, 4, 5, base.index);
+    overrule(f);
+    EQUAL(rows_of(f), 5);
+    sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + 10);
+    struct message commit = heartbeat(5, (struct version){5, 12}, 12);
+    hear(f, 3, &commit);
+    OK(replica_failure(f->replica) == NULL);
+    EQUAL(ledger_at(replica_ledger(f->replica), 0)->state, LEDGER_OVERRULED);
+    sim_disk_set_capacity(f->disk, 0);
+    hear_records(f, 3, (struct version){5, 12}, 5, 1, 12);
+    commit = heartbeat(5, (struct version){5, 13}, 13);
+    hear(f, 3, &commit);
+    EQUAL(replica_applied(f->replica), 13);
+    for (size_t i = 0; i < 5; i++)
+        EQUAL(ledger_at(replica_ledger(f->replica), i)->state, LEDGER_REJECTED);
+    follower_free(f);
+}
+
+/* Snapshots. */
+
+static void hear_snapshot(struct follower *f, unsigned from, uint64_t term, struct version at,
+                          struct bytes file) {
+    struct message m = {.type = MESSAGE_SNAPSHOT, .term = term};
+    m.snapshot.at = at;
+    m.snapshot.total = file.size;
+    m.snapshot.chunk = file;
+    hear(f, from, &m);
+}
+
+/* A records block more before the end, and an end that fits: every checksum is right. */
+static void forge(struct buffer *file, struct version version) {
+    struct slab slab;
+    slab_init(&slab);
+    struct record *record =
+        record_new(&slab, &(struct store_record){.key = bytes_of("new"), .version = version});
+    struct bytes extra = {(uint8_t *)record, record_size(record)};
+    size_t kept = buffer_size(file) - SNAPSHOT_BLOCK_HEADER_SIZE - 12;
+    struct buffer end = {0};
+    uint32_t chain = crc32c(0, (struct bytes){file->data, SNAPSHOT_MAGIC_SIZE});
+    file->end = file->start + kept;
+    for (size_t at = SNAPSHOT_MAGIC_SIZE; at < kept;) {
+        chain = crc32c(chain, (struct bytes){file->data + at, SNAPSHOT_BLOCK_HEADER_SIZE});
+        at += SNAPSHOT_BLOCK_HEADER_SIZE + get_u32(file->data + at + 1);
+    }
+    for (unsigned block = 0; block < 2; block++) {
+        uint8_t header[SNAPSHOT_BLOCK_HEADER_SIZE] = {block == 0 ? SNAPSHOT_BLOCK_RECORDS
+                                                                 : SNAPSHOT_BLOCK_END};
+        struct bytes content = block == 0 ? extra : buffer_bytes(&end);
+        put_u32(header + 1, (uint32_t)content.size);
+        put_u32(header + 5, crc32c(crc32c(0, (struct bytes){header, 5}), content));
+        chain = crc32c(chain, (struct bytes){header, sizeof header});
+        buffer_append(file, (struct bytes){header, sizeof header});
+        buffer_append(file, content);
+        if (block == 0) {
+            write_u64(&end, 2);
+            write_u32(&end, chain);
+        }
+    }
+    buffer_release(&end);
+    slab_clear(&slab);
+}
+
+static bool has_key(const struct follower *f, const char *key) {
+    struct store_record record;
+    return store_get(replica_store(f->replica), bytes_of(key), &record);
+}
+
+TEST(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything) {
+    static const struct version at = {4, 40};
+    for (unsigned forged = 0; forged < 2; forged++) {
+        struct follower *f = follower_new(0);
+        struct buffer file = {0};
+        hear_records(f, 2, base, 4, 5, 12);
+        make_snapshot(&file, at, "new");
+        forge(&file, forged ? (struct version){4, 39} : at);
+        hear_snapshot(f, 2, 4, at, buffer_bytes(&file));
+        OK(replica_failure(f->replica) == NULL);
+        EQUAL(f->notices[REPLICA_SNAPSHOT_FAILED], forged);
+        EQUAL(f->sent.snapshot_reply.refused, forged == 1);
+        EQUAL(has_key(f, "new"), forged == 0);
+        EQUAL(has_key(f, "old"), forged == 1);
+        EQUAL(has_key(f, "k"), forged == 1);
+        EQUAL(replica_applied(f->replica), forged ? 12 : at.index);
+        EQUAL(last_of(f), forged ? 15 : at.index);
+        if (forged == 1)
+            OK(strstr(f->text, "two versions") != NULL);
+        replica_close(f->replica);
+        REQUIRE(open_follower(f));
+        EQUAL(has_key(f, "old"), forged == 1);
+        EQUAL(last_of(f), forged ? 15 : at.index);
+        if (forged == 1) { /* and it goes on */
+            struct message commit = heartbeat(4, (struct version){4, 15}, 15);
+            hear(f, 2, &commit);
+            EQUAL(replica_applied(f->replica), 15);
+        }
+        buffer_release(&file);
+        follower_free(f);
+    }
+}
+
+TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later) {
+    static const struct version at = {5, 40};
+    struct follower *f = follower_new(0);
+    struct buffer file = {0};
+    hear_records(f, 2, base, 4, 5, base.index);
+    make_snapshot(&file, at, "new");
+    struct message term = heartbeat(5, base, base.index);
+    hear(f, 3, &term);
+    sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) + 70 * 1024);
+    hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
+    EQUAL(replica_applied(f->replica), at.index);
+    EQUAL(rows_of(f), 5);
+    follower_free(f);
+    for (uint64_t room = 0; room < 300; room += 50) {
+        f = follower_new(0);
+        hear_records(f, 2, base, 4, 5, base.index);
+        hear(f, 3, &term);
+        sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) +
+                                           (room % 100 == 0 ? room : 64 * 1024 + room));
+        hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
+        OK(replica_failure(f->replica) == NULL);
+        EQUAL(f->notices[REPLICA_SNAPSHOT_FAILED], 1);
+        EQUAL(f->notices[REPLICA_OVERRULED], 0);
+        EQUAL(last_of(f), 15);
+        OK(has_key(f, "old"));
+        sim_disk_set_capacity(f->disk, 0);
+        f->now_ms += 2000;
+        hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
+        EQUAL(replica_applied(f->replica), at.index);
+        EQUAL(rows_of(f), 5);
+        OK(!has_key(f, "old"));
+        follower_free(f);
+    }
+    buffer_release(&file);
+}
+
+/* Stopping. */
+
+static void stop_at(struct tap *tap, struct follower *f, uint64_t commit) {
+    char want[64];
+    unsigned applied = f->applied;
+    OK(replica_applied(f->replica) < commit);
+    OK(replica_shutdown(f->replica));
+    snprintf(want, sizeof want, "snapshot at index %llu:", (unsigned long long)commit);
+    EQUAL(f->notices[REPLICA_SNAPSHOT_TAKEN], 1);
+    if (!OK(strstr(f->text, want) != NULL))
+        printf("# %s\n", f->text);
+    EQUAL(f->applied, applied);
+    replica_close(f->replica);
+    REQUIRE(open_follower(f));
+    EQUAL(replica_applied(f->replica), commit);
+}
+
+TEST(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody) {
+    struct follower *f = follower_new(0);
+    hear_records(f, 2, base, 4, 5, base.index);
+    struct message commit = heartbeat(4, (struct version){4, 15}, 14);
+    struct member_id leader = id_of(2);
+    replica_receive(f->replica, f->now_ms, 0, &leader, &commit);
+    stop_at(tap, f, 14);
+    follower_free(f);
+    f = calloc(1, sizeof *f);
+    f->disk = sim_disk_new();
+    REQUIRE(open_follower(f));
+    struct configuration alone = group_of(1, 0, ACK_QUORUM);
+    struct entry entry = {.key = bytes_of("k"), .value = bytes_of("v")};
+    struct version at;
+    EQUAL(raft_found(replica_raft(f->replica), f->now_ms, &alone), RAFT_OK);
+    replica_flush(f->replica, f->now_ms);
+    finish_jobs(f);
+    EQUAL(replica_propose(f->replica, ENTRY_PUT, &entry, &at), RAFT_OK);
+    replica_flush(f->replica, f->now_ms);
+    REQUIRE(f->job != NULL);
+    f->job->run(f->job); /* as the helper threads end: its result comes when the shells have gone */
+    f->job->done(f->job);
+    f->job = NULL;
+    EQUAL(raft_commit(replica_raft(f->replica)), at.index);
+    stop_at(tap, f, at.index);
+    follower_free(f);
+}
+
+TESTS(TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
+      TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
+      TAP(a_truncation_that_the_log_has_no_room_for_waits_too),
+      TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
+      TAP(rows_that_no_room_can_be_had_for_settling_stay_until_there_is),
+      TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
+      TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later))
