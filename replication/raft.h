@@ -119,6 +119,8 @@ enum raft_result raft_propose_configuration(struct raft *r, const struct configu
 /* End of a turn: sends what followers lack within their windows (and a commit index they do not know yet),
  * writes the log's batch. The caller then begins a sync where log_sync_begin gives one. */
 void raft_flush(struct raft *r, uint64_t now_ms);
+/* Leader: tells a member the commit index now, where it does not know it. */
+void raft_tell(struct raft *r, uint64_t now_ms, const struct member_id *member);
 /* log_sync_end has advanced log_durable: acknowledges to the leader, or advances the commit. Followed by a
  * flush. */
 void raft_synced(struct raft *r, uint64_t now_ms);

@@ -173,6 +173,17 @@ void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat) {
     }
 }
 
+void raft_tell(struct raft *r, uint64_t now_ms, const struct member_id *member) {
+    uint64_t last;
+    size_t size;
+    struct raft_peer *p = r->failed || r->role != RAFT_LEADER ? NULL : raft_peer(r, member);
+    if (p == NULL || p->down || p->progress != PROGRESS_REPLICATE)
+        return;
+    r->now_ms = now_ms;
+    if (has_news(r, p))
+        send_append(r, p, p->next, 0, &last, &size);
+}
+
 /* The last position of this log at or before hint whose term is not above the hint's. */
 static uint64_t fits_at_most(struct raft *r, struct version hint) {
     uint64_t index = hint.index < log_last(r->log) ? hint.index : log_last(r->log), term;

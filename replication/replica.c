@@ -7,6 +7,7 @@
 
 #include "replication/replica_internal.h"
 
+#define GATHER_MAX     64  /* records beyond which a batch waits for no more to join it */
 #define IDLE_COMMIT_MS 100 /* without another commit */
 
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
@@ -397,6 +398,16 @@ static void tell_diverged(struct replica *r) {
             "with -fsync other than always, and this node can follow no further; save what only it "
             "has, then empty its data directory and start it again");
     r->told_diverged = raft_diverged(r->raft);
+}
+
+bool replica_answer(struct replica *r, uint64_t now_ms) {
+    r->now_ms = now_ms;
+    uint64_t before = store_applied(r->store).index, target = apply_target(r);
+    if (r->failure[0] != '\0' || raft_role(r->raft) != RAFT_LEADER || before >= target ||
+        log_last(r->log) - target > GATHER_MAX)
+        return false;
+    advance(r);
+    return store_applied(r->store).index > before;
 }
 
 bool replica_flush(struct replica *r, uint64_t now_ms) {
