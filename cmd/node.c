@@ -384,12 +384,12 @@ static void flush(struct node *n) {
 /* Whoever gets an answer writes again at once. So a leader's answers leave first, and what comes meanwhile
  * joins the batch that the next turn writes and sends: fewer and larger batches. */
 static bool answer_first(struct node *n) {
-    n->answered = !n->answered && replica_answer(n->replica, n->now_ms);
-    if (n->answered) {
+    n->gathering = replica_answer(n->replica, n->now_ms);
+    if (n->gathering) {
         node_ring_follow(n);
         coordinator_poll(n->coordinator, n->now_ms);
     }
-    return n->answered;
+    return n->gathering;
 }
 
 uint64_t node_turn(struct node *n, uint64_t now_ms) {
@@ -408,9 +408,9 @@ uint64_t node_turn(struct node *n, uint64_t now_ms) {
     }
     if (n->state == NODE_STOPPING)
         finish_stopping(n);
-    if (n->answered)
+    if (n->gathering)
         return n->now_ms;
-    return ticks ? n->next_ms : n->now_ms + 1;
+    return ticks && !raft_holding(replica_raft(n->replica)) ? n->next_ms : n->now_ms + 1;
 }
 
 void node_stop(struct node *n, uint64_t now_ms) {

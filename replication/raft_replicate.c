@@ -125,7 +125,8 @@ static void send_pipelined(struct raft *r, struct raft_peer *p, bool heartbeat) 
     bool sent = false;
     uint64_t last;
     size_t size;
-    while (p->next <= log_last(r->log) && f->size < r->options.window_size && f->count < FLIGHTS_MAX) {
+    uint64_t end = r->holding ? log_written(r->log) : log_last(r->log);
+    while (p->next <= end && f->size < r->options.window_size && f->count < FLIGHTS_MAX) {
         size_t room = r->options.window_size - f->size;
         if (!send_append(r, p, p->next, room < MESSAGE_RECORDS_MAX ? room : MESSAGE_RECORDS_MAX, &last,
                          &size))

@@ -401,13 +401,18 @@ static void tell_diverged(struct replica *r) {
 }
 
 bool replica_answer(struct replica *r, uint64_t now_ms) {
+    uint64_t last = log_last(r->log), target = apply_target(r);
     r->now_ms = now_ms;
-    uint64_t before = store_applied(r->store).index, target = apply_target(r);
-    if (r->failure[0] != '\0' || raft_role(r->raft) != RAFT_LEADER || before >= target ||
-        log_last(r->log) - target > GATHER_MAX)
+    if (r->failure[0] != '\0' || raft_role(r->raft) != RAFT_LEADER || last - target > GATHER_MAX) {
+        r->gathering = false;
         return false;
-    advance(r);
-    return store_applied(r->store).index > before;
+    }
+    bool answers = store_applied(r->store).index < target;
+    if (answers)
+        advance(r);
+    r->gathering = r->gathering ? last > r->gathered : answers;
+    r->gathered = last;
+    return r->gathering;
 }
 
 bool replica_flush(struct replica *r, uint64_t now_ms) {
