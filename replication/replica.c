@@ -407,10 +407,11 @@ bool replica_answer(struct replica *r, uint64_t now_ms) {
         r->gathering = false;
         return false;
     }
-    bool answers = store_applied(r->store).index < target;
-    if (answers)
+    uint64_t before = store_applied(r->store).index;
+    if (before < target)
         advance(r);
-    r->gathering = r->gathering ? last > r->gathered : answers;
+    /* One answer brings one request: nothing would join it. */
+    r->gathering = r->gathering ? last > r->gathered : target > before + 1;
     r->gathered = last;
     return r->gathering;
 }
