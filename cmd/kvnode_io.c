@@ -327,11 +327,13 @@ static enum node_state run(struct program *p) {
         peer_io_flush(p->peers);
         bool turned = api_io_flush(p->api);
         histogram_add_us(&p->turns, now_us() - began_us);
+        bool ran = worker_turn(p->worker);
         enum node_state state = node_state(p->node);
         if (state != NODE_RUNNING && state != NODE_STOPPING)
             return state;
-        /* Requests that waited behind those answered now have begun: another turn writes and sends them. */
-        uint64_t wait = !turned && next > now ? next - now : 0;
+        /* Requests that waited behind those answered now have begun: another turn writes and sends them. So
+         * it does with what the job that ran has made durable. */
+        uint64_t wait = !turned && !ran && next > now ? next - now : 0;
         if (wait > 1000)
             wait = 1000;
         struct timeval timeout = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};

@@ -34,6 +34,7 @@ struct node {
     uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
     size_t learned;      /* -peers resolved so far */
     bool handed_over;
+    bool gathering; /* the last turn wrote and sent nothing: the next one, at once, may bring more */
     /* What was last said in the log, so that changes are. */
     struct member_id seen_leader;
     enum raft_role seen_role;

@@ -350,10 +350,25 @@ static void leave(struct raft *r) {
     raft_follow(r, r->state.term, NULL, RAFT_CAUSE_REMOVED);
 }
 
+/* A batch is on its way, and its answers would set off more than waits now: one batch of all costs each node
+ * as little as one of a few. Bounded, so that a long way between the nodes is used by several batches. */
+static bool holds(const struct raft *r) {
+    uint64_t last = log_last(r->log), written = log_written(r->log), done = r->commit;
+    if (raft_configuration(r)->mode == ACK_ASYNC && log_durable(r->log) > done)
+        done = log_durable(r->log);
+    return r->options.sync_always && last > written && last - written <= HOLD_MAX && written > done &&
+           r->now_ms - r->flight_ms < HOLD_MS;
+}
+
+bool raft_holding(const struct raft *r) {
+    return r->holding;
+}
+
 void raft_flush(struct raft *r, uint64_t now_ms) {
     if (r->failed)
         return;
     r->now_ms = now_ms;
+    r->holding = r->role == RAFT_LEADER && holds(r);
     if (r->role == RAFT_LEADER) {
         send_to_all(r);
         if (r->transferring && !r->failed)
@@ -361,9 +376,17 @@ void raft_flush(struct raft *r, uint64_t now_ms) {
     }
     if (r->failed)
         return;
-    if (log_write(r->log, r->commit, false) == LOG_IO_ERROR) {
+    /* What the sync under way does not cover waits for the next one, to be written as one batch. */
+    bool little = r->appended - r->appended_at_write < LATE_MAX;
+    bool later = r->holding || (r->options.sync_always && log_sync_pending(r->log) && little);
+    uint64_t written = log_written(r->log);
+    if (!later && log_write(r->log, r->commit, false) == LOG_IO_ERROR) {
         raft_fail(r);
         return;
+    }
+    if (log_written(r->log) > written) {
+        r->flight_ms = now_ms;
+        r->appended_at_write = r->appended;
     }
     if (r->role != RAFT_LEADER) {
         raft_send_owed(r);

@@ -119,6 +119,11 @@ enum raft_result raft_propose_configuration(struct raft *r, const struct configu
 /* End of a turn: sends what followers lack within their windows (and a commit index they do not know yet),
  * writes the log's batch. The caller then begins a sync where log_sync_begin gives one. */
 void raft_flush(struct raft *r, uint64_t now_ms);
+/* Leader: records wait to leave as one batch once the batch on its way is committed; flush again at the next
+ * millisecond at the latest. */
+bool raft_holding(const struct raft *r);
+/* Leader: tells a member the commit index now, where it does not know it. */
+void raft_tell(struct raft *r, uint64_t now_ms, const struct member_id *member);
 /* log_sync_end has advanced log_durable: acknowledges to the leader, or advances the commit. Followed by a
  * flush. */
 void raft_synced(struct raft *r, uint64_t now_ms);

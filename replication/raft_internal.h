@@ -25,10 +25,13 @@
 #define CHUNK_FIRST_MS     5   /* before the first chunk is sent again; doubles */
 #define CHUNK_RETRY_MS     200 /* before unanswered chunks behind it are; doubles */
 #define CHUNK_RETRY_MAX_MS 2000
-#define CHUNKS_MAX         4    /* in flight */
-#define SNAPSHOT_PAUSE_MS  1000 /* after a refused snapshot */
-#define OFFER_PAUSE_MS     100  /* before the host is asked for a snapshot again */
-#define CAUGHT_UP_MS       500  /* between samples of the log's last index */
+#define CHUNKS_MAX         4          /* in flight */
+#define SNAPSHOT_PAUSE_MS  1000       /* after a refused snapshot */
+#define OFFER_PAUSE_MS     100        /* before the host is asked for a snapshot again */
+#define HOLD_MS            2          /* that records gather at most while a batch is on its way */
+#define HOLD_MAX           64         /* records that gather so */
+#define LATE_MAX           (1u << 20) /* bytes of log that wait for the end of a sync to be written */
+#define CAUGHT_UP_MS       500        /* between samples of the log's last index */
 
 enum progress { PROGRESS_PROBE, PROGRESS_REPLICATE, PROGRESS_SNAPSHOT };
 
@@ -112,6 +115,8 @@ struct raft {
 
     uint64_t term_start; /* leader: first index of its own term */
     uint64_t heartbeat_ms;
+    bool holding;       /* the log's unwritten records gather */
+    uint64_t flight_ms; /* when the last batch left */
     uint64_t read;
     bool alone;
     bool transferring;
@@ -131,7 +136,7 @@ struct raft {
         uint64_t index, appended;
     } marks[MARKS_MAX];
     size_t mark_head, mark_count;
-    uint64_t appended, appended_at_commit;
+    uint64_t appended, appended_at_commit, appended_at_write;
 };
 
 /* raft.c */

@@ -125,7 +125,8 @@ static void send_pipelined(struct raft *r, struct raft_peer *p, bool heartbeat) 
     bool sent = false;
     uint64_t last;
     size_t size;
-    while (p->next <= log_last(r->log) && f->size < r->options.window_size && f->count < FLIGHTS_MAX) {
+    uint64_t end = r->holding ? log_written(r->log) : log_last(r->log);
+    while (p->next <= end && f->size < r->options.window_size && f->count < FLIGHTS_MAX) {
         size_t room = r->options.window_size - f->size;
         if (!send_append(r, p, p->next, room < MESSAGE_RECORDS_MAX ? room : MESSAGE_RECORDS_MAX, &last,
                          &size))
@@ -171,6 +172,17 @@ void raft_peer_send(struct raft *r, struct raft_peer *p, bool heartbeat) {
             raft_snapshot_send(r, p);
         break;
     }
+}
+
+void raft_tell(struct raft *r, uint64_t now_ms, const struct member_id *member) {
+    uint64_t last;
+    size_t size;
+    struct raft_peer *p = r->failed || r->role != RAFT_LEADER ? NULL : raft_peer(r, member);
+    if (p == NULL || p->down || p->progress != PROGRESS_REPLICATE)
+        return;
+    r->now_ms = now_ms;
+    if (has_news(r, p))
+        send_append(r, p, p->next, 0, &last, &size);
 }
 
 /* The last position of this log at or before hint whose term is not above the hint's. */

@@ -7,6 +7,7 @@
 
 #include "replication/replica_internal.h"
 
+#define GATHER_MAX     64  /* records beyond which a batch waits for no more to join it */
 #define IDLE_COMMIT_MS 100 /* without another commit */
 
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
@@ -397,6 +398,22 @@ static void tell_diverged(struct replica *r) {
             "with -fsync other than always, and this node can follow no further; save what only it "
             "has, then empty its data directory and start it again");
     r->told_diverged = raft_diverged(r->raft);
+}
+
+bool replica_answer(struct replica *r, uint64_t now_ms) {
+    uint64_t last = log_last(r->log), target = apply_target(r);
+    r->now_ms = now_ms;
+    if (r->failure[0] != '\0' || raft_role(r->raft) != RAFT_LEADER || last - target > GATHER_MAX) {
+        r->gathering = false;
+        return false;
+    }
+    uint64_t before = store_applied(r->store).index;
+    if (before < target)
+        advance(r);
+    /* One answer brings one request: nothing would join it. */
+    r->gathering = r->gathering ? last > r->gathered : target > before + 1;
+    r->gathered = last;
+    return r->gathering;
 }
 
 bool replica_flush(struct replica *r, uint64_t now_ms) {

@@ -93,6 +93,11 @@ bool replica_ring_idle(struct replica *r);
  * applied yet: what is appended now is appended under replica_groups()->current. */
 bool replica_takes_writes(struct replica *r);
 
+/* End of a turn, leader: applies what may be applied and nothing else, so that its answers leave before the
+ * next batch is written and sent. True after several, and as long as each turn after brings more for that
+ * batch: the turn ends here, and another one is wanted at once. Where the next batch is large already nothing
+ * is held back. */
+bool replica_answer(struct replica *r, uint64_t now_ms);
 /* End of a turn: sends, writes, begins a sync, applies what may be applied. True when something was applied
  * or the commit moved: then call it again once its consequences are out. */
 bool replica_flush(struct replica *r, uint64_t now_ms);

@@ -54,6 +54,8 @@ struct replica {
     struct raft *raft;
     struct ledger *ledger;
     uint64_t now_ms, wall_ms;
+    bool gathering;     /* the last turn ended in replica_answer, */
+    uint64_t gathered;  /* with the log up to here */
     uint64_t forgotten; /* store_forget was called up to here */
     uint64_t current_ms;
     struct noted_commit noted;

@@ -83,7 +83,8 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) 
     sync->names = log->names_version != log->names_synced;
     if (sync->count == 0 && sync->spare == NULL && !sync->names)
         return NULL;
-    sync->job = (struct job){.lane = JOB_LOG, .run = sync_run, .done = sync_done};
+    bool brief = sync->count == 1 && sync->spare == NULL && !sync->names;
+    sync->job = (struct job){.lane = JOB_LOG, .brief = brief, .run = sync_run, .done = sync_done};
     sync->done = done;
     sync->arg = arg;
     sync->fs = log->options.fs;

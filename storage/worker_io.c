@@ -21,12 +21,16 @@ struct lane {
     pthread_cond_t wanted;
     struct queue queue;     /* under the worker's mutex */
     struct histogram times; /* likewise */
+    uint64_t late;          /* likewise: a bit for each of the last 64 brief ones, set where it took longer */
+    uint32_t steady;        /* likewise: brief ones since the last stall, up to STEADY_JOBS */
+    size_t pending;         /* jobs of its thread that are not finished; the loop's own */
 };
 
 struct worker {
     pthread_mutex_t mutex;
     struct lane lanes[JOB_LANES];
     struct queue done; /* under the mutex */
+    struct job *here;  /* to run on the loop at the end of this turn */
     bool stopping;
     int notify;
     struct event *event;
@@ -53,6 +57,15 @@ static uint64_t now_us(void) {
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+/* Under the mutex. */
+static void note_time(struct lane *lane, bool brief, uint64_t took_us) {
+    histogram_add_us(&lane->times, took_us);
+    if (!brief)
+        return;
+    lane->late = lane->late << 1 | (took_us > BRIEF_US);
+    lane->steady = took_us > STALL_US ? 0 : lane->steady + (lane->steady < STEADY_JOBS);
+}
+
 static void *lane_main(void *arg) {
     struct lane *lane = arg;
     struct worker *worker = lane->worker;
@@ -70,11 +83,13 @@ static void *lane_main(void *arg) {
         job->run(job);
         uint64_t took_us = now_us() - before_us;
         pthread_mutex_lock(&worker->mutex);
-        histogram_add_us(&lane->times, took_us);
+        note_time(lane, job->brief, took_us);
         push(&worker->done, job);
+        pthread_mutex_unlock(&worker->mutex); /* the loop, awake, would wait for it */
         uint64_t one = 1;
         if (write(worker->notify, &one, sizeof one) != sizeof one)
             err(1, "cannot wake the loop");
+        pthread_mutex_lock(&worker->mutex);
     }
     pthread_mutex_unlock(&worker->mutex);
     return NULL;
@@ -87,6 +102,7 @@ static void deliver(struct worker *worker) {
         pthread_mutex_unlock(&worker->mutex);
         if (job == NULL)
             return;
+        worker->lanes[job->lane].pending--;
         worker->finished(worker->arg, job);
     }
 }
@@ -119,6 +135,8 @@ struct worker *worker_new(struct event_base *base, void (*finished)(void *arg, s
         struct lane *lane = &worker->lanes[i];
         lane->worker = worker;
         lane->queue.last = &lane->queue.first;
+        lane->late = UINT64_MAX;
+        lane->steady = STEADY_JOBS;
         pthread_cond_init(&lane->wanted, NULL);
         int error = pthread_create(&lane->thread, NULL, lane_main, lane);
         if (error != 0)
@@ -127,11 +145,42 @@ struct worker *worker_new(struct event_base *base, void (*finished)(void *arg, s
     return worker;
 }
 
-void worker_run(struct worker *worker, struct job *job) {
+static bool runs_here(struct worker *worker, const struct job *job) {
+    struct lane *lane = &worker->lanes[job->lane];
+    if (!job->brief || lane->pending > 0 || worker->here != NULL)
+        return false;
     pthread_mutex_lock(&worker->mutex);
-    push(&worker->lanes[job->lane].queue, job);
-    pthread_cond_signal(&worker->lanes[job->lane].wanted);
+    bool quick = __builtin_popcountll(lane->late) < 32 && lane->steady == STEADY_JOBS;
     pthread_mutex_unlock(&worker->mutex);
+    return quick;
+}
+
+void worker_run(struct worker *worker, struct job *job) {
+    struct lane *lane = &worker->lanes[job->lane];
+    if (runs_here(worker, job)) {
+        worker->here = job;
+        return;
+    }
+    lane->pending++;
+    pthread_mutex_lock(&worker->mutex);
+    push(&lane->queue, job);
+    pthread_mutex_unlock(&worker->mutex);
+    pthread_cond_signal(&lane->wanted);
+}
+
+bool worker_turn(struct worker *worker) {
+    struct job *job = worker->here;
+    if (job == NULL)
+        return false;
+    worker->here = NULL;
+    uint64_t before_us = now_us();
+    job->run(job);
+    uint64_t took_us = now_us() - before_us;
+    pthread_mutex_lock(&worker->mutex);
+    note_time(&worker->lanes[job->lane], true, took_us);
+    pthread_mutex_unlock(&worker->mutex);
+    worker->finished(worker->arg, job);
+    return true;
 }
 
 void worker_times(struct worker *worker, enum job_lane lane, struct histogram *out) {
@@ -143,6 +192,7 @@ void worker_times(struct worker *worker, enum job_lane lane, struct histogram *o
 void worker_free(struct worker *worker) {
     if (worker == NULL)
         return;
+    worker_turn(worker);
     pthread_mutex_lock(&worker->mutex);
     worker->stopping = true;
     for (int i = 0; i < JOB_LANES; i++)

@@ -318,6 +318,7 @@ TEST(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged) {
     for (int i = 0; i < 3; i++) {
         put(o, 10);
         turn(o);
+        o->now_ms += 2; /* longer than a batch waits for the one before */
     }
     EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 3);
     raft_link(o->raft, o->now_ms, &two, RAFT_LINK_DOWN);
@@ -355,6 +356,88 @@ TEST(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired) {
     one_free(o);
 }
 
+/* Leads with its first record committed and one more on its way. */
+static struct one *with_a_batch_on_its_way(void) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    turn(o);
+    receive(o, 2, ack(raft_term(o->raft), 1, 1, 0));
+    receive(o, 3, ack(raft_term(o->raft), 1, 1, 0));
+    o->now_ms += 50;
+    put(o, 10);
+    turn(o);
+    forget(o);
+    return o;
+}
+
+TEST(records_gather_while_a_batch_is_on_its_way_and_leave_as_one_with_its_commit) {
+    struct one *o = with_a_batch_on_its_way();
+    for (int i = 0; i < 3; i++) {
+        put(o, 10);
+        turn(o);
+    }
+    OK(raft_holding(o->raft));
+    EQUAL(log_written(o->log), 2);
+    EQUAL(sent(o, MESSAGE_APPEND), 0);
+    receive(o, 2, ack(raft_term(o->raft), 2, 2, 0));
+    turn(o);
+    OK(!raft_holding(o->raft));
+    EQUAL(log_written(o->log), 5);
+    EQUAL(sent(o, MESSAGE_APPEND), 2);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND)->append.commit, 2);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND)->append.previous.index, 2);
+    one_free(o);
+}
+
+TEST(records_gather_for_two_milliseconds_at_most) {
+    struct one *o = with_a_batch_on_its_way();
+    put(o, 10);
+    o->now_ms++;
+    turn(o);
+    EQUAL(sent(o, MESSAGE_APPEND), 0);
+    o->now_ms++;
+    turn(o);
+    EQUAL(sent(o, MESSAGE_APPEND), 2);
+    EQUAL(log_durable(o->log), 3);
+    one_free(o);
+}
+
+TEST(more_than_64_records_wait_for_no_batch_before_them) {
+    struct one *o = with_a_batch_on_its_way();
+    for (int i = 0; i < 64; i++)
+        put(o, 10);
+    turn(o);
+    EQUAL(sent(o, MESSAGE_APPEND), 0);
+    put(o, 10);
+    turn(o);
+    EQUAL(sent(o, MESSAGE_APPEND), 2);
+    EQUAL(log_written(o->log), 67);
+    one_free(o);
+}
+
+TEST(a_read_is_asked_about_at_once_while_records_gather) {
+    struct one *o = with_a_batch_on_its_way();
+    put(o, 10);
+    uint64_t read = raft_read(o->raft, o->now_ms);
+    turn(o);
+    OK(raft_holding(o->raft));
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.read, read);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.records.size, 0);
+    one_free(o);
+}
+
+TEST(a_member_is_told_the_commit_once_when_it_is_to_know) {
+    struct one *o = with_a_batch_on_its_way();
+    struct member_id two = id_of(2);
+    receive(o, 3, ack(raft_term(o->raft), 2, 2, 0));
+    raft_tell(o->raft, o->now_ms, &two);
+    raft_tell(o->raft, o->now_ms, &two);
+    EQUAL(sent(o, MESSAGE_APPEND), 1);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.commit, 2);
+    one_free(o);
+}
+
 TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(what_is_not_durable_counts_for_nothing_neither_here_nor_there),
       TAP(a_new_commit_index_goes_out_in_the_next_flush_without_records),
@@ -371,4 +454,9 @@ TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(an_append_of_a_lower_term_is_answered_with_the_term),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),
       TAP(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired),
-      TAP(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged))
+      TAP(after_a_lost_link_the_leader_goes_on_from_what_was_acknowledged),
+      TAP(records_gather_while_a_batch_is_on_its_way_and_leave_as_one_with_its_commit),
+      TAP(records_gather_for_two_milliseconds_at_most),
+      TAP(more_than_64_records_wait_for_no_batch_before_them),
+      TAP(a_read_is_asked_about_at_once_while_records_gather),
+      TAP(a_member_is_told_the_commit_once_when_it_is_to_know))
