@@ -104,7 +104,7 @@ for my $mode ('async', 'quorum') {
 subtest 'a write that was with a leader when it hung is answered soon after the next one leads, and its retry counts once' => sub {
     my $cluster = Cluster->new;
     my @nodes = $cluster->start(3, -ack => 'quorum');
-    all_vote($nodes[0], 3);
+    $nodes[0]->all_vote(3);
     my $old = $cluster->leader;
     my ($near) = grep { $_ != $old } @nodes;
     my @pair = (headers => [ 'KV-Client: test', 'KV-Request: 1' ]);
