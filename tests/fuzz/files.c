@@ -160,8 +160,10 @@ static void ledger(struct script *s) {
         MUST(ledger_add(l, &row) == FILE_OK && ledger_sync(l) == FILE_OK);
         MUST(ledger_settle(l, 7, (struct version){2, 3}) == FILE_OK);
         size_t count = ledger_count(l);
+        bool whole = ledger_damaged(l) == 0;
         ledger_close(l);
-        MUST(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK && ledger_count(l) == count);
+        /* Without checksums, damage that was too large for the file may become whole as the file grows. */
+        MUST(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK && (ledger_count(l) == count || !whole));
         read_rows(l);
         ledger_close(l);
     } else {
