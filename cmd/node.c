@@ -43,6 +43,7 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_LEDGER_FULL] = {NODE_WARNING, "ledger_full"},
         [REPLICA_DISK_HAS_ROOM] = {NODE_NOTICE, "disk_has_room"},
         [REPLICA_DIVERGED] = {NODE_WARNING, "diverged"},
+        [REPLICA_COMMITS_LOST] = {NODE_WARNING, "commits_lost"},
     };
     node_log(arg, rows[notice].level, rows[notice].event, "%s", text);
 }

@@ -142,6 +142,8 @@ static bool undo(struct replica *r, uint64_t index) {
         return true;
     if (r->groups.written >= index)
         r->groups.written = 0;
+    if (r->taking.writer != NULL && r->taking.at.index >= index)
+        return replica_rebuild(r); /* which drops the snapshot that holds them */
     struct version at = {0, index - 1};
     if (!log_term_at(r->log, at.index, &at.term) && at.index > 0)
         return replica_rebuild(r);
@@ -394,9 +396,9 @@ static void tell_diverged(struct replica *r) {
     if (raft_diverged(r->raft) && !r->told_diverged)
         r->host.notice(
             r->host.arg, REPLICA_DIVERGED,
-            "the group has lost records that are committed here, as a power cut of a majority may "
-            "with -fsync other than always, and this node can follow no further; save what only it "
-            "has, then empty its data directory and start it again");
+            "the group has lost records that are committed here: a power cut took them from members whose "
+            "-fsync is not always, or whose disk does not keep what it synced; this node can follow no "
+            "further: save what only it has, then empty its data directory and start it again");
     r->told_diverged = raft_diverged(r->raft);
 }
 

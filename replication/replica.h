@@ -41,7 +41,8 @@ enum replica_notice {
     REPLICA_DISK_FULL, /* this and the next two: a follower's; a leader answers 507 */
     REPLICA_LEDGER_FULL,
     REPLICA_DISK_HAS_ROOM,
-    REPLICA_DIVERGED, /* this node can follow its group no further */
+    REPLICA_DIVERGED,     /* this node can follow its group no further */
+    REPLICA_COMMITS_LOST, /* a snapshot has taken the place of records that were committed here */
 };
 
 struct replica_host {

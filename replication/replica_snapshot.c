@@ -296,11 +296,21 @@ static bool exchange(struct replica *r, struct version at, size_t kept) {
     return result == FILE_OK;
 }
 
+/* Only a group that syncs at times comes to this (raft_receive_snapshot). */
+static void tell_commits_lost(struct replica *r, struct version at, uint64_t commit) {
+    char text[200];
+    snprintf(text, sizeof text,
+             "the group has lost records up to index %llu that were committed here, as a power cut may with "
+             "-fsync other than always: the leader's snapshot at index %llu has taken their place",
+             (unsigned long long)commit, (unsigned long long)at.index);
+    r->host.notice(r->host.arg, REPLICA_COMMITS_LOST, text);
+}
+
 static bool install(struct replica *r) {
     struct arrived in = {0};
     enum file_result result = file_sync(r->received.file);
     struct version at = r->received.at;
-    uint64_t total = r->received.total;
+    uint64_t total = r->received.total, commit = raft_commit(r->raft);
     size_t kept;
     receive_end(r);
     if (result != FILE_OK) {
@@ -320,6 +330,8 @@ static bool install(struct replica *r) {
     raft_installed(r->raft, at, &in.configuration, in.header.configuration_index);
     replica_settle(r, at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
+    if (at.index <= commit)
+        tell_commits_lost(r, at, commit);
     return true;
 }
 

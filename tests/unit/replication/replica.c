@@ -21,8 +21,9 @@ static const struct version base = {3, 10};
 struct follower {
     struct sim_disk *disk;
     struct replica *replica;
-    uint64_t now_ms, ledger_size_max;
-    unsigned notices[REPLICA_DIVERGED + 1], applied;
+    uint64_t now_ms;
+    struct replica_options options; /* but for what every follower has */
+    unsigned notices[REPLICA_COMMITS_LOST + 1], applied;
     char text[256]; /* of the last notice */
     struct job *job;
     struct message sent; /* the last one; borrowed bytes are gone */
@@ -73,11 +74,11 @@ static void save(struct file_system *fs, const char *name, struct bytes content)
 }
 
 /* The snapshot file of a state at `at` with the key `name`. */
-static void make_snapshot(struct buffer *out, struct version at, const char *name) {
+static void make_snapshot_of(struct buffer *out, struct version at, const char *name, struct bytes value) {
     struct store *store = store_new(0);
     struct configuration configuration = group_of(3, 0, ACK_ASYNC);
     struct buffer encoded = {0};
-    struct entry entry = {.key = bytes_of(name), .value = bytes_of("snapshot")};
+    struct entry entry = {.key = bytes_of(name), .value = value};
     configuration_encode(&encoded, &configuration);
     for (uint64_t index = 1; index < at.index; index++)
         store_apply(store, (struct version){at.term, index}, ENTRY_NOOP, NULL, false);
@@ -91,13 +92,16 @@ static void make_snapshot(struct buffer *out, struct version at, const char *nam
     buffer_release(&encoded);
 }
 
+static void make_snapshot(struct buffer *out, struct version at, const char *name) {
+    make_snapshot_of(out, at, name, bytes_of("snapshot"));
+}
+
 static bool open_follower(struct follower *f) {
-    struct replica_options options = {.fs = sim_disk_file_system(f->disk),
-                                      .self = id_of(1),
-                                      .group_id = GROUP_ID,
-                                      .sync = SYNC_ALWAYS,
-                                      .segment_size = 64 * 1024,
-                                      .ledger_size_max = f->ledger_size_max};
+    struct replica_options options = f->options;
+    options.fs = sim_disk_file_system(f->disk);
+    options.self = id_of(1);
+    options.group_id = GROUP_ID;
+    options.segment_size = 64 * 1024;
     struct replica_host host = {
         f, keep_sent, keep_job, count_applied, none_unanswered, ignore_overruled, count_notice};
     char why[256] = "";
@@ -107,19 +111,24 @@ static bool open_follower(struct follower *f) {
     return ok;
 }
 
-static struct follower *follower_new(uint64_t ledger_size_max) {
+static struct follower *follower_with(const struct replica_options *options, struct bytes value) {
     struct follower *f = calloc(1, sizeof *f);
     struct buffer snapshot = {0};
     struct hard_state state = {.term = 3};
     f->disk = sim_disk_new();
     f->now_ms = 10000;
-    f->ledger_size_max = ledger_size_max;
-    make_snapshot(&snapshot, base, "old");
+    f->options = *options;
+    make_snapshot_of(&snapshot, base, "old", value);
     save(sim_disk_file_system(f->disk), "snapshot", buffer_bytes(&snapshot));
     buffer_release(&snapshot);
     if (hard_state_save(sim_disk_file_system(f->disk), &state) != FILE_OK || !open_follower(f))
         abort();
     return f;
+}
+
+static struct follower *follower_new(uint64_t ledger_size_max) {
+    struct replica_options options = {.sync = SYNC_ALWAYS, .ledger_size_max = ledger_size_max};
+    return follower_with(&options, bytes_of("snapshot"));
 }
 
 static void follower_free(struct follower *f) {
@@ -444,7 +453,42 @@ TEST(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_ans
     follower_free(f);
 }
 
-TESTS(TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
+/* A commit may be taken back where the group syncs at times only. */
+static void hear_commit(struct follower *f) {
+    struct message commit = heartbeat(4, (struct version){4, 15}, 15);
+    hear_records(f, 2, base, 4, 5, base.index);
+    hear(f, 2, &commit);
+}
+
+TEST(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it) {
+    static const uint8_t large[600000];
+    struct replica_options options = {.sync = SYNC_NEVER, .snapshot_log_size = 1};
+    struct follower *f = follower_with(&options, (struct bytes){large, sizeof large});
+    hear_commit(f);
+    EQUAL(replica_tick(f->replica, f->now_ms, 0), f->now_ms); /* a slice of it, and more to come */
+    hear_records(f, 3, (struct version){4, 12}, 5, 2, 12);
+    EQUAL(last_of(f), 14);
+    EQUAL(replica_applied(f->replica), 12);
+    OK(replica_failure(f->replica) == NULL);
+    follower_free(f);
+}
+
+TEST(a_snapshot_that_takes_the_place_of_committed_records_is_told) {
+    struct replica_options options = {.sync = SYNC_NEVER};
+    struct follower *f = follower_with(&options, bytes_of("snapshot"));
+    struct buffer file = {0};
+    hear_commit(f);
+    make_snapshot(&file, (struct version){5, 13}, "new");
+    hear_snapshot(f, 3, 5, (struct version){5, 13}, buffer_bytes(&file));
+    EQUAL(last_of(f), 13);
+    EQUAL(f->notices[REPLICA_COMMITS_LOST], 1);
+    buffer_release(&file);
+    follower_free(f);
+}
+
+TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
+      TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
+      TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
       TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
       TAP(a_truncation_that_the_log_has_no_room_for_waits_too),
       TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
