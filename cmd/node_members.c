@@ -3,8 +3,9 @@
  *
  * A former member is told by the leader, or finds itself in its own log's list of them. It then serves
  * nothing and stands for no election. The file `removed` holds the index of the configuration that it was
- * told of, so that it stays so when it starts again out of reach; a later configuration that lists it makes
- * it a member again. */
+ * told of, so that it stays so when it starts again out of reach. A later configuration that lists it makes
+ * it a member again once that is committed: a join by a leader that was deposed meanwhile is overruled, and
+ * the node would never be told again of a removal older than it. */
 #include "cmd/node_internal.h"
 
 #include "replication/roster_view.h"
@@ -102,25 +103,25 @@ void node_members_open(struct node *n) {
 }
 
 void node_members_told(struct node *n, const struct message *message) {
-    uint64_t index = message->removed.index;
-    if (index >= raft_configuration_index(raft_of(n)) && index > n->removed_at)
+    uint64_t index = message->removed.index, at;
+    raft_configuration_committed(raft_of(n), &at);
+    if (index >= at && index > n->removed_at)
         keep_removed_at(n, index);
 }
 
 bool node_members_removed(const struct node *n) {
-    const struct raft *raft = raft_of(n);
-    if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
+    uint64_t at;
+    const struct configuration *committed = raft_configuration_committed(raft_of(n), &at);
+    if (n->identity.group_id == 0 || raft_configuration(raft_of(n))->count == 0)
         return false;
-    /* One's own record of it counts once it is committed. */
-    uint64_t index = raft_configuration_index(raft);
-    bool final = index <= raft_commit(raft) || index <= n->removed_at;
-    return n->removed_at > index ||
-           (final && configuration_was_removed(raft_configuration(raft), &n->self_id));
+    return n->removed_at > at || configuration_was_removed(committed, &n->self_id);
 }
 
 static void note_removal(struct node *n) {
     bool removed = node_members_removed(n);
-    if (n->removed_at != 0 && n->removed_at < raft_configuration_index(raft_of(n))) {
+    uint64_t at;
+    raft_configuration_committed(raft_of(n), &at);
+    if (n->removed_at != 0 && n->removed_at < at) {
         n->removed_at = 0;
         file_system_remove(n->options.fs, REMOVED_FILE);
     }

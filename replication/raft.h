@@ -169,6 +169,8 @@ const struct configuration *raft_configuration(const struct raft *r);
 uint64_t raft_configuration_index(const struct raft *r);
 /* The newest configuration at or before index (for a snapshot at it). */
 const struct configuration *raft_configuration_at(const struct raft *r, uint64_t index, uint64_t *at);
+/* The newest one known to be committed: that in force, or the one before it. */
+const struct configuration *raft_configuration_committed(const struct raft *r, uint64_t *at);
 /* Voters, self included, that acknowledged index as durable; *voters of how many. */
 unsigned raft_acks(const struct raft *r, uint64_t index, unsigned *voters);
 /* Leader: the highest index durable on every voter. */

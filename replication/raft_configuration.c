@@ -28,6 +28,15 @@ const struct configuration *raft_configuration_at(const struct raft *r, uint64_t
     return &r->configurations[i].configuration;
 }
 
+/* One change at a time: the newest was proposed when the one before it was committed. */
+const struct configuration *raft_configuration_committed(const struct raft *r, uint64_t *at) {
+    size_t i = r->configuration_count - 1;
+    if (i > 0 && r->configurations[i].index > r->commit)
+        i--;
+    *at = r->configurations[i].index;
+    return &r->configurations[i].configuration;
+}
+
 /* Keeps what is known of members that stay. */
 static void refresh_peers(struct raft *r) {
     const struct configuration *c = raft_configuration(r);

@@ -123,6 +123,27 @@ TEST(an_overruled_configuration_is_out_of_force) {
     one_free(o);
 }
 
+TEST(the_configuration_before_one_that_may_be_overruled_is_the_last_committed_one) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM), next = group_of(3, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    uint64_t term = raft_term(o->raft), at;
+    turn(o);
+    receive(o, 2, ack(term, 1, 1, 0));
+    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_OK);
+    turn(o);
+    EQUAL(raft_configuration_committed(o->raft, &at)->count, 3);
+    EQUAL(at, 0);
+    receive(o, 2, ack(term, 2, 2, 0));
+    EQUAL(raft_configuration_committed(o->raft, &at)->count, 4);
+    EQUAL(at, 2);
+    EQUAL(raft_propose_configuration(o->raft, &c), RAFT_OK);
+    turn(o);
+    EQUAL(raft_configuration_committed(o->raft, &at)->count, 4);
+    EQUAL(at, 2);
+    one_free(o);
+}
+
 TEST(configurations_of_the_log_are_found_again_after_a_restart) {
     struct configuration none = {0}, first = group_of(1, 0, ACK_ALL), second = group_of(1, 1, ACK_ALL);
     struct one *o = one_new(&none);
@@ -444,6 +465,7 @@ TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(a_read_is_confirmed_by_a_majority_of_answers_to_a_later_round_only),
       TAP(a_configuration_waits_for_the_terms_first_commit_and_for_the_one_before),
       TAP(an_overruled_configuration_is_out_of_force),
+      TAP(the_configuration_before_one_that_may_be_overruled_is_the_last_committed_one),
       TAP(configurations_of_the_log_are_found_again_after_a_restart),
       TAP(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once),
       TAP(without_sync_written_is_durable_enough),

@@ -117,7 +117,8 @@ static inline unsigned get(struct asking *a, unsigned machine, const char *key, 
 /* join, leave, transfer */
 static inline unsigned change(struct asking *a, unsigned through, const char *what, unsigned about) {
     struct buffer request = {0};
-    request_members(&request, what, node_self(a->sim->machines[about]->node)->id, NULL);
+    const struct node_info *info = node_self(a->sim->machines[about]->node);
+    request_members(&request, what, info->id, &info->peer);
     return ask(a, through, &request);
 }
 

@@ -35,13 +35,13 @@ static void cut_off(struct asking *a, unsigned machine, bool is) {
             a->sim->blocked[i][machine] = a->sim->blocked[machine][i] = is;
 }
 
-/* The group's leader has `about` leave, by itself. */
-static void remove_member(struct tap *tap, struct asking *a, unsigned leader, unsigned about) {
+/* Another client has the group's leader change it, and does not wait for the answer. */
+static void change_only(struct asking *a, unsigned leader, const char *what, unsigned about) {
+    const struct node_info *info = node_self(a->sim->machines[about]->node);
     struct client other;
     struct buffer request = {0};
-    (void)tap;
     sim_client_init(&other, a->sim, ignored, NULL);
-    request_members(&request, "leave", node_self(a->sim->machines[about]->node)->id, NULL);
+    request_members(&request, what, info->id, &info->peer);
     sim_client_ask(&other, a->sim->machines[leader], (const char *)buffer_bytes(&request).data);
     buffer_release(&request);
     sim_run(a->sim, 100 * MS);
@@ -60,7 +60,7 @@ static void removed_while_waiting(struct tap *tap, const char *request, unsigned
     ask_only(a, follower, &copy);
     sim_run(a->sim, 20 * MS);
     EQUAL(a->status, 0);
-    remove_member(tap, a, leader, follower);
+    change_only(a, leader, "leave", follower);
     STATUS_IS(a, wait_answer(a), status);
     TOOK_AT_MOST(a, 1000);
     TEXT_EQUAL(a->error, error);
@@ -86,7 +86,7 @@ TEST(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was
         STATUS_IS(a, set(a, leader, "k", "old"), 200);
         cut_off(a, follower, true);
         sim_run(a->sim, SECOND);
-        remove_member(tap, a, leader, follower);
+        change_only(a, leader, "leave", follower);
         buffer_append(&copy, (struct bytes){(const uint8_t *)requests[i], strlen(requests[i]) + 1});
         ask_only(a, follower, &copy);
         sim_run(a->sim, 20 * MS);
@@ -97,6 +97,43 @@ TEST(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was
         TOOK_AT_MOST(a, 2500);
         asking_free(a);
     }
+}
+
+static void is_removed(struct tap *tap, struct asking *a, unsigned machine) {
+    STATUS_IS(a, get(a, machine, "k", false), 503);
+    TEXT_EQUAL(a->error, "removed");
+}
+
+/* The leader of four is cut off from the voters, and has a former member join. Those left elect another. */
+TEST(a_join_by_a_leader_that_is_overruled_makes_no_member_of_a_node_that_was_removed) {
+    struct asking *a = asking_new(1, 4, 1, ACK_ASYNC);
+    unsigned old = leader_in(a, 0), former = old == 3 ? 2 : 3;
+    REQUIRE(old < 4);
+    STATUS_IS(a, set(a, old, "k", "old"), 200);
+    STATUS_IS(a, change(a, old, "leave", former), 200);
+    sim_run(a->sim, 2 * SECOND);
+    is_removed(tap, a, former);
+    uint64_t removal = raft_configuration_index(raft_at(a, old));
+    cut_off(a, old, true);
+    a->sim->blocked[old][former] = a->sim->blocked[former][old] = false;
+    change_only(a, old, "join", former);
+    sim_run(a->sim, 2 * SECOND);
+    OK(raft_configuration_index(raft_at(a, former)) > removal); /* it took what the old leader sent */
+    is_removed(tap, a, former);
+    machine_kill(a->sim->machines[former]);
+    machine_start(a->sim->machines[former]);
+    cut_off(a, old, false);
+    sim_run(a->sim, 3 * SECOND);
+    unsigned leader = leader_in(a, 0);
+    REQUIRE(leader < 4 && leader != old);
+    EQUAL(raft_configuration_index(raft_at(a, leader)), removal);
+    is_removed(tap, a, former);
+    STATUS_IS(a, set(a, leader, "k", "new"), 200);
+    STATUS_IS(a, change(a, leader, "join", former), 200);
+    sim_run(a->sim, SECOND);
+    STATUS_IS(a, get(a, former, "k", false), 200);
+    OK(strstr(a->body, "new") != NULL);
+    asking_free(a);
 }
 
 #define NODES "GET /cluster/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -163,6 +200,7 @@ TEST(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happene
 TESTS(TAP(a_leader_that_nobody_can_succeed_is_refused_to_leave_and_goes_on_taking_writes),
       TAP(a_read_that_waits_for_a_position_on_a_node_that_is_removed_is_told_so),
       TAP(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was_removed),
+      TAP(a_join_by_a_leader_that_is_overruled_makes_no_member_of_a_node_that_was_removed),
       TAP(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happened),
       TAP(a_change_of_members_in_a_group_that_is_on_no_ring_may_have_happened_too),
       TAP(a_list_of_the_members_that_waits_for_a_leader_that_hangs_is_given_by_the_next_one))
