@@ -98,13 +98,18 @@ static enum file_result create(struct file_system *fs, const struct hard_state *
     return result;
 }
 
-/* The copy that a crash in between would not need first. `found`: the whole file, two copies. */
-static enum file_result overwrite(struct file *file, const struct hard_state *state, struct bytes found) {
+/* The copy that a crash in between would not need first. `found`: the whole file, two copies. Where what was
+ * loaded is written again, the copy that it came from may be in the page cache alone, and the other one is
+ * durable: then that one waits. */
+static enum file_result overwrite(struct file *file, const struct hard_state *state, struct bytes found,
+                                  bool again) {
     struct hard_state first, second;
     size_t step = found.size / 2;
-    bool keep_first =
-        copy_read(found, &first) &&
-        !(copy_read((struct bytes){found.data + step, COPY_SIZE}, &second) && is_later(&second, &first));
+    bool one = copy_read(found, &first);
+    bool two = copy_read((struct bytes){found.data + step, COPY_SIZE}, &second);
+    bool keep_first = one && !(two && is_later(&second, &first));
+    if (again && one && two)
+        keep_first = !keep_first;
     struct buffer copy = {0};
     copy_write(&copy, state);
     enum file_result result = FILE_OK;
@@ -117,7 +122,7 @@ static enum file_result overwrite(struct file *file, const struct hard_state *st
     return result;
 }
 
-enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state) {
+static enum file_result write_state(struct file_system *fs, const struct hard_state *state, bool again) {
     struct file *file;
     uint8_t found[2 * COPY_STEP];
     size_t got = 0;
@@ -131,9 +136,18 @@ enum file_result hard_state_save(struct file_system *fs, const struct hard_state
     if (result == FILE_OK && !whole)
         result = create(fs, state);
     if ((result == FILE_OK && whole) || (result == FILE_NO_SPACE && old))
-        result = overwrite(file, state, (struct bytes){found, got});
+        result = overwrite(file, state, (struct bytes){found, got}, again);
     file_close(file);
     return result;
+}
+
+enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state) {
+    return write_state(fs, state, false);
+}
+
+enum file_result hard_state_save_again(struct file_system *fs, const struct hard_state *loaded) {
+    enum file_result result = write_state(fs, loaded, true);
+    return result == FILE_OK ? file_system_sync(fs) : result;
 }
 
 enum file_result hard_state_load(struct file_system *fs, struct hard_state *out, char *why, size_t why_size) {

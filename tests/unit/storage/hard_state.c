@@ -243,6 +243,45 @@ TEST(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one) {
     OK(old_seen > 0 && new_seen > 0);
 }
 
+/* A process is killed after `steps` operations of its save, and then another one, that has loaded what it
+ * left and writes it again, in the middle of that or behind it; then power is cut. */
+static bool stays(struct random *random, uint64_t steps, uint64_t again_steps, bool no_room) {
+    struct sim_disk *disk = sim_disk_new();
+    struct file_system *fs = sim_disk_file_system(disk);
+    struct hard_state changed = state, loaded, found;
+    char why[128];
+    changed.term = 8;
+    bool ok = hard_state_save(fs, &state) == FILE_OK;
+    if (no_room)
+        sim_disk_set_capacity(disk, sim_disk_used(disk));
+    sim_disk_inject(disk, (struct sim_disk_fault){steps, SIM_DISK_ALL, FILE_IO_ERROR, true});
+    hard_state_save(fs, &changed);
+    sim_disk_restart(disk);
+    ok = ok && hard_state_load(fs, &loaded, why, sizeof why) == FILE_OK;
+    sim_disk_inject(disk, (struct sim_disk_fault){again_steps, SIM_DISK_ALL, FILE_IO_ERROR, true});
+    bool again = hard_state_save_again(fs, &loaded) == FILE_OK;
+    sim_disk_crash(disk, random);
+    ok = ok && hard_state_load(fs, &found, why, sizeof why) == FILE_OK &&
+         (again ? states_equal(&found, &loaded)
+                : states_equal(&found, &state) || states_equal(&found, &changed));
+    sim_disk_free(disk);
+    return ok && again == (again_steps > 6);
+}
+
+TEST(what_a_start_has_loaded_and_written_again_no_power_cut_takes_back) {
+    struct random random;
+    random_seed(&random, 5);
+    for (uint64_t steps = 0; steps < 9; steps++)
+        for (uint64_t again_steps = 0; again_steps < 9; again_steps++)
+            for (int round = 0; round < 50; round++)
+                if (!stays(&random, steps, again_steps, round % 2 == 0)) {
+                    OK(false);
+                    printf("# killed after %d operations, then after %d\n", (int)steps, (int)again_steps);
+                    return;
+                }
+    OK(true);
+}
+
 TESTS(TAP(a_new_directory_has_neither), TAP(both_come_back_as_they_were_saved),
       TAP(damage_to_one_copy_of_the_hard_state_does_no_harm_and_to_both_is_noticed),
       TAP(every_flipped_bit_and_every_cut_of_the_identity_is_noticed_with_the_file_named),
@@ -250,4 +289,5 @@ TESTS(TAP(a_new_directory_has_neither), TAP(both_come_back_as_they_were_saved),
       TAP(a_copy_that_was_written_up_to_any_byte_leaves_the_other_and_a_lost_sector_takes_one_copy_only),
       TAP(files_of_older_layouts_are_read_and_made_new_by_the_next_save),
       TAP(a_full_disk_takes_terms_into_a_file_of_the_older_layout_of_two_copies),
-      TAP(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one))
+      TAP(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one),
+      TAP(what_a_start_has_loaded_and_written_again_no_power_cut_takes_back))
