@@ -5,6 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O3 -g $(LTO)
 # Objects hold both kinds of code: kvnode and kvctl are optimized across files, the many test programs linked at once.
+# CFLAGS given by hand replace all of this: they are without LTO unless they name it, as CFLAGS='-O2 $(LTO)' does.
 LTO     := $(shell echo 'int x;' | $(CC) -Werror -flto=auto -ffat-lto-objects -x c -c -o /dev/null - 2>/dev/null && \
              echo -flto=auto -ffat-lto-objects)
 NO_LTO  := $(if $(LTO),-fno-lto)

@@ -4,10 +4,13 @@
 
 #include "api/request.h"
 
+#define UNLESS_VERSIONS_MAX 8
+
 /* If-None-Match of a read. */
 struct unless {
-    bool any;               /* * */
-    struct version version; /* index 0: none, or a tag that no key ever bears */
+    bool any;       /* * */
+    unsigned count; /* of versions; tags that no key ever bears, and those beyond the room, are left out */
+    struct version versions[UNLESS_VERSIONS_MAX];
 };
 
 /* How the request asked to be answered. */

@@ -131,11 +131,16 @@ void client_count(struct api *api, const struct asked *asked, enum error error, 
         log_request(api, asked, error_row(error)->status, us, slow, timing);
 }
 
+static bool unless_holds(const struct unless *unless, struct version version) {
+    unsigned i = 0;
+    while (i < unless->count && !version_equal(unless->versions[i], version))
+        i++;
+    return unless->any || i < unless->count;
+}
+
 enum error client_result(const struct manner *manner, enum operation operation, const struct reply *reply) {
-    const struct unless *unless = &manner->unless;
     bool reads = operation == OPERATION_GET && reply->error == ERROR_NONE && reply->version.index != 0;
-    bool same = unless->any || version_equal(unless->version, reply->version);
-    return reads && same ? ERROR_NOT_MODIFIED : reply->error;
+    return reads && unless_holds(&manner->unless, reply->version) ? ERROR_NOT_MODIFIED : reply->error;
 }
 
 void client_print(struct api_client *client, struct buffer *out, struct manner manner,

@@ -42,8 +42,9 @@ static inline uint64_t word_of(const void *from, size_t size) {
     return word;
 }
 
-/* The same for a field's name of the right size, eight bytes at a time. The bit 0x20 makes one of two
- * letters; of names made of letters and dashes, nothing else that a line may hold becomes the same. */
+/* What http_text_is says, of a field's name that has the right size, eight bytes at a time. The bit 0x20
+ * makes one of two letters; of names made of letters and dashes, nothing else that a line may hold becomes
+ * the same. */
 static inline bool name_is(const uint8_t *name, const char *lower, size_t size) {
     const uint64_t cases = 0x2020202020202020u;
     size_t step = size < 8 ? size : 8;
@@ -105,7 +106,7 @@ static const uint8_t *target_end(const uint8_t *at, const uint8_t *end) {
         if (first < SCAN_BLOCK)
             return at;
     }
-    while (at<end && * at> ' ' && *at != '#')
+    while (at < end && at[0] > ' ' && at[0] != '#')
         at++;
     return at;
 }

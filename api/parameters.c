@@ -141,23 +141,56 @@ bool parameter_position(struct bytes text, struct position *out) {
     return parse_version((struct bytes){colon + 1, (size_t)(text.data + text.size - colon - 1)}, &out->at);
 }
 
-/* A tag of a foreign form is well-formed too: it came from elsewhere, and matches nothing here. */
+/* One ETag at the start of *text, with W/ or without, which is taken off; its quotes stay. A weak one is
+ * compared as any other (RFC 9110, section 8.8.3.2). */
+static bool next_etag(struct bytes *text, struct bytes *tag) {
+    const uint8_t *at = text->data, *end = at + text->size;
+    if (text->size >= 2 && at[0] == 'W' && at[1] == '/')
+        at += 2;
+    const uint8_t *close = end - at >= 2 && at[0] == '"' ? memchr(at + 1, '"', (size_t)(end - at - 1)) : NULL;
+    if (close == NULL)
+        return false;
+    *tag = (struct bytes){at, (size_t)(close + 1 - at)};
+    *text = (struct bytes){close + 1, (size_t)(end - close - 1)};
+    return true;
+}
+
+static void skip_blanks(struct bytes *text) {
+    while (text->size > 0 && (text->data[0] == ' ' || text->data[0] == '\t'))
+        *text = (struct bytes){text->data + 1, text->size - 1};
+}
+
+/* A list as RFC 9110, section 5.6.1 has it: elements may be empty, but not all. A tag of a foreign form is
+ * well-formed too: it came from elsewhere, and matches nothing here. */
+static bool parse_etags(struct bytes text, struct unless *out) {
+    struct bytes tag;
+    bool found = false;
+    for (;;) {
+        struct version version;
+        skip_blanks(&text);
+        if (text.size > 0 && text.data[0] != ',') {
+            if (!next_etag(&text, &tag))
+                return false;
+            found = true;
+            if (out->count < UNLESS_VERSIONS_MAX && parse_etag(tag, &version))
+                out->versions[out->count++] = version;
+            skip_blanks(&text);
+        }
+        if (text.size == 0)
+            return found;
+        if (text.data[0] != ',')
+            return false;
+        text = (struct bytes){text.data + 1, text.size - 1};
+    }
+}
+
 bool unless_parse(const struct http_head *head, const uint8_t *base, struct unless *out,
                   struct refusal *why) {
     struct bytes text = http_text(head->field[HTTP_IF_NONE_MATCH], base);
-    *out = (struct unless){0};
-    if (!http_has(head, HTTP_IF_NONE_MATCH))
-        return true;
-    out->any = text.size == 1 && text.data[0] == '*';
-    if (text.size >= 2 && text.data[0] == 'W' && text.data[1] == '/')
-        text = (struct bytes){text.data + 2, text.size - 2};
-    bool quoted = text.size >= 2 && text.data[0] == '"' && text.data[text.size - 1] == '"' &&
-                  memchr(text.data + 1, '"', text.size - 2) == NULL;
-    if (!out->any && !quoted)
-        return refuse(why, ERROR_BAD_PARAMETER, "If-None-Match of a read takes one ETag, or *.");
-    if (quoted && !parse_etag(text, &out->version))
-        out->version = (struct version){0, 0};
-    return true;
+    out->count = 0;
+    out->any = http_has(head, HTTP_IF_NONE_MATCH) && text.size == 1 && text.data[0] == '*';
+    return out->any || !http_has(head, HTTP_IF_NONE_MATCH) || parse_etags(text, out) ||
+           refuse(why, ERROR_BAD_PARAMETER, "If-None-Match of a read takes ETags with commas between, or *.");
 }
 
 bool condition_parse(const struct http_head *head, const uint8_t *base, struct request *out,

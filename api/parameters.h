@@ -61,7 +61,7 @@ bool pair_parse(const struct http_head *head, const uint8_t *base, struct reques
 /* Of a client's or a request's name: 1 to 64 visible ASCII characters. */
 bool pair_name_valid(struct bytes name);
 
-/* If-None-Match of a read: one ETag, or *. */
+/* If-None-Match of a read: ETags, weak ones too, or *. */
 bool unless_parse(const struct http_head *head, const uint8_t *base, struct unless *out, struct refusal *why);
 /* If-Match and If-None-Match of a write. */
 bool condition_parse(const struct http_head *head, const uint8_t *base, struct request *out,

@@ -20,8 +20,8 @@
 #define RETRY_MAX_MS  60
 #define YIELD_MIN_MS  50 /* own election put off after a pre-vote was granted */
 #define YIELD_MAX_MS  100
-#define CHUNK_FIRST_SIZE                                                                                     \
-    4096 /* bytes; the connection for chunks may still be on its way, and then it is lost */
+/* Bytes of the first chunk: the connection for chunks may still be on its way, and then it is lost. */
+#define CHUNK_FIRST_SIZE   4096
 #define CHUNK_FIRST_MS     5   /* before the first chunk is sent again; doubles */
 #define CHUNK_RETRY_MS     200 /* before unanswered chunks behind it are; doubles */
 #define CHUNK_RETRY_MAX_MS 2000

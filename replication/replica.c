@@ -231,6 +231,11 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
                  "if the group has other members, empty the data directory, and the node joins it anew");
         return false;
     }
+    if (result == FILE_OK && (result = hard_state_save_again(r->options.fs, &hard_state)) != FILE_OK) {
+        snprintf(why, why_size, "the file 'hard_state' with the term and vote cannot be written: %s",
+                 file_result_text(result));
+        return false;
+    }
     struct raft_options options = {
         .self = r->options.self,
         .log = r->log,

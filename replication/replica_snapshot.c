@@ -46,8 +46,8 @@ static bool take_begin(struct replica *r) {
         r->taking.offset = 0;
         r->taking.writer = snapshot_writer_new(r->store, &header);
         r->log_shrank = true; /* what no sync has covered cannot be let go when the snapshot is done */
-        if (r->taking.writer ==
-            NULL) { /* the state at the commit cannot be had back: an async leader alone */
+        /* The state at the commit cannot be had back: an async leader alone. */
+        if (r->taking.writer == NULL) {
             take_end(r);
             r->taking.retry_ms = r->now_ms + RETRY_MS;
         }

@@ -9,9 +9,10 @@
 
 #define HARD_STATE_NAME   "hard_state"
 #define IDENTITY_NAME     "identity"
-#define SIZE_MAX_IDENTITY 256  /* bytes; it is smaller */
-#define COPY_SIZE         44u  /* bytes of a copy of the hard state */
-#define COPY_STEP         512u /* from one copy to the other: sectors of their own */
+#define SIZE_MAX_IDENTITY 256   /* bytes; it is smaller */
+#define COPY_SIZE         44u   /* bytes of a copy of the hard state */
+#define COPY_STEP         4096u /* from one copy to the other: physical sectors of their own */
+#define COPY_STEP_OLD     512u  /* in files of before, until there is room for a new one */
 
 static const char hard_state_magic[] = "KVNHARD1", identity_magic[] = "KVNIDEN1";
 
@@ -97,17 +98,23 @@ static enum file_result create(struct file_system *fs, const struct hard_state *
     return result;
 }
 
-/* The copy that a crash in between would not need first. */
-static enum file_result overwrite(struct file *file, const struct hard_state *state, struct bytes found) {
+/* The copy that a crash in between would not need first. `found`: the whole file, two copies. Where what was
+ * loaded is written again, the copy that it came from may be in the page cache alone, and the other one is
+ * durable: then that one waits. */
+static enum file_result overwrite(struct file *file, const struct hard_state *state, struct bytes found,
+                                  bool again) {
     struct hard_state first, second;
-    bool keep_first =
-        copy_read(found, &first) &&
-        !(copy_read((struct bytes){found.data + COPY_STEP, COPY_SIZE}, &second) && is_later(&second, &first));
+    size_t step = found.size / 2;
+    bool one = copy_read(found, &first);
+    bool two = copy_read((struct bytes){found.data + step, COPY_SIZE}, &second);
+    bool keep_first = one && !(two && is_later(&second, &first));
+    if (again && one && two)
+        keep_first = !keep_first;
     struct buffer copy = {0};
     copy_write(&copy, state);
     enum file_result result = FILE_OK;
     for (unsigned i = 0; i < 2 && result == FILE_OK; i++) {
-        result = file_write(file, (i == 0) == keep_first ? COPY_STEP : 0, buffer_bytes(&copy));
+        result = file_write(file, (i == 0) == keep_first ? step : 0, buffer_bytes(&copy));
         if (result == FILE_OK)
             result = file_sync(file);
     }
@@ -115,7 +122,7 @@ static enum file_result overwrite(struct file *file, const struct hard_state *st
     return result;
 }
 
-enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state) {
+static enum file_result write_state(struct file_system *fs, const struct hard_state *state, bool again) {
     struct file *file;
     uint8_t found[2 * COPY_STEP];
     size_t got = 0;
@@ -125,12 +132,22 @@ enum file_result hard_state_save(struct file_system *fs, const struct hard_state
     if (result != FILE_OK)
         return result;
     result = file_read(file, 0, found, sizeof found, &got);
-    if (result == FILE_OK && got == sizeof found)
-        result = overwrite(file, state, (struct bytes){found, got});
-    else if (result == FILE_OK)
+    bool whole = got == sizeof found, old = got == 2 * COPY_STEP_OLD;
+    if (result == FILE_OK && !whole)
         result = create(fs, state);
+    if ((result == FILE_OK && whole) || (result == FILE_NO_SPACE && old))
+        result = overwrite(file, state, (struct bytes){found, got}, again);
     file_close(file);
     return result;
+}
+
+enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state) {
+    return write_state(fs, state, false);
+}
+
+enum file_result hard_state_save_again(struct file_system *fs, const struct hard_state *loaded) {
+    enum file_result result = write_state(fs, loaded, true);
+    return result == FILE_OK ? file_system_sync(fs) : result;
 }
 
 enum file_result hard_state_load(struct file_system *fs, struct hard_state *out, char *why, size_t why_size) {
@@ -145,8 +162,9 @@ enum file_result hard_state_load(struct file_system *fs, struct hard_state *out,
         snprintf(why, why_size, "%s: %s", HARD_STATE_NAME, file_result_text(result));
     } else {
         bool one = copy_read(whole, out), two = false;
-        if (whole.size > COPY_STEP)
-            two = copy_read((struct bytes){whole.data + COPY_STEP, whole.size - COPY_STEP}, &second);
+        size_t step = whole.size > COPY_STEP ? COPY_STEP : COPY_STEP_OLD;
+        if (whole.size > step)
+            two = copy_read((struct bytes){whole.data + step, whole.size - step}, &second);
         if (two && (!one || is_later(&second, out)))
             *out = second;
         if (!one && !two)

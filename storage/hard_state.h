@@ -27,6 +27,9 @@ struct identity {
 /* FILE_NOT_FOUND in a new directory; FILE_IO_ERROR with `why` for a damaged file. */
 enum file_result hard_state_load(struct file_system *fs, struct hard_state *out, char *why, size_t why_size);
 enum file_result hard_state_save(struct file_system *fs, const struct hard_state *state);
+/* What was loaded, once at start, before anything follows from it: a process that was killed may have left it
+ * in the page cache alone. Content and name are durable then. */
+enum file_result hard_state_save_again(struct file_system *fs, const struct hard_state *loaded);
 enum file_result identity_load(struct file_system *fs, struct identity *out, char *why, size_t why_size);
 enum file_result identity_save(struct file_system *fs, const struct identity *identity);
 

@@ -486,6 +486,63 @@ TEST(a_snapshot_that_takes_the_place_of_committed_records_is_told) {
     follower_free(f);
 }
 
+/* Term 9 is saved; the process is killed before the sync of what it had written. */
+static struct follower *killed_before_a_sync(void) {
+    struct follower *f = follower_new(0);
+    struct hard_state state = {.term = 9};
+    replica_close(f->replica);
+    f->replica = NULL;
+    sim_disk_inject(f->disk, (struct sim_disk_fault){0, SIM_DISK_SYNC, FILE_IO_ERROR, true});
+    hard_state_save(sim_disk_file_system(f->disk), &state);
+    sim_disk_restart(f->disk);
+    return f;
+}
+
+static uint64_t term_on_disk(struct follower *f) {
+    struct hard_state state;
+    char why[160];
+    return hard_state_load(sim_disk_file_system(f->disk), &state, why, sizeof why) == FILE_OK ? state.term
+                                                                                              : 0;
+}
+
+TEST(a_term_that_a_start_has_read_from_the_page_cache_alone_survives_a_power_cut) {
+    struct random random;
+    random_seed(&random, 7);
+    for (unsigned round = 0; round < 20; round++) {
+        struct follower *f = killed_before_a_sync();
+        EQUAL(term_on_disk(f), 9);
+        if (round % 2 == 0)
+            sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + 2 * 64 * 1024); /* the log's */
+        REQUIRE(open_follower(f));
+        EQUAL(raft_term(replica_raft(f->replica)), 9);
+        replica_close(f->replica);
+        f->replica = NULL;
+        sim_disk_crash(f->disk, &random);
+        EQUAL(term_on_disk(f), 9);
+        follower_free(f);
+    }
+}
+
+TEST(a_start_that_cannot_write_its_term_again_is_refused) {
+    struct follower *f = killed_before_a_sync();
+    REQUIRE(open_follower(f));
+    replica_close(f->replica);
+    f->replica = NULL;
+    uint64_t from = sim_disk_operations(f->disk, SIM_DISK_SYNC);
+    REQUIRE(open_follower(f));
+    replica_close(f->replica);
+    f->replica = NULL;
+    uint64_t syncs = sim_disk_operations(f->disk, SIM_DISK_SYNC) - from;
+    OK(syncs >= 2);
+    for (uint64_t after = 0; after < syncs; after++) {
+        sim_disk_inject(f->disk, (struct sim_disk_fault){after, SIM_DISK_SYNC, FILE_IO_ERROR, true});
+        OK(!open_follower(f));
+        sim_disk_restart(f->disk);
+    }
+    OK(open_follower(f));
+    follower_free(f);
+}
+
 TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
       TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
@@ -494,4 +551,6 @@ TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_i
       TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
       TAP(rows_that_no_room_can_be_had_for_settling_stay_until_there_is),
       TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
-      TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later))
+      TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later),
+      TAP(a_term_that_a_start_has_read_from_the_page_cache_alone_survives_a_power_cut),
+      TAP(a_start_that_cannot_write_its_term_again_is_refused))

@@ -51,13 +51,13 @@ TEST(damage_to_one_copy_of_the_hard_state_does_no_harm_and_to_both_is_noticed) {
     struct hard_state hard;
     struct file *file;
     char why[128] = "";
-    uint8_t content[1024], copy[44];
+    uint8_t content[8192], copy[44];
     size_t got;
     EQUAL(hard_state_save(fs, &state), FILE_OK);
     REQUIRE(file_open(fs, "hard_state", false, &file) == FILE_OK);
     REQUIRE(file_read(file, 0, content, sizeof content, &got) == FILE_OK && got == sizeof content);
     for (size_t bit = 0; bit < sizeof copy * 8; bit++) {
-        for (size_t at = 0; at < 1024; at += 512) {
+        for (size_t at = 0; at < sizeof content; at += 4096) {
             memcpy(copy, content, sizeof copy);
             copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
             file_write(file, 0, (struct bytes){content, sizeof content});
@@ -68,9 +68,9 @@ TEST(damage_to_one_copy_of_the_hard_state_does_no_harm_and_to_both_is_noticed) {
         EQUAL(hard_state_load(fs, &hard, why, sizeof why), FILE_IO_ERROR);
     }
     OK(strstr(why, "hard_state") != NULL);
-    for (uint64_t cut = 0; cut <= sizeof content; cut++) {
+    for (size_t cut = 0; cut <= sizeof content; cut += cut < 600 || (cut >= 4000 && cut < 4200) ? 1 : 200) {
         file_truncate(file, 0);
-        file_write(file, 0, (struct bytes){content, (size_t)cut});
+        file_write(file, 0, (struct bytes){content, cut});
         if (cut < sizeof copy)
             EQUAL(hard_state_load(fs, &hard, why, sizeof why), FILE_IO_ERROR);
         else
@@ -123,24 +123,100 @@ TEST(a_full_disk_takes_terms_and_votes) {
     sim_disk_free(disk);
 }
 
-TEST(a_file_of_one_copy_is_read_and_made_whole_by_the_next_save) {
+/* All of `hard_state`, which has this size. */
+static bool content_is(struct file_system *fs, uint8_t *content, size_t size) {
+    struct buffer found = {0};
+    bool fits = file_read_all(fs, "hard_state", size, &found) == FILE_OK && buffer_size(&found) == size;
+    if (fits)
+        memcpy(content, buffer_bytes(&found).data, size);
+    buffer_release(&found);
+    return fits;
+}
+
+TEST(a_copy_that_was_written_up_to_any_byte_leaves_the_other_and_a_lost_sector_takes_one_copy_only) {
     struct file_system *fs = file_system_memory_new();
     struct hard_state changed = state;
-    struct file *file;
-    uint64_t size = 0;
+    uint8_t before[8192], after[8192], torn[8192];
+    changed.term = 8;
     EQUAL(hard_state_save(fs, &state), FILE_OK);
-    REQUIRE(file_open(fs, "hard_state", false, &file) == FILE_OK);
-    EQUAL(file_truncate(file, 44), FILE_OK);
-    file_close(file);
-    OK(loads(fs, &state));
-    changed.term++;
+    REQUIRE(content_is(fs, before, sizeof before));
     EQUAL(hard_state_save(fs, &changed), FILE_OK);
-    OK(loads(fs, &changed));
-    REQUIRE(file_open(fs, "hard_state", false, &file) == FILE_OK);
-    file_size(file, &size);
-    EQUAL(size, 1024);
-    file_close(file);
+    REQUIRE(content_is(fs, after, sizeof after));
+    for (size_t written = 0; written <= 44; written++)
+        for (unsigned which = 0; which < 2; which++) { /* the second copy first, then the first */
+            memcpy(torn, before, sizeof torn);
+            if (which == 1)
+                memcpy(torn + 4096, after + 4096, 4096);
+            memcpy(torn + (which == 0 ? 4096 : 0), after + (which == 0 ? 4096 : 0), written);
+            EQUAL(file_replace(fs, "hard_state", (struct bytes){torn, sizeof torn}), FILE_OK);
+            OK(loads(fs, which == 1 || memcmp(torn + 4096, after + 4096, 44) == 0 ? &changed : &state));
+            EQUAL(hard_state_save(fs, &changed), FILE_OK);
+            OK(content_is(fs, torn, sizeof torn) && memcmp(torn, after, sizeof torn) == 0);
+        }
+    for (size_t sector = 0; sector < sizeof after; sector += 4096) {
+        memcpy(torn, after, sizeof torn);
+        memset(torn + sector, 0xee, 4096);
+        EQUAL(file_replace(fs, "hard_state", (struct bytes){torn, sizeof torn}), FILE_OK);
+        OK(loads(fs, &changed));
+    }
     file_system_free(fs);
+}
+
+/* The file as it was when its copies were 512 bytes apart, or when there was one; false: not made. */
+static bool make_old(struct file_system *fs, const struct hard_state *first,
+                     const struct hard_state *second) {
+    uint8_t content[8192], old[1024] = {0};
+    const struct hard_state *states[] = {first, second};
+    for (size_t i = 0; i < 2 && states[i] != NULL; i++) {
+        file_system_remove(fs, "hard_state");
+        if (hard_state_save(fs, states[i]) != FILE_OK || !content_is(fs, content, sizeof content))
+            return false;
+        memcpy(old + 512 * i, content, 44);
+    }
+    struct bytes whole = {old, second != NULL ? sizeof old : 44};
+    return file_replace(fs, "hard_state", whole) == FILE_OK;
+}
+
+TEST(files_of_older_layouts_are_read_and_made_new_by_the_next_save) {
+    struct hard_state later = state, changed = state;
+    uint8_t content[8192], old[1024];
+    later.term = 8;
+    changed.term = 9;
+    for (unsigned layout = 0; layout < 4; layout++) {
+        struct file_system *fs = file_system_memory_new();
+        REQUIRE(make_old(fs, layout == 2 ? &later : &state,
+                         layout == 0   ? NULL
+                         : layout == 1 ? &later
+                                       : &state));
+        if (layout == 3) { /* its first copy is damaged */
+            REQUIRE(content_is(fs, old, sizeof old));
+            old[12] ^= 1;
+            EQUAL(file_replace(fs, "hard_state", (struct bytes){old, sizeof old}), FILE_OK);
+        }
+        OK(loads(fs, layout == 1 || layout == 2 ? &later : &state));
+        EQUAL(hard_state_save(fs, &changed), FILE_OK);
+        OK(loads(fs, &changed));
+        OK(content_is(fs, content, sizeof content) && memcmp(content, content + 4096, 4096) == 0);
+        file_system_free(fs);
+    }
+}
+
+TEST(a_full_disk_takes_terms_into_a_file_of_the_older_layout_of_two_copies) {
+    struct sim_disk *disk = sim_disk_new();
+    struct file_system *fs = sim_disk_file_system(disk);
+    struct hard_state changed = state;
+    uint8_t content[8192], old[1024];
+    REQUIRE(make_old(fs, &state, &state));
+    sim_disk_set_capacity(disk, sim_disk_used(disk));
+    for (changed.term = 8; changed.term < 11; changed.term++) {
+        EQUAL(hard_state_save(fs, &changed), FILE_OK);
+        OK(loads(fs, &changed));
+        OK(content_is(fs, old, sizeof old) && memcmp(old, old + 512, 512) == 0);
+    }
+    sim_disk_set_capacity(disk, 0);
+    EQUAL(hard_state_save(fs, &changed), FILE_OK);
+    OK(loads(fs, &changed) && content_is(fs, content, sizeof content));
+    sim_disk_free(disk);
 }
 
 TEST(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one) {
@@ -167,8 +243,51 @@ TEST(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one) {
     OK(old_seen > 0 && new_seen > 0);
 }
 
+/* A process is killed after `steps` operations of its save, and then another one, that has loaded what it
+ * left and writes it again, in the middle of that or behind it; then power is cut. */
+static bool stays(struct random *random, uint64_t steps, uint64_t again_steps, bool no_room) {
+    struct sim_disk *disk = sim_disk_new();
+    struct file_system *fs = sim_disk_file_system(disk);
+    struct hard_state changed = state, loaded, found;
+    char why[128];
+    changed.term = 8;
+    bool ok = hard_state_save(fs, &state) == FILE_OK;
+    if (no_room)
+        sim_disk_set_capacity(disk, sim_disk_used(disk));
+    sim_disk_inject(disk, (struct sim_disk_fault){steps, SIM_DISK_ALL, FILE_IO_ERROR, true});
+    hard_state_save(fs, &changed);
+    sim_disk_restart(disk);
+    ok = ok && hard_state_load(fs, &loaded, why, sizeof why) == FILE_OK;
+    sim_disk_inject(disk, (struct sim_disk_fault){again_steps, SIM_DISK_ALL, FILE_IO_ERROR, true});
+    bool again = hard_state_save_again(fs, &loaded) == FILE_OK;
+    sim_disk_crash(disk, random);
+    ok = ok && hard_state_load(fs, &found, why, sizeof why) == FILE_OK &&
+         (again ? states_equal(&found, &loaded)
+                : states_equal(&found, &state) || states_equal(&found, &changed));
+    sim_disk_free(disk);
+    return ok && again == (again_steps > 6);
+}
+
+TEST(what_a_start_has_loaded_and_written_again_no_power_cut_takes_back) {
+    struct random random;
+    random_seed(&random, 5);
+    for (uint64_t steps = 0; steps < 9; steps++)
+        for (uint64_t again_steps = 0; again_steps < 9; again_steps++)
+            for (int round = 0; round < 50; round++)
+                if (!stays(&random, steps, again_steps, round % 2 == 0)) {
+                    OK(false);
+                    printf("# killed after %d operations, then after %d\n", (int)steps, (int)again_steps);
+                    return;
+                }
+    OK(true);
+}
+
 TESTS(TAP(a_new_directory_has_neither), TAP(both_come_back_as_they_were_saved),
       TAP(damage_to_one_copy_of_the_hard_state_does_no_harm_and_to_both_is_noticed),
       TAP(every_flipped_bit_and_every_cut_of_the_identity_is_noticed_with_the_file_named),
-      TAP(a_full_disk_takes_terms_and_votes), TAP(a_file_of_one_copy_is_read_and_made_whole_by_the_next_save),
-      TAP(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one))
+      TAP(a_full_disk_takes_terms_and_votes),
+      TAP(a_copy_that_was_written_up_to_any_byte_leaves_the_other_and_a_lost_sector_takes_one_copy_only),
+      TAP(files_of_older_layouts_are_read_and_made_new_by_the_next_save),
+      TAP(a_full_disk_takes_terms_into_a_file_of_the_older_layout_of_two_copies),
+      TAP(a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one),
+      TAP(what_a_start_has_loaded_and_written_again_no_power_cut_takes_back))
