@@ -13,7 +13,7 @@ enum job_lane { JOB_LOG, JOB_BULK, JOB_LANES };
 
 struct job {
     enum job_lane lane;
-    bool brief; /* one sync of one file: takes about as long as the last one took */
+    bool brief; /* one sync of little in one file: takes about as long as the last one took */
     void (*run)(struct job *job);
     void (*done)(struct job *job);
     struct job *next; /* the host's */

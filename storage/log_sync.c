@@ -3,6 +3,9 @@
 
 #include <assert.h>
 
+/* Bytes written to one segment, up to which its sync is brief: behind more there are other requests that
+ * could be read meanwhile. */
+#define BRIEF_SIZE  (16u * 1024)
 #define SPARE_STEPS 32u /* pieces in which a spare is allocated; starting at a quarter, they are enough */
 
 /* In the helper thread. Content before names: a name must not become durable as a success that its content is
@@ -70,6 +73,11 @@ static void gather_segments(struct log *log) {
     }
 }
 
+static bool is_brief(const struct sync *sync) {
+    return sync->count == 1 && sync->segments[0]->written - sync->segments[0]->synced <= BRIEF_SIZE &&
+           sync->spare == NULL && !sync->names;
+}
+
 struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) {
     struct sync *sync = &log->sync;
     assert(!sync->pending);
@@ -83,8 +91,7 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) 
     sync->names = log->names_version != log->names_synced;
     if (sync->count == 0 && sync->spare == NULL && !sync->names)
         return NULL;
-    bool brief = sync->count == 1 && sync->spare == NULL && !sync->names;
-    sync->job = (struct job){.lane = JOB_LOG, .brief = brief, .run = sync_run, .done = sync_done};
+    sync->job = (struct job){.lane = JOB_LOG, .brief = is_brief(sync), .run = sync_run, .done = sync_done};
     sync->done = done;
     sync->arg = arg;
     sync->fs = log->options.fs;

@@ -55,6 +55,32 @@ TEST(appended_written_and_durable_advance_one_after_the_other) {
     sim_disk_free(disk);
 }
 
+static bool is_brief(struct log *log, size_t value_size) {
+    static const uint8_t value[20000];
+    struct entry entry = {.key = bytes_of("key"), .value = {value, value_size}};
+    if (log_append_entry(log, 1, ENTRY_PUT, &entry) != LOG_OK || log_write(log, 0, false) != LOG_OK)
+        return false;
+    struct job *job = log_sync_begin(log, do_nothing, NULL);
+    if (job == NULL)
+        return false;
+    bool brief = job->brief;
+    job->run(job);
+    return log_sync_end(log) == LOG_OK && brief;
+}
+
+TEST(only_a_sync_of_little_in_one_file_is_brief) {
+    struct file_system *fs = file_system_memory_new();
+    struct log_options options = {.fs = fs, .salt = 1};
+    struct log_report report;
+    struct log *log = NULL;
+    REQUIRE(log_open(&options, (struct version){0}, &log, &report) == LOG_OK);
+    OK(is_brief(log, 10));
+    OK(!is_brief(log, 20000));
+    OK(is_brief(log, 10));
+    log_close(log);
+    file_system_free(fs);
+}
+
 TEST(records_are_read_from_memory_and_from_old_segments_and_after_a_restart) {
     struct sim_disk *disk = sim_disk_new();
     struct log *log = new_log(tap, disk);
@@ -541,7 +567,7 @@ TEST(the_same_log_runs_on_a_real_directory) {
     EQUAL(system(command), 0);
 }
 
-TESTS(TAP(a_new_log_is_empty_and_begins_at_one),
+TESTS(TAP(a_new_log_is_empty_and_begins_at_one), TAP(only_a_sync_of_little_in_one_file_is_brief),
       TAP(appended_written_and_durable_advance_one_after_the_other),
       TAP(records_are_read_from_memory_and_from_old_segments_and_after_a_restart),
       TAP(an_entry_encoded_into_the_log_is_the_entry_read),
