@@ -4,7 +4,7 @@
 
 #include "api/request.h"
 
-#define UNLESS_VERSIONS_MAX 8
+#define UNLESS_VERSIONS_MAX 2
 
 /* If-None-Match of a read. */
 struct unless {
