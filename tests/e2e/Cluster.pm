@@ -21,7 +21,7 @@ use Cluster::Connection;
 use Cluster::Load;
 use Cluster::Node;
 
-our @EXPORT = qw(poll pause slurp spew run json_of text_of median finish);
+our @EXPORT = qw(poll pause insist gist slurp spew run json_of text_of median finish);
 
 our $patience = 30;    # seconds; generous, machines are slow
 $ENV{BUILD} ||= "build";
@@ -135,6 +135,19 @@ sub poll {
         die "waited in vain for $what" if time > $until;
         pause(0.02);
     }
+}
+
+# The first answer that is not "try again".
+sub insist {
+    my ($code) = @_;
+    return poll(sub { my $reply = $code->(); $reply && $reply->{status} !~ /^50[34]$/ && $reply }, 'an answer');
+}
+
+# What a client tells one answer from another by.
+sub gist {
+    my ($reply) = @_;
+    return 'no answer' unless $reply;
+    return join ' | ', $reply->{status}, $reply->{body}, map { $reply->header($_) // 'none' } qw(ETag KV-Position);
 }
 
 sub slurp {

@@ -16,18 +16,6 @@ sub request_as {
         headers => ["KV-Client: $client", "KV-Request: $request", @headers]);
 }
 
-# What a client tells one answer from another by.
-sub gist {
-    my ($reply) = @_;
-    return 'no answer' unless $reply;
-    return join ' | ', $reply->{status}, $reply->{body}, map { $reply->header($_) // 'none' } qw(ETag KV-Position);
-}
-
-sub insist {
-    my ($code) = @_;
-    return poll(sub { my $reply = $code->(); $reply && $reply->{status} !~ /^50[34]$/ && $reply }, 'an answer');
-}
-
 sub outcome {
     my ($node, $client, $request, $key) = @_;
     my $reply = $node->request(GET => "/outcome?client=$client&request=$request&key=$key", seconds => 10) or return 'no answer';

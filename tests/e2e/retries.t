@@ -19,19 +19,6 @@ sub delete_as {
     return $node->request(DELETE => "/delete?key=$key", pair(@pair));
 }
 
-# What a client tells one answer from another by.
-sub gist {
-    my ($reply) = @_;
-    return 'no answer' unless $reply;
-    return join ' | ', $reply->{status}, $reply->{body}, map { $reply->header($_) // 'none' } qw(ETag KV-Position);
-}
-
-# The first answer that is not "try again".
-sub insist {
-    my ($code) = @_;
-    return poll(sub { my $reply = $code->(); $reply && $reply->{status} !~ /^50[34]$/ && $reply }, 'an answer');
-}
-
 sub outcome {
     my ($node, $client, $request, $key) = @_;
     my $reply = $node->request(GET => "/outcome?client=$client&request=$request&key=$key") or return 'no answer';
