@@ -14,6 +14,13 @@ static bool writes(const struct question *q) {
     return strcmp(q->method, "GET") != 0;
 }
 
+/* It was sent, and its answer is lost. */
+static const char *unsure_text(const struct question *q) {
+    if (bytes_start_with(buffer_bytes(&q->target), bytes_of("/cluster/")))
+        return "; the change may have happened: look with `kvctl cluster nodes` before asking again";
+    return "; the write may have happened: read the key before writing again";
+}
+
 /* True where this answer, or its lack, is the last word. */
 static bool ask_one(const char *server, const struct question *q, bool last, struct client_answer *answer,
                     bool *answered) {
@@ -27,7 +34,7 @@ static bool ask_one(const char *server, const struct question *q, bool last, str
     bool done = last || unsure || (*answered && (answer->status != 503 || writes(q)));
     if (!*answered)
         fprintf(stderr, "kvctl: %s%s\n", why,
-                unsure  ? "; the write may have happened: read the key before writing again"
+                unsure  ? unsure_text(q)
                 : !last ? "; trying the next server"
                         : "");
     return done;

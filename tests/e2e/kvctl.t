@@ -151,7 +151,7 @@ subtest 'several servers are tried in turn' => sub {
     if ($pid == 0) {
         $SIG{ALRM} = 'DEFAULT';
         alarm 30;
-        for (1 .. 2) {
+        for (1 .. 3) {
             my $client = $listener->accept or last;
             sysread $client, my $request, 65536;
             close $client;
@@ -166,6 +166,9 @@ subtest 'several servers are tried in turn' => sub {
     is($leader->value('turn'), 'x', 'it is not there');
     ($status, $out) = kvctl('--server', "127.0.0.1:$port,127.0.0.1:$leader->{api}", 'get', 'turn');
     is("$status $out", "0 x\n", 'a read is');
+    ($status, $out, $error) = kvctl('--server', "127.0.0.1:$port", 'cluster', 'leave', $leader->id);
+    is("$status $out", '6 ', 'nor is a change of members known');
+    like($error, qr/the change may have happened: look with `kvctl cluster nodes`/, 'and that is said of it');
     waitpid $pid, 0;
     $leader->delete('turn');
 };
