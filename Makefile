@@ -26,7 +26,7 @@ KVCTL_SRC  := $(wildcard cmd/kvctl*.c)
 KVNODE_SRC := $(filter-out $(KVCTL_SRC),$(wildcard cmd/*_io.c))
 CORE_SRC   := $(wildcard $(FOLDERS:%=%/*.c)) $(filter-out $(KVNODE_SRC) $(KVCTL_SRC),$(wildcard cmd/*.c))
 UNIT_SRC   := $(wildcard tests/unit/*/*.c)
-SIM_SRC    := $(filter-out tests/sim/kvsim.c,$(wildcard tests/sim/*.c))
+SIM_SRC    := $(filter-out tests/sim/kvsim.c tests/check/judge.c,$(wildcard tests/sim/*.c tests/check/*.c))
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/%.o)
@@ -36,6 +36,7 @@ SIM_LIB   := $(BUILD)/libsim.a
 UNIT      := $(UNIT_SRC:%.c=$(BUILD)/%.t)
 BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
 KVSIM     := $(BUILD)/tests/sim/kvsim
+JUDGE     := $(BUILD)/tests/check/judge
 E2E       := $(wildcard tests/e2e/*.t)
 
 all: kvnode kvctl
@@ -81,7 +82,7 @@ $(BUILD)/%.t: $(BUILD)/%.o $(SIM_LIB) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) $(NO_LTO) -o $@ $^ $(LIBS)
 
-$(KVSIM): %: %.o $(SIM_LIB) $(LIB)
+$(KVSIM) $(JUDGE): %: %.o $(SIM_LIB) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) $(NO_LTO) -o $@ $^ $(LIBS)
 
@@ -91,7 +92,7 @@ $(BENCH): %: %.o $(LIB)
 
 sanitize-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(UNIT) $(KVSIM)
+programs: $(BUILD)/kvnode $(BUILD)/kvctl $(UNIT) $(KVSIM) $(JUDGE)
 bench-programs: kvnode $(BENCH)
 
 # deps NAMES: what dpkg does not know as installed is installed, where that is allowed.
