@@ -17,6 +17,7 @@ PROVE   ?= prove --timer -j2
 # Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
 PACKAGES      := libc6-dev libevent-dev libcjson-dev libbsd-dev
 TEST_PACKAGES := perl curl iproute2 nftables
+BUGBANK_PACKAGES := patch
 LINT_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
 # By wildcard: a folder's .c files are its parts, and a new one needs no line here. What git does not know shows in
@@ -38,6 +39,7 @@ BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
 KVSIM     := $(BUILD)/tests/sim/kvsim
 JUDGE     := $(BUILD)/tests/check/judge
 E2E       := $(wildcard tests/e2e/*.t)
+E2E_DISK  := $(BUILD)/tests/e2e/disk.so
 
 all: kvnode kvctl
 
@@ -50,6 +52,7 @@ help:
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
 	@echo 'make soak          the simulator over thousands of seeds; make scenarios: new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
+	@echo 'make bugbank       plant known bugs one by one, and show which test catches each'
 	@echo 'make lint, fmt     check and lay out the sources; make test-coverage: lines run by the tests'
 	@echo 'make install       into PREFIX (/usr/local)'
 	@echo 'make deps          only install; make clean'
@@ -90,9 +93,16 @@ $(BENCH): %: %.o $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) $(NO_LTO) -o $@ $^ $(LIBS) -lm
 
+# Preloaded into kvnode: never with a sanitizer of its own.
+$(E2E_DISK): tests/e2e/disk.c
+	@mkdir -p $(@D)
+	@echo '  link  $@'
+	@$(CC) -O1 $(WARN) $(DEFS) -shared -fPIC -o $@ $<
+
 sanitize-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(UNIT) $(KVSIM) $(JUDGE)
+programs: e2e-programs $(UNIT) $(KVSIM) $(JUDGE)
+e2e-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(E2E_DISK)
 bench-programs: kvnode $(BENCH)
 
 # deps NAMES: what dpkg does not know as installed is installed, where that is allowed.
@@ -131,7 +141,7 @@ test: test-deps
 	BUILD=$(BUILD) $(PROVE) $(UNIT) $(E2E)
 unit: $(UNIT)
 	$(PROVE) $(UNIT)
-e2e: programs
+e2e: e2e-programs
 	BUILD=$(BUILD) $(PROVE) $(E2E)
 # Writes the traces that tests/scenarios expect anew; read the diff.
 scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/sim.t
@@ -169,9 +179,8 @@ install: all
 clean:
 	rm -rf build kvnode kvctl
 
-.PHONY: all help programs bench-programs deps test-deps lint-deps run run-cluster stop-cluster api-examples test \
+.PHONY: all help programs e2e-programs bench-programs deps test-deps lint-deps run run-cluster stop-cluster api-examples test \
   unit e2e scenarios soak sanitize test-coverage fmt lint install clean
 .SECONDARY:
--include $(wildcard tests/bench/bench.mk)
--include $(wildcard tests/fuzz/fuzz.mk)
+-include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -159,12 +159,16 @@ static enum file_result posix_truncate(struct file *file, uint64_t size) {
 
 /* Only an interrupted call is repeated: any other failure may have dropped the dirty pages, and a second try
  * would succeed without them. */
-static enum file_result posix_sync(struct file *file) {
+static int sync_by(int (*sync)(int descriptor), int descriptor) {
     int returned;
     do
-        returned = fdatasync(descriptor_of(file));
+        returned = sync(descriptor);
     while (returned < 0 && errno == EINTR);
-    return result_of_call(returned);
+    return returned;
+}
+
+static enum file_result posix_sync(struct file *file) {
+    return result_of_call(sync_by(fdatasync, descriptor_of(file)));
 }
 
 static enum file_result posix_rename(struct file_system *fs, const char *from, const char *to) {
@@ -175,16 +179,8 @@ static enum file_result posix_remove(struct file_system *fs, const char *name) {
     return result_of_call(unlinkat(directory_of(fs), name, 0));
 }
 
-static enum file_result sync_directory(int directory) {
-    int returned;
-    do
-        returned = fsync(directory);
-    while (returned < 0 && errno == EINTR);
-    return result_of_call(returned);
-}
-
 static enum file_result posix_sync_names(struct file_system *fs) {
-    return sync_directory(directory_of(fs));
+    return result_of_call(sync_by(fsync, directory_of(fs)));
 }
 
 static enum file_result posix_list(struct file_system *fs, void (*each)(void *arg, const char *name),
@@ -237,7 +233,7 @@ static int make_directory(char *path) {
     if (slash != NULL && slash != path)
         *slash = '\0';
     int directory = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = directory < 0 || fsync(directory) < 0 ? errno : 0;
+    int error = directory < 0 || sync_by(fsync, directory) < 0 ? errno : 0;
     if (directory >= 0)
         close(directory);
     if (slash != NULL)

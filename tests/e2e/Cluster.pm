@@ -18,6 +18,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use Cluster::Connection;
+use Cluster::Disk;
 use Cluster::Load;
 use Cluster::Node;
 
@@ -53,7 +54,7 @@ sub new {
     return $self;
 }
 
-# Adds a node without starting it. Options: name, args, leader, group, bind, port, api, data.
+# Adds a node without starting it. Options: name, args, leader, group, bind, port, api, data, disk (a Cluster::Disk).
 sub node {
     my ($self, %options) = @_;
     my $node = Cluster::Node->new($self, %options);
@@ -77,6 +78,7 @@ sub settle {
     poll(sub {
             my %role;
             for my $node (@nodes) {
+                die "$node->{name} ended by itself" if $node->ended_unasked;
                 my $health = $node->health or return 0;
                 return 0 unless $health->{status} eq 'healthy';
                 $role{ $health->{role} }++;
@@ -168,7 +170,7 @@ sub spew {
 sub run {
     my ($command, %options) = @_;
     my ($out, $error) = map { "$directory/run-$$.$_" } qw(out err);
-    my $pid = spawn($command, $options{directory} // $directory, $out, $error, 0);
+    my $pid = spawn($command, $options{directory} // $directory, $out, $error, $options{environment});
     my $status = reap($pid, $options{seconds} // $patience);
     if (!defined $status) {
         kill KILL => $pid;
@@ -182,12 +184,13 @@ sub run {
     return @result;
 }
 
-# Starts a program; output files are appended to.
+# Starts a program; output files are appended to. `environment` is added to the test's own.
 sub spawn {
-    my ($command, $folder, $out, $error) = @_;
+    my ($command, $folder, $out, $error, $environment) = @_;
     my $pid = fork // die "cannot fork: $!";
     return $pid if $pid;
     $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP ALRM PIPE);
+    %ENV = (%ENV, %{ $environment // {} });
     chdir $folder and open(STDIN, '<', '/dev/null') and open(STDOUT, '>>', $out) and open(STDERR, '>>', $error)
         and exec { $command->[0] } @$command;
     require POSIX;

@@ -20,6 +20,7 @@ sub new {
         group   => $options{group} // 0,
         args    => $options{args} // [],
         exact   => $options{exact},
+        disk    => $options{disk},
         data    => $options{data} // "$cluster->{directory}/$name",
         file    => "$cluster->{directory}/$name.log",
     }, $class;
@@ -47,7 +48,8 @@ sub start {
     $self->{asked} = 0;
     delete $self->{status};
     $self->{mark} = length $self->log;
-    $self->{pid} = Cluster::spawn([$self->command(@more)], $self->{cluster}{directory}, $self->{file}, $self->{file});
+    $self->{pid} = Cluster::spawn([$self->command(@more)], $self->{cluster}{directory}, $self->{file}, $self->{file},
+        $self->{disk} && $self->{disk}->environment);
     return $self;
 }
 
