@@ -197,6 +197,7 @@ static void found(struct node *n) {
     struct configuration first = {
         .group_id = n->identity.group_id,
         .group = n->options.group,
+        .founded_ms = n->host.wall_ms(n->host.arg),
         .mode = n->options.ack,
         .voters_max = n->options.voters_max,
         .count = 1,

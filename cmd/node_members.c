@@ -25,6 +25,8 @@ static const struct raft *raft_of(const struct node *n) {
 static void say_change(struct node *n, enum roster_change change, const struct member_id *about) {
     static const char *const words[ROSTER_CHANGES] = {
         [ROSTER_REMOVE] = "leaves the group: another has its place",
+        [ROSTER_DROP] =
+            "leaves the group: it only copied, and has been silent for long; when it is back it joins again",
         [ROSTER_DEMOTE] = "is back, its place as a voter was taken meanwhile, and it becomes a learner",
         [ROSTER_MOVE] = "has another address",
         [ROSTER_ADD] = "joins the group as a learner",

@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-#define FORMAT   2
+#define FORMAT   3
 #define REPLACED 2u /* in the byte of the role */
 
 bool member_id_equal(const struct member_id *a, const struct member_id *b) {
@@ -15,6 +15,7 @@ void configuration_encode(struct buffer *out, const struct configuration *config
     write_u8(out, FORMAT);
     write_u64(out, configuration->group_id);
     write_u32(out, configuration->group);
+    write_u64(out, configuration->founded_ms);
     write_u8(out, (uint8_t)configuration->mode);
     write_u8(out, configuration->voters_max);
     write_u8(out, (uint8_t)configuration->count);
@@ -85,6 +86,7 @@ bool configuration_decode(struct bytes payload, struct configuration *out) {
         return false;
     out->group_id = read_u64(&r);
     out->group = read_u32(&r);
+    out->founded_ms = read_u64(&r);
     uint8_t mode = read_u8(&r);
     out->mode = (enum ack_mode)mode;
     out->voters_max = read_u8(&r);
@@ -132,7 +134,7 @@ static void forget_removed(struct configuration *configuration, size_t position)
             (configuration->removed_count - position) * sizeof configuration->removed[0]);
 }
 
-void configuration_remove(struct configuration *configuration, const struct member_id *id) {
+void configuration_drop(struct configuration *configuration, const struct member_id *id) {
     const struct member_id gone = *id; /* it may lie in what moves */
     size_t kept = 0;
     for (size_t m = 0; m < configuration->count; m++)
@@ -140,6 +142,11 @@ void configuration_remove(struct configuration *configuration, const struct memb
             configuration->members[kept++] = configuration->members[m];
     assert(kept + 1 == configuration->count);
     configuration->count = kept;
+}
+
+void configuration_remove(struct configuration *configuration, const struct member_id *id) {
+    const struct member_id gone = *id;
+    configuration_drop(configuration, &gone);
     if (configuration->removed_count == REMOVED_MAX)
         forget_removed(configuration, 0);
     configuration->removed[configuration->removed_count++] = gone;

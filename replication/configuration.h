@@ -31,6 +31,7 @@ enum ack_mode { ACK_ASYNC, ACK_QUORUM, ACK_ALL };
 struct configuration {
     uint64_t group_id; /* random, from the group's founding */
     uint32_t group;
+    uint64_t founded_ms; /* Unix time of the founding, by the founder's clock: for people */
     enum ack_mode mode;
     uint8_t voters_max;
     size_t count; /* 0: none, a newcomer's */
@@ -51,6 +52,8 @@ const struct member *configuration_find(const struct configuration *configuratio
 const struct member *configuration_find_name(const struct configuration *configuration,
                                              const uint8_t id[NODE_ID_SIZE]);
 bool configuration_was_removed(const struct configuration *configuration, const struct member_id *id);
+/* Takes a member out and forgets it: it may come back by itself. */
+void configuration_drop(struct configuration *configuration, const struct member_id *id);
 /* Takes a member out and remembers it; of more than REMOVED_MAX the oldest is forgotten. */
 void configuration_remove(struct configuration *configuration, const struct member_id *id);
 /* Adds one that is no member as a learner; forgotten as a former member. There is room (asserted). */

@@ -96,6 +96,19 @@ static const struct roster_node *newcomer(const struct configuration *current,
     return NULL;
 }
 
+/* The first learner that has been silent for so long. */
+static enum roster_change drop_learner(struct configuration *next, const struct roster_view *view,
+                                       uint64_t silent_ms, struct member_id *about) {
+    for (size_t m = 0; m < next->count; m++) {
+        if (next->members[m].role != MEMBER_LEARNER || view->silent_ms[m] < silent_ms)
+            continue;
+        *about = next->members[m].id;
+        configuration_drop(next, about);
+        return ROSTER_DROP;
+    }
+    return ROSTER_NONE;
+}
+
 static enum roster_change add(struct configuration *next, const struct roster_view *view,
                               struct member_id *about) {
     const struct roster_node *node = newcomer(next, view);
@@ -106,14 +119,7 @@ static enum roster_change add(struct configuration *next, const struct roster_vi
         configuration_add(next, &node->id, &node->peer, &node->api);
         return ROSTER_ADD;
     }
-    for (size_t m = 0; m < next->count; m++) {
-        if (next->members[m].role != MEMBER_LEARNER || view->silent_ms[m] < ROSTER_SILENT_MS)
-            continue;
-        *about = next->members[m].id;
-        configuration_remove(next, about);
-        return ROSTER_REMOVE;
-    }
-    return ROSTER_NONE;
+    return drop_learner(next, view, ROSTER_SILENT_MS, about);
 }
 
 /* Voters grow 1, 2, 3, 5, 7, 9. An even number above 2 is halfway to the next, or has lost one. */
@@ -178,7 +184,9 @@ enum roster_change roster_next(const struct configuration *current, const struct
         change = move(next, view, about);
     if (change == ROSTER_NONE)
         change = add(next, view, about);
-    return change != ROSTER_NONE ? change : promote(current, next, view, about);
+    if (change == ROSTER_NONE)
+        change = promote(current, next, view, about);
+    return change != ROSTER_NONE ? change : drop_learner(next, view, ROSTER_DROP_MS, about);
 }
 
 enum roster_verdict roster_leave(const struct configuration *current, const struct roster_view *view,

@@ -12,6 +12,8 @@
  * are a majority then. It votes first and the silent one goes after: with an odd number of voters the
  * majority grows by one and so do those heard, with an even one only those heard do. So no step leaves fewer
  * failures to be borne than before, and the number of voters never falls by silence.
+ *  7. a learner silent for ROSTER_DROP_MS leaves the configuration. It counted for nothing, so that it is not
+ * remembered as a former member: when it comes back it is added again (4).
  *
  * What is done by hand (roster_leave, roster_join) is decided by the same view, and refused with its reason.
  */
@@ -23,8 +25,9 @@
 /* Without a connection and an acknowledgement for so long, a voter's place may be taken: longer than a
  * restart, a reboot of a small machine or a flapping link; as long as discovery takes to forget a node. */
 #define ROSTER_SILENT_MS 30000
-#define ROSTER_HEARD_MS  2000 /* within it a voter counts as there: a reconnection takes less */
-#define ROSTER_NODES_MAX 65   /* PEERS_MAX and the leader itself */
+#define ROSTER_HEARD_MS  2000   /* within it a voter counts as there: a reconnection takes less */
+#define ROSTER_DROP_MS   300000 /* after so long a silent learner leaves the configuration */
+#define ROSTER_NODES_MAX 65     /* PEERS_MAX and the leader itself */
 
 struct roster_node {
     struct member_id id;
@@ -46,6 +49,7 @@ struct roster_view {
 enum roster_change {
     ROSTER_NONE,
     ROSTER_REMOVE, /* replaced by another incarnation, or its place was taken */
+    ROSTER_DROP,   /* a learner that has been silent for long */
     ROSTER_DEMOTE, /* its place was taken while it was away: a learner again */
     ROSTER_MOVE,
     ROSTER_ADD,

@@ -2,8 +2,12 @@
 #include "tests/tap.h"
 
 static struct configuration sample(void) {
-    struct configuration c = {
-        .group_id = 0x1122334455667788, .group = 9, .mode = ACK_ALL, .voters_max = 5, .count = 3};
+    struct configuration c = {.group_id = 0x1122334455667788,
+                              .group = 9,
+                              .founded_ms = 1763737200123,
+                              .mode = ACK_ALL,
+                              .voters_max = 5,
+                              .count = 3};
     static const char *const ids[] = {"aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"};
     for (size_t i = 0; i < 3; i++) {
         memcpy(c.members[i].id.id, ids[i], NODE_ID_SIZE);
@@ -45,6 +49,7 @@ TEST(a_configuration_comes_back_as_it_was) {
     configuration_encode(&b, &c);
     REQUIRE(decode(buffer_bytes(&b), &out));
     OK(out.group_id == c.group_id && out.group == 9 && out.mode == ACK_ALL && out.voters_max == 5);
+    EQUAL(out.founded_ms, 1763737200123);
     EQUAL(out.count, 3);
     for (size_t i = 0; i < 3; i++) {
         OK(member_id_equal(&out.members[i].id, &c.members[i].id));

@@ -262,9 +262,28 @@ TEST(a_learner_long_silent_makes_room_for_a_newcomer_in_a_full_configuration) {
     EQUAL(decide(&s), ROSTER_NONE);
     s.view.silent_ms[7] = ROSTER_SILENT_MS;
     struct member_id silent = s.current.members[7].id;
-    EQUAL(decide(&s), ROSTER_REMOVE);
+    EQUAL(decide(&s), ROSTER_DROP);
     OK(member_id_equal(&s.about, &silent));
     proceed(&s);
+    EQUAL(decide(&s), ROSTER_ADD);
+}
+
+TEST(a_learner_that_does_not_come_back_leaves_the_list_and_may_come_back_later_by_itself) {
+    struct scene s = scene_of(3, 2, 3);
+    silence(&s, 3, ROSTER_DROP_MS - 1);
+    silence(&s, 2, ROSTER_DROP_MS); /* a voter: there is a learner to replace it */
+    EQUAL(decide(&s), ROSTER_REPLACE);
+    s = scene_of(3, 2, 3);
+    silence(&s, 4, ROSTER_DROP_MS - 1);
+    EQUAL(decide(&s), ROSTER_NONE);
+    silence(&s, 4, ROSTER_DROP_MS);
+    EQUAL(decide(&s), ROSTER_DROP);
+    OK(is_about(&s, 4));
+    struct member_id gone = id_of(4);
+    OK(configuration_find(&s.next, &gone) == NULL && !configuration_was_removed(&s.next, &gone));
+    proceed(&s);
+    EQUAL(decide(&s), ROSTER_NONE);
+    newcomer(&s, 4); /* roster_view.c: neither a member nor a former one */
     EQUAL(decide(&s), ROSTER_ADD);
 }
 
@@ -387,6 +406,7 @@ TESTS(TAP(a_newcomer_is_added_as_a_learner_with_its_addresses),
       TAP(a_silent_voter_stays_while_its_replacement_is_not_caught_up_or_the_rest_is_no_majority),
       TAP(a_silent_learner_replaces_nobody_and_is_not_removed_while_there_is_room),
       TAP(a_learner_long_silent_makes_room_for_a_newcomer_in_a_full_configuration),
+      TAP(a_learner_that_does_not_come_back_leaves_the_list_and_may_come_back_later_by_itself),
       TAP(a_voter_that_is_back_when_its_place_was_taken_becomes_a_learner),
       TAP(a_new_leader_gives_a_voter_whose_place_was_taken_a_moment_to_be_heard),
       TAP(a_voter_whose_place_was_taken_gives_it_up_also_where_it_leads_by_then),

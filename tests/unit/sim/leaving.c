@@ -197,7 +197,36 @@ TEST(a_change_of_members_of_unknown_outcome_says_where_to_see_whether_it_happene
     of_unknown_outcome(tap, false);
 }
 
-TESTS(TAP(a_leader_that_nobody_can_succeed_is_refused_to_leave_and_goes_on_taking_writes),
+static size_t members_at(const struct asking *a, unsigned machine) {
+    return raft_configuration(raft_at(a, machine))->count;
+}
+
+TEST(a_learner_that_is_away_for_long_leaves_the_list_and_is_a_learner_again_when_it_comes_back) {
+    struct asking *a = asking_new(1, 4, 1, ACK_QUORUM);
+    const struct configuration *members = raft_configuration(raft_at(a, 0));
+    unsigned learner = 0;
+    while (learner < 3 &&
+           configuration_find_name(members, node_self(a->sim->machines[learner]->node)->id)->role ==
+               MEMBER_VOTER)
+        learner++;
+    unsigned other = learner == 0 ? 1 : 0;
+    EQUAL(members_at(a, other), 4);
+    machine_kill(a->sim->machines[learner]);
+    sim_run(a->sim, 290 * SECOND);
+    EQUAL(members_at(a, other), 4);
+    sim_run(a->sim, 15 * SECOND);
+    EQUAL(members_at(a, other), 3);
+    STATUS_IS(a, set(a, other, "k", "v"), 200);
+    machine_start(a->sim->machines[learner]);
+    sim_run(a->sim, 5 * SECOND);
+    EQUAL(members_at(a, other), 4);
+    STATUS_IS(a, get(a, learner, "k", false), 200);
+    TEXT_EQUAL(a->sim->violation, "");
+    asking_free(a);
+}
+
+TESTS(TAP(a_learner_that_is_away_for_long_leaves_the_list_and_is_a_learner_again_when_it_comes_back),
+      TAP(a_leader_that_nobody_can_succeed_is_refused_to_leave_and_goes_on_taking_writes),
       TAP(a_read_that_waits_for_a_position_on_a_node_that_is_removed_is_told_so),
       TAP(what_a_node_without_a_leader_is_asked_is_refused_when_it_learns_that_it_was_removed),
       TAP(a_join_by_a_leader_that_is_overruled_makes_no_member_of_a_node_that_was_removed),
