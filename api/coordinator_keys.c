@@ -52,6 +52,27 @@ bool coordinator_gathers(const struct coordinator *c) {
     return c->groups.count > 1 || owner_of_group(c, c->groups.list[0].number) != OWNER_HERE;
 }
 
+/* Which groups have keys. Those from before there was a ring stay with the own group. */
+
+static bool groups_known(const struct coordinator *c) {
+    return c->ring != NULL || replica_groups(c->options.replica)->written != 0;
+}
+
+static unsigned groups_count(const struct coordinator *c) {
+    return c->ring != NULL ? (unsigned)c->groups.count : 1;
+}
+
+static uint32_t group_at(const struct coordinator *c, unsigned position) {
+    return c->ring != NULL ? c->groups.list[position].number : c->options.self->group;
+}
+
+static bool has_keys(const struct coordinator *c, uint32_t group) {
+    for (unsigned i = 0; i < groups_count(c); i++)
+        if (group_at(c, i) == group)
+            return true;
+    return false;
+}
+
 /* One group's part. A request for keys: its key is the prefix; its value u32 bytes wanted, u64 limit, then
  * `after`.
  */
@@ -101,11 +122,11 @@ static void ask(struct coordinator *c, uint64_t now_ms, struct gather *g, unsign
         .linearizable = g->linearizable,
         .deadline_ms = g->deadline_ms,
     };
-    if (g->position.group == c->groups.list[i].number)
+    if (g->position.group == group_at(c, i))
         request.after = g->position;
     struct pending *p = pending_new(c, now_ms, &request, ORIGIN_GATHER, g->number);
     if (p != NULL) {
-        p->group = c->groups.list[i].number;
+        p->group = group_at(c, i);
         p->part = i;
         request_encode(&p->copy, p->number, now_ms, &request);
     }
@@ -114,7 +135,7 @@ static void ask(struct coordinator *c, uint64_t now_ms, struct gather *g, unsign
 
 static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
     uint64_t number = g->number;
-    if (g->position.at.index != 0 && groups_find(&c->groups, g->position.group) == NULL) {
+    if (g->position.at.index != 0 && !has_keys(c, g->position.group)) {
         struct reply reply = reply_error(c, ERROR_BAD_PARAMETER,
                                          "KV-After names a position of a group that is not on the ring");
         gather_answer(c, g, &reply);
@@ -126,7 +147,7 @@ static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
         return;
     }
     g->begun = true;
-    g->count = g->waiting = (unsigned)c->groups.count;
+    g->count = g->waiting = groups_count(c);
     for (unsigned i = 0; i < g->count; i++)
         ask(c, now_ms, g, i);
     /* The last part may be answered at once, and with it the gather. */
@@ -159,7 +180,7 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     } else if (under_way >= GATHERS_MAX) {
         struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many listings are under way");
         gather_answer(c, g, &reply);
-    } else if (c->ring != NULL) {
+    } else if (groups_known(c)) {
         begin(c, now_ms, g);
     }
 }
@@ -172,7 +193,7 @@ void gathers_poll(struct coordinator *c, uint64_t now_ms) {
         if (is_removed(c)) {
             struct reply reply = reply_error(c, ERROR_REMOVED, "");
             gather_answer(c, g, &reply);
-        } else if (c->ring != NULL) {
+        } else if (groups_known(c)) {
             begin(c, now_ms, g);
         } else if (g->deadline_ms <= now_ms) {
             struct reply reply =

@@ -55,7 +55,7 @@ enum owner owner_of(const struct coordinator *c, struct bytes key, uint32_t *gro
 
 enum owner owner_of_pending(const struct coordinator *c, struct pending *p, const struct request *request) {
     if (p->origin == ORIGIN_GATHER || (p->origin == ORIGIN_NODE && request->operation == OPERATION_KEYS))
-        return owner_of_group(c, p->group);
+        return c->ring != NULL ? owner_of_group(c, p->group) : OWNER_HERE;
     return owner_of(c, request->key, &p->group);
 }
 

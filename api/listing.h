@@ -2,9 +2,9 @@
  *
  * A listing that fits one slice is an ordinary answer. A longer one is sent in chunks; it walks the live
  * store, so a key that is set or deleted meanwhile may or may not be in it, and every other key is in it
- * once. Where other groups have keys too, each slice is gathered from all of them (coordinator_keys); one
- * that cannot be reached is an error before the first byte, and after it the answer breaks off without its
- * end. */
+ * once. Where other groups have keys too, or the listing is linearizable, each slice is gathered from all of
+ * them (coordinator_keys); one that cannot be reached is an error before the first byte, and after it the
+ * answer breaks off without its end. */
 #ifndef API_LISTING_H
 #define API_LISTING_H
 

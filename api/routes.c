@@ -368,7 +368,9 @@ static bool run_keys(struct call *call) {
         after = p->value[PARAMETER_AFTER];
     client->listing = listing_new(client_manner(client), prefix, after, limit);
     client->writes = false;
-    if (coordinator_gathers(client->api->options.coordinator)) {
+    /* A linearizable listing is read a slice at a time, each as a read of its own: what this node has applied
+     * runs ahead of what is committed while a reader is slow. */
+    if (request.linearizable || coordinator_gathers(client->api->options.coordinator)) {
         listing_gather(client->listing, request.linearizable, request.after);
         client_gather(client, call->now_ms);
         return true;

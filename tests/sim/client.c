@@ -159,6 +159,8 @@ void sim_client_turn(struct client *client) {
     struct sim *sim = client->sim;
     api_process(connection, machine_ms(client->machine));
     struct buffer *out = api_output(connection);
+    if (client->keeps)
+        return;
     if (buffer_size(out) > 0) {
         struct event *event = sim_at(sim, arrival(client, 1), answer_arrives, NULL);
         event->object = client;

@@ -21,6 +21,7 @@ struct client {
     struct api_client *connection; /* NULL: none */
     uint64_t generation;           /* of the connection */
     bool listed, waiting;
+    bool keeps; /* reads nothing: the test takes the output from the connection itself */
     uint64_t last_us[2];
     struct buffer received;
     void (*answered)(void *arg, struct client *client, const struct response *response);

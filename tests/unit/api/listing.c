@@ -1,6 +1,8 @@
 /* GET /keys: streamed slice by slice, from the own store or gathered from all groups. */
 #include "tests/unit/api/server.h"
 
+#define AFTER(target) "GET " target " HTTP/1.1\r\nHost: localhost\r\nKV-After: 0:1.5\r\n\r\n"
+
 /* ---- keys ---- */
 
 /* The JSON in a chunked answer. */
@@ -135,21 +137,34 @@ TEST(a_listing_takes_prefix_after_and_limit) {
     fixture_free(f);
 }
 
-TEST(a_listing_that_waits_for_the_leader_begins_when_it_answers) {
+TEST(a_listing_that_waits_for_a_position_begins_when_it_is_reached) {
     struct fixture *f = fixture_new(0);
     f->c->hold_reads = true;
-    TEXT_EQUAL(say(f, GET("/keys?consistency=linearizable") GET("/health")), "");
+    TEXT_EQUAL(say(f, AFTER("/keys") GET("/health")), "");
     struct reply reply = f->c->base;
     api_reply(f->api, f->c->held[0], &reply);
     OK(api_next_ready(f->api) == f->client);
     api_process(f->client, f->now_ms);
     OK(has(take(f), "{\"keys\":[\"username\"],\"count\":1}HTTP/1.1 200 OK"));
-    say(f, GET("/keys?consistency=linearizable"));
-    reply.error = ERROR_NO_MAJORITY;
+    say(f, AFTER("/keys"));
+    reply.error = ERROR_DEADLINE;
     api_reply(f->api, f->c->held[1], &reply);
-    EQUAL(status(take(f)), 503);
+    EQUAL(status(take(f)), 504);
     api_process(f->client, f->now_ms);
     EQUAL(status(say(f, GET("/health"))), 200);
+    fixture_free(f);
+}
+
+TEST(every_slice_of_a_linearizable_listing_is_a_read_of_its_own) {
+    struct fixture *f = fixture_new(0);
+    TEXT_EQUAL(say(f, GET("/keys?consistency=linearizable") GET("/health")), "");
+    EQUAL(f->c->held_count, 1);
+    OK(f->c->keys_linearizable);
+    answer_slice(f, true, "b", "c");
+    EQUAL(f->c->held_count, 2);
+    OK(f->c->keys_linearizable && bytes_equal(buffer_bytes(&f->c->last_key), bytes_of("c")));
+    answer_slice(f, false, "d", "e");
+    OK(has(take(f), "0\r\n\r\nHTTP/1.1 200 OK"));
     fixture_free(f);
 }
 
@@ -199,6 +214,7 @@ TEST(a_group_that_cannot_be_reached_is_an_error_before_the_first_byte_and_an_end
 TESTS(TAP(a_long_listing_is_streamed_a_slice_at_a_time_as_output_drains),
       TAP(every_slice_of_a_listing_has_keys_that_continue_the_one_before),
       TAP(a_long_listing_for_old_http_ends_with_its_connection), TAP(a_listing_takes_prefix_after_and_limit),
-      TAP(a_listing_that_waits_for_the_leader_begins_when_it_answers),
+      TAP(a_listing_that_waits_for_a_position_begins_when_it_is_reached),
+      TAP(every_slice_of_a_linearizable_listing_is_a_read_of_its_own),
       TAP(a_gathered_listing_is_asked_for_slice_by_slice_behind_the_last_key),
       TAP(a_group_that_cannot_be_reached_is_an_error_before_the_first_byte_and_an_end_without_end_after_it))

@@ -35,7 +35,7 @@ struct coordinator {
     size_t nodes_count;
     struct coordinator_health health;
     bool leader;
-    bool gathers;
+    bool gathers, keys_linearizable;
     uint64_t keys_limit;
     struct coordinator_ring ring;
     struct coordinator_away away; /* without an error: requests are not routed away */
@@ -186,6 +186,7 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
                       uint64_t ticket) {
     (void)now_ms;
     c->keys_limit = request->limit;
+    c->keys_linearizable = request->linearizable;
     buffer_clear(&c->last_key);
     buffer_append(&c->last_key, request->after);
     c->held[c->held_count++] = ticket;
