@@ -7,7 +7,7 @@
 enum {
     HAS_CONDITION = 1,
     HAS_REQUEST = 2,
-    HAS_EPOCH = 4,
+    HAS_CLUSTER_MS = 4,
     HAS_EXPIRY = 8,
     HAS_CLOCK = 16,
     HAS_ALL = 31,
@@ -15,7 +15,7 @@ enum {
 
 static unsigned flags_of(const struct entry *e) {
     return (e->condition != CONDITION_NONE ? HAS_CONDITION : 0) | (e->client.size > 0 ? HAS_REQUEST : 0) |
-           (e->epoch != 0 ? HAS_EPOCH : 0) | (e->expiry_ms != 0 ? HAS_EXPIRY : 0) |
+           (e->cluster_ms != 0 ? HAS_CLUSTER_MS : 0) | (e->expiry_ms != 0 ? HAS_EXPIRY : 0) |
            (e->clock.size > 0 ? HAS_CLOCK : 0);
 }
 
@@ -26,7 +26,7 @@ size_t entry_size(const struct entry *e) {
         size += e->condition == CONDITION_MATCH ? 17 : 1;
     if (flags & HAS_REQUEST)
         size += 2 + e->client.size + e->request.size;
-    if (flags & HAS_EPOCH)
+    if (flags & HAS_CLUSTER_MS)
         size += 8;
     if (flags & HAS_EXPIRY)
         size += 8;
@@ -55,8 +55,8 @@ void entry_encode(struct buffer *out, const struct entry *e) {
         write_bytes8(out, e->client);
         write_bytes8(out, e->request);
     }
-    if (flags & HAS_EPOCH)
-        write_u64(out, e->epoch);
+    if (flags & HAS_CLUSTER_MS)
+        write_u64(out, e->cluster_ms);
     if (flags & HAS_EXPIRY)
         write_u64(out, e->expiry_ms);
     if (flags & HAS_CLOCK)
@@ -95,7 +95,7 @@ bool entry_decode(struct bytes payload, struct entry *out) {
         return false;
     if (flags & HAS_REQUEST && !request_read(&r, out))
         return false;
-    if (flags & HAS_EPOCH && (out->epoch = read_u64(&r)) == 0)
+    if (flags & HAS_CLUSTER_MS && (out->cluster_ms = read_u64(&r)) == 0)
         return false;
     if (flags & HAS_EXPIRY && (out->expiry_ms = read_u64(&r)) == 0)
         return false;

@@ -42,7 +42,7 @@ struct entry {
     enum condition condition;
     struct version match;         /* for CONDITION_MATCH */
     struct bytes client, request; /* exactly-once retries; both empty when not used, never one */
-    uint64_t epoch;               /* of the cluster's configuration; 0 none */
+    uint64_t cluster_ms;          /* cluster time that the outcome depends on, Unix time; 0 none */
     uint64_t expiry_ms;           /* Unix time; 0 never */
     struct bytes clock;           /* encoded vector clock; empty when not used */
 };

@@ -10,7 +10,7 @@ static struct entry full_entry(void) {
                           .match = {.term = 3, .index = 77},
                           .client = bytes_of("client"),
                           .request = bytes_of("r1"),
-                          .epoch = 5,
+                          .cluster_ms = 1700000000001,
                           .expiry_ms = 1700000000000,
                           .clock = bytes_of("clock")};
 }
@@ -18,8 +18,8 @@ static struct entry full_entry(void) {
 static bool entries_equal(const struct entry *a, const struct entry *b) {
     return bytes_equal(a->key, b->key) && bytes_equal(a->value, b->value) && a->condition == b->condition &&
            version_equal(a->match, b->match) && bytes_equal(a->client, b->client) &&
-           bytes_equal(a->request, b->request) && a->epoch == b->epoch && a->expiry_ms == b->expiry_ms &&
-           bytes_equal(a->clock, b->clock);
+           bytes_equal(a->request, b->request) && a->cluster_ms == b->cluster_ms &&
+           a->expiry_ms == b->expiry_ms && bytes_equal(a->clock, b->clock);
 }
 
 /* Decodes from memory that ends where the bytes do. */
@@ -39,7 +39,7 @@ TEST(what_is_encoded_is_decoded_with_every_set_of_fields) {
         if (set & 2)
             entry.client = entry.request = (struct bytes){0};
         if (set & 4)
-            entry.epoch = 0;
+            entry.cluster_ms = 0;
         if (set & 8)
             entry.expiry_ms = 0;
         if (set & 16)
@@ -144,7 +144,7 @@ TEST(unknown_flags_and_fields_that_say_nothing_are_refused) {
                          no_condition[] = {1, 1, 0, 0, 'k'}, bad_condition[] = {1, 1, 0, 4, 'k'},
                          empty_pair[] = {2, 1, 0, 0, 0, 'k'}, no_request[] = {2, 1, 0, 1, 'c', 0, 'k'},
                          no_client[] = {2, 1, 0, 0, 1, 'r', 'k'},
-                         no_epoch[] = {4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'k'},
+                         no_time[] = {4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'k'},
                          empty_clock[] = {16, 1, 0, 0, 0, 'k'}, plain[] = {0, 1, 0, 'k'};
     OK(!entry_decode((struct bytes){unknown_flag, sizeof unknown_flag}, &back));
     OK(!entry_decode((struct bytes){no_key, sizeof no_key}, &back));
@@ -154,7 +154,7 @@ TEST(unknown_flags_and_fields_that_say_nothing_are_refused) {
     OK(!entry_decode((struct bytes){empty_pair, sizeof empty_pair}, &back));
     OK(!entry_decode((struct bytes){no_request, sizeof no_request}, &back));
     OK(!entry_decode((struct bytes){no_client, sizeof no_client}, &back));
-    OK(!entry_decode((struct bytes){no_epoch, sizeof no_epoch}, &back));
+    OK(!entry_decode((struct bytes){no_time, sizeof no_time}, &back));
     OK(!entry_decode((struct bytes){empty_clock, sizeof empty_clock}, &back));
     OK(entry_decode((struct bytes){plain, sizeof plain}, &back));
 }
