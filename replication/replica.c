@@ -173,17 +173,21 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
                           struct configuration *configuration, char *why, size_t why_size) {
     static const char advice[] =
         "if the group has other members, empty the data directory, and the node gets its data from them";
+    static const char advice_old[] =
+        "start it with that version, or empty the data directory and load the data anew";
     char cause[160];
-    file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
-    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
     enum snapshot_result result =
         snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, state, cause, sizeof cause);
+    if (result == SNAPSHOT_OK || result == SNAPSHOT_NONE) {
+        file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
+        file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
+    }
     if (result == SNAPSHOT_NONE) {
         *header = (struct snapshot_header){0};
         return true;
     }
     if (result != SNAPSHOT_OK) {
-        snprintf(why, why_size, "%s; %s", cause, advice);
+        snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? advice_old : advice);
         return false;
     }
     if (!replica_state_decode(header->configuration, header->at.index, configuration, &r->groups)) {

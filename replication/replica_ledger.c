@@ -6,7 +6,7 @@
  * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it
  * away. Behind the commit a row is rejected once a later term than its own is committed, since terms never
  * fall along a log. The log tells all that, unless a snapshot has taken that part of the log's place. Then
- * the store may tell: it holds, for each key, the version of the last write that stands. What neither tells
+ * the store may tell: it holds, for each key, the order of the last entry that brought it. What neither tells
  * stays `overruled`. */
 #include <assert.h>
 #include <stdio.h>
@@ -94,9 +94,9 @@ void replica_tell_overruled(struct replica *r, uint64_t index, size_t kept) {
 /* The row's index is at most the commit, and the log begins behind it.
  *
  * Terms never fall along a log, so an entry of a term above that of the position before the log's first was
- * not committed there. A key whose version is older than the row was not written by the row's entry, nor
- * deleted; unless that had a condition, which may have failed. A key that is not there may have been written
- * and deleted since. */
+ * not committed there. A key that an older entry brought was not written by the row's entry, nor deleted;
+ * unless that had a condition, which may have failed. A key that is not there may have been written and
+ * deleted since. Which entry brought a key is its order: a moved key's version is of another group's log. */
 static enum ledger_verdict judge(struct replica *r, size_t position) {
     const struct ledger_row *row = ledger_at(r->ledger, position);
     struct buffer payload = {0};
@@ -109,9 +109,11 @@ static enum ledger_verdict judge(struct replica *r, size_t position) {
     if (ledger_read(r->ledger, position, &payload) == FILE_OK &&
         entry_decode(buffer_bytes(&payload), &entry) && store_get(r->store, entry.key, &record)) {
         bool certain = entry.condition == CONDITION_NONE && entry.client.size == 0;
-        if (record.version.index == row->at.index)
-            verdict = version_equal(record.version, row->at) ? LEDGER_ITS_OWN : LEDGER_ANOTHER;
-        else if (record.version.index < row->at.index && certain)
+        uint64_t order = store_record_order(&record);
+        if (order == row->at.index)
+            verdict =
+                record.moved == 0 && version_equal(record.version, row->at) ? LEDGER_ITS_OWN : LEDGER_ANOTHER;
+        else if (order < row->at.index && certain)
             verdict = LEDGER_ANOTHER;
     }
     buffer_release(&payload);

@@ -8,10 +8,13 @@
  *     term        2   8 when it does not fit; of the version
  *     expiry      0   8 when set
  *     clock size  0   2 when set
+ *     extension   0   1 when one of its own flags is set
+ *     order       0   5 when moved, 8 when it does not fit; store_record_order
  *     key, value, clock
  *
- * Numbers are little-endian. A record has exactly one encoding: a field is wide only when it has to be. With
- * a 16-byte key and a 32-byte value the header is 10 bytes, and the whole fits a cell of 64. */
+ * Numbers are little-endian. A record has exactly one encoding: a field is there, and is wide, only when it
+ * has to be. With a 16-byte key and a 32-byte value the header is 10 bytes, and the whole fits a cell of 64.
+ */
 #ifndef STORAGE_RECORD_H
 #define STORAGE_RECORD_H
 
@@ -26,33 +29,54 @@ enum record_flag {
     RECORD_TERM_WIDE = 16,
     RECORD_EXPIRY = 32,
     RECORD_CLOCK = 64,
+    RECORD_EXTENDED = 128,
+};
+
+enum record_extension {
+    RECORD_MOVED = 1, /* an order follows */
+    RECORD_OBJECT = 2,
+    RECORD_ORDER_WIDE = 4,
 };
 
 /* Upper bound of a record's bytes within the limits of entry.h. */
-#define RECORD_SIZE_MAX (33 + KEY_SIZE_MAX + VALUE_SIZE_MAX + CLOCK_SIZE_MAX)
+#define RECORD_SIZE_MAX (42 + KEY_SIZE_MAX + VALUE_SIZE_MAX + CLOCK_SIZE_MAX)
 
 struct record {
     uint8_t flags;
     uint8_t rest[];
 };
 
-static inline size_t record_header_size(uint8_t flags) {
+/* Bytes before the extension, or before the key where there is none. */
+static inline size_t record_plain_size(uint8_t flags) {
     size_t value = flags & RECORD_VALUE_4 ? 4 : flags & RECORD_VALUE_2 ? 2 : 1;
     return 9 + (flags & RECORD_KEY_WIDE) + value + (flags & RECORD_INDEX_WIDE ? 3 : 0) +
            (flags & RECORD_TERM_WIDE ? 6 : 0) + (flags & RECORD_EXPIRY ? 8 : 0) +
            (flags & RECORD_CLOCK ? 2 : 0);
 }
 
+/* Bytes of the extension and the order. */
+static inline size_t record_extension_size(uint8_t extension) {
+    return 1 + (extension & RECORD_MOVED ? 5 : 0) + (extension & RECORD_ORDER_WIDE ? 3 : 0);
+}
+
+static inline size_t record_header_size(const struct record *record) {
+    size_t size = record_plain_size(record->flags);
+    if (record->flags & RECORD_EXTENDED)
+        size += record_extension_size(record->rest[size - 1]);
+    return size;
+}
+
 static inline struct bytes record_key(const struct record *record) {
     size_t size = record->rest[0];
     if (record->flags & RECORD_KEY_WIDE)
         size |= (size_t)record->rest[1] << 8;
-    return (struct bytes){(const uint8_t *)record + record_header_size(record->flags), size};
+    return (struct bytes){(const uint8_t *)record + record_header_size(record), size};
 }
 
 /* All fields; they borrow from the record. */
 void record_view(const struct record *record, struct store_record *out);
 struct version record_version(const struct record *record);
+uint64_t record_order(const struct record *record);
 size_t record_size(const struct record *record);
 
 struct record *record_new(struct slab *slab, const struct store_record *content);

@@ -30,7 +30,13 @@ bool snapshot_writer_step(struct snapshot_writer *writer, size_t budget, struct 
 /* Also ends one that was not finished. */
 void snapshot_writer_free(struct snapshot_writer *writer);
 
-enum snapshot_result { SNAPSHOT_OK, SNAPSHOT_NONE, SNAPSHOT_CORRUPT, SNAPSHOT_IO_ERROR };
+enum snapshot_result {
+    SNAPSHOT_OK,
+    SNAPSHOT_NONE,
+    SNAPSHOT_OLD, /* not damaged: of a format before this one */
+    SNAPSHOT_CORRUPT,
+    SNAPSHOT_IO_ERROR,
+};
 
 /* Reads the file `name` into an empty store and verifies it whole. configuration's bytes are appended to
  * `configuration`, and out->configuration borrows from it. Foreign bytes: every length is checked before it

@@ -4,7 +4,8 @@
 
 #include "storage/record.h"
 
-#define SNAPSHOT_MAGIC      "KVNSNAP1" /* the last byte is the format's version */
+#define SNAPSHOT_MAGIC      "KVNSNAP2" /* the last byte is the format's version */
+#define SNAPSHOT_MAGIC_OLD  "KVNSNAP1" /* no single flipped bit makes one of the other */
 #define SNAPSHOT_MAGIC_SIZE 8
 
 enum snapshot_block {

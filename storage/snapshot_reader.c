@@ -63,10 +63,14 @@ static enum snapshot_result read_magic(struct source *source) {
     enum snapshot_result result = read_exactly(source, magic, sizeof magic);
     if (result != SNAPSHOT_OK)
         return result;
-    if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE - 1) != 0)
-        return corrupt(source, "not a snapshot of kvnode");
+    if (memcmp(magic, SNAPSHOT_MAGIC_OLD, SNAPSHOT_MAGIC_SIZE) == 0) {
+        snprintf(source->why, source->why_size,
+                 "%s: written by an older version of kvnode, whose format this one does not read",
+                 source->name);
+        return SNAPSHOT_OLD;
+    }
     if (memcmp(magic, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE) != 0)
-        return corrupt(source, "a snapshot of another format version");
+        return corrupt(source, "not a snapshot, or of a later version of kvnode");
     source->chain = crc32c(0, (struct bytes){magic, sizeof magic});
     return SNAPSHOT_OK;
 }
@@ -118,9 +122,12 @@ static enum snapshot_result read_header(struct source *source, struct snapshot_h
     return SNAPSHOT_OK;
 }
 
+/* The term of a moved record is another group's. */
 static bool is_newer(const struct source *source, const struct record *record) {
-    struct version version = record_version(record);
-    return version.index > source->at.index || version.term > source->at.term;
+    struct store_record view;
+    record_view(record, &view);
+    return store_record_order(&view) > source->at.index ||
+           (view.moved == 0 && view.version.term > source->at.term);
 }
 
 /* *rising: so are the keys, from one to the next. */
@@ -177,7 +184,8 @@ static bool put_stray(struct store *store, struct record *record) {
     struct record *old = index_put(&store->index, record);
     if (old == NULL)
         return true;
-    bool same = version_equal(record_version(old), record_version(record));
+    size_t size = record_size(record);
+    bool same = record_size(old) == size && memcmp(old, record, size) == 0;
     record_free(&store->slab, old);
     return same;
 }
@@ -190,7 +198,7 @@ static enum snapshot_result put_strays(struct source *source) {
         index_warm(&source->store->index, keys, to - from);
         for (size_t i = from; i < to; i++)
             if (!put_stray(source->store, source->strays[i]))
-                return corrupt(source, "a key is there with two versions");
+                return corrupt(source, "a key is there twice and not alike");
     }
     return SNAPSHOT_OK;
 }

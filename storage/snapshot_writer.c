@@ -1,13 +1,13 @@
 /* Writing a snapshot while the store changes.
  *
- * The state at `at` is a set of (key, version) with every version's index <= at.index. Each of its records
- * leaves the index at most in one way at a time, and is caught there:
+ * The state at `at` is a set of (key, version) with every record's order <= at.index (record.h). Each of its
+ * records leaves the index at most in one way at a time, and is caught there:
  *
  *     before the snapshot began, by an entry after `at`   it is in the undo list: put out at once
  *     while it runs, before the scan came by              the store calls `replaced`: put out then
  *     never, or after the scan came by                    the scan puts it out
  *
- * The scan leaves out every record with a higher index, so nothing beyond `at` is ever written. Undoing
+ * The scan leaves out every record with a higher order, so nothing beyond `at` is ever written. Undoing
  * entries brings records back that may have been put out already, and the scan then puts them out again: the
  * same bytes, which a reader takes once. What `replaced` puts out waits in memory until the next step, so
  * whoever writes a snapshot steps it at least as fast as entries are applied.
@@ -91,7 +91,7 @@ static void seal_end(struct snapshot_writer *writer) {
 
 /* The bytes put out: none for a record that is not part of the state. */
 static size_t put_out(struct snapshot_writer *writer, struct buffer *to, const struct record *record) {
-    if (record_version(record).index > writer->at.index)
+    if (record_order(record) > writer->at.index)
         return 0;
     size_t size = record_size(record);
     buffer_append(to, (struct bytes){(const uint8_t *)record, size});

@@ -18,7 +18,15 @@ struct store_record {
     struct version version;
     uint64_t expiry_ms;
     struct bytes clock;
+    uint64_t moved; /* index in the own log of the entry that brought it from another group; 0: none */
+    bool object;    /* the value is an object */
 };
+
+/* Index in the own log of the entry that brought the record. The version of a moved record is a position in
+ * another group's log: what is asked of a position in the own log is asked of the order. */
+static inline uint64_t store_record_order(const struct store_record *record) {
+    return record->moved != 0 ? record->moved : record->version.index;
+}
 
 enum store_outcome {
     STORE_APPLIED,

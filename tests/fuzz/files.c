@@ -62,7 +62,7 @@ static bool ordered(void *arg, const struct store_record *record) {
     struct check *check = arg;
     MUST(record->key.size >= 1 && record->key.size <= KEY_SIZE_MAX && record->value.size <= VALUE_SIZE_MAX);
     MUST(check->count == 0 || bytes_compare(check->before, record->key) < 0);
-    MUST(record->version.index <= check->index_max);
+    MUST(store_record_order(record) <= check->index_max);
     memcpy(check->room, record->key.data, record->key.size);
     check->before = (struct bytes){check->room, record->key.size};
     check->count++;
@@ -87,7 +87,7 @@ static void snapshot(struct script *s, bool made) {
     enum snapshot_result result =
         snapshot_load(fs, "snapshot", store, &header, &configuration, why, sizeof why);
     enum snapshot_result verdict = snapshot_verify(fs, "snapshot", &verified, &again, why, sizeof why);
-    /* Only loading sees that a key comes twice in two versions. */
+    /* Only loading sees that a key comes twice and not alike. */
     MUST(result == verdict || (verdict == SNAPSHOT_OK && result == SNAPSHOT_CORRUPT));
     if (result == SNAPSHOT_OK) {
         struct check check = {.index_max = header.at.index};

@@ -2,6 +2,7 @@
  * are settled by what the store shows. */
 #include "replication/replica.h"
 #include "storage/hard_state.h"
+#include "storage/store_parts.h"
 #include "tests/tap.h"
 
 #define GROUP_ID 7
@@ -43,7 +44,13 @@ static void no_notice(void *arg, enum replica_notice notice, const char *text) {
 static const struct member_id self = {.id = "node-00000000001", .incarnation = 1};
 
 /* A store of ten entries, the first four of term 1 and the others of term 3, as a snapshot: `old` was written
- * at 1.2, `new` at 3.9, and `gone` at 1.3 and deleted at 3.10; no other key is there. */
+ * at 1.2, `new` at 3.9, and `gone` at 1.3 and deleted at 3.10; entry 5 brought `moved`, whose version in
+ * another group is 9.6, and `early`, whose version there is 1.2; no other key is there. */
+static void move_in(struct store *store, const char *key, struct version version) {
+    struct store_record content = {.key = bytes_of(key), .version = version, .moved = 5};
+    index_put(&store->index, record_new(&store->slab, &content));
+}
+
 static bool make_snapshot(struct file_system *fs) {
     struct store *store = store_new(0);
     struct configuration configuration = {.group_id = GROUP_ID, .voters_max = 5, .count = 1};
@@ -59,6 +66,8 @@ static bool make_snapshot(struct file_system *fs) {
         store_apply(store, (struct version){index <= 4 ? 1 : 3, index}, writes ? type : ENTRY_NOOP,
                     writes ? &entry : NULL, false);
     }
+    move_in(store, "moved", (struct version){9, 6});
+    move_in(store, "early", (struct version){1, 2});
     struct snapshot_header header = {{3, 10}, store_count(store), buffer_bytes(&encoded), 1};
     struct snapshot_writer *writer = snapshot_writer_new(store, &header);
     while (!snapshot_writer_step(writer, 65536, &out))
@@ -148,6 +157,65 @@ TEST(rows_behind_a_snapshot_are_settled_by_the_versions_it_shows_and_by_its_term
     file_system_free(fs);
 }
 
+TEST(a_moved_key_settles_a_row_by_the_entry_that_brought_it_not_by_its_version) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l;
+    char why[160];
+    REQUIRE(make_snapshot(fs) && ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK);
+    bool added = add_row(l, 1, 2, "early", CONDITION_NONE) && /* the version, and yet another entry */
+                 add_row(l, 2, 5, "moved", CONDITION_NONE) && /* what brought it stands at its index */
+                 add_row(l, 2, 6, "moved", CONDITION_NONE) && /* an older entry brought it */
+                 ledger_sync(l) == FILE_OK;
+    ledger_close(l);
+    REQUIRE(added);
+    struct replica *r = reopened(fs);
+    REQUIRE(r != NULL);
+    EQUAL(state_of(r, 1, 2), LEDGER_OVERRULED);
+    EQUAL(state_of(r, 2, 5), LEDGER_REJECTED);
+    EQUAL(state_of(r, 2, 6), LEDGER_REJECTED);
+    replica_close(r);
+    file_system_free(fs);
+}
+
+static struct bytes content_of(struct file_system *fs, const char *name, struct buffer *out) {
+    struct file *file;
+    uint64_t size = 0;
+    size_t got = 0;
+    if (file_open(fs, name, false, &file) != FILE_OK)
+        return (struct bytes){0};
+    if (file_size(file, &size) == FILE_OK &&
+        file_read(file, 0, buffer_reserve(out, size), size, &got) == FILE_OK)
+        buffer_grow(out, got);
+    file_close(file);
+    return buffer_bytes(out);
+}
+
+TEST(a_directory_whose_snapshot_is_of_the_format_before_is_refused_and_left_as_it_is) {
+    struct file_system *fs = file_system_memory_new();
+    struct replica_options options = {.fs = fs, .self = self, .group_id = GROUP_ID, .sync = SYNC_ALWAYS};
+    struct replica_host host = {NULL,          no_send,      no_background, no_applied,
+                                no_unanswered, no_overruled, no_notice};
+    static const char *const names[] = {"snapshot", "snapshot.in", "snapshot.new"};
+    struct replica *r = NULL;
+    char why[256] = "";
+    struct file *file;
+    REQUIRE(make_snapshot(fs));
+    for (unsigned i = 0; i < 3; i++) {
+        REQUIRE(file_open(fs, names[i], true, &file) == FILE_OK);
+        EQUAL(file_write(file, 0, bytes_of("KVNSNAP1")), FILE_OK);
+        file_close(file);
+    }
+    OK(!replica_open(&options, &host, 0, &r, why, sizeof why));
+    OK(strstr(why, "snapshot: written by an older version of kvnode") != NULL &&
+       strstr(why, "start it with that version") != NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        struct buffer content = {0};
+        OK(bytes_start_with(content_of(fs, names[i], &content), bytes_of("KVNSNAP1")));
+        buffer_release(&content);
+    }
+    file_system_free(fs);
+}
+
 TEST(a_row_dropped_through_the_replica_stays_away) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l;
@@ -171,4 +239,6 @@ TEST(a_row_dropped_through_the_replica_stays_away) {
 }
 
 TESTS(TAP(rows_behind_a_snapshot_are_settled_by_the_versions_it_shows_and_by_its_term),
+      TAP(a_moved_key_settles_a_row_by_the_entry_that_brought_it_not_by_its_version),
+      TAP(a_directory_whose_snapshot_is_of_the_format_before_is_refused_and_left_as_it_is),
       TAP(a_row_dropped_through_the_replica_stays_away))

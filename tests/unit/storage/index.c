@@ -299,13 +299,14 @@ static struct store_record content_of(uint8_t *bytes, size_t key, size_t value, 
 static bool same_content(const struct store_record *a, const struct store_record *b) {
     return bytes_equal(a->key, b->key) && bytes_equal(a->value, b->value) &&
            bytes_equal(a->clock, b->clock) && version_equal(a->version, b->version) &&
-           a->expiry_ms == b->expiry_ms;
+           a->expiry_ms == b->expiry_ms && a->moved == b->moved && a->object == b->object;
 }
 
 TEST(a_record_gives_back_what_it_was_made_of_at_every_width_of_every_field) {
     static const size_t keys[] = {1, 255, 256, 1024}, values[] = {0, 255, 256, 65535, 65536, VALUE_SIZE_MAX};
     static const uint64_t indexes[] = {1, 0xffffffffff, 0x10000000000, UINT64_MAX};
     static const uint64_t terms[] = {0, 0xffff, 0x10000, UINT64_MAX};
+    static const uint64_t orders[] = {0, 1, 0xffffffffff, 0x10000000000, UINT64_MAX};
     struct slab slab;
     slab_init(&slab);
     uint8_t *bytes = malloc(VALUE_SIZE_MAX + 2);
@@ -315,11 +316,14 @@ TEST(a_record_gives_back_what_it_was_made_of_at_every_width_of_every_field) {
         struct store_record in = content_of(
             bytes, keys[i % 4], values[i / 4 % 6], i / 24 % 2 ? CLOCK_SIZE_MAX : 0,
             (struct version){terms[i / 96 % 4], indexes[i / 384 % 4]}, i / 48 % 2 ? UINT64_MAX : 0);
+        in.moved = orders[i % 5];
+        in.object = i % 3 == 0;
         struct record *record = record_new(&slab, &in);
         struct store_record out;
         record_view(record, &out);
         OK(same_content(&in, &out));
         OK(bytes_equal(record_key(record), in.key));
+        EQUAL(record_order(record), in.moved != 0 ? in.moved : in.version.index);
         EQUAL(record_check((struct bytes){(uint8_t *)record, record_size(record)}), record_size(record));
         record_free(&slab, record);
     }
@@ -331,9 +335,11 @@ TEST(every_prefix_of_a_record_is_refused_and_every_flipped_bit_is_refused_or_ano
     struct slab slab;
     slab_init(&slab);
     uint8_t bytes[2000] = {1, 2, 3};
-    for (unsigned shape = 0; shape < 16; shape++) {
+    for (unsigned shape = 0; shape < 128; shape++) {
         struct store_record in = content_of(bytes, shape & 1 ? 300 : 3, shape & 2 ? 300 : 5,
                                             shape & 4 ? 9 : 0, (struct version){3, 12}, shape & 8 ? 77 : 0);
+        in.moved = shape & 16 ? shape & 32 ? UINT64_C(1) << 40 : 12 : 0;
+        in.object = shape & 64;
         struct record *record = record_new(&slab, &in);
         size_t size = record_size(record);
         for (size_t prefix = 0; prefix < size; prefix++) {
@@ -357,6 +363,24 @@ TEST(every_prefix_of_a_record_is_refused_and_every_flipped_bit_is_refused_or_ano
     slab_clear(&slab);
 }
 
+TEST(a_record_with_an_extension_that_says_nothing_or_what_is_not_known_is_refused) {
+    static const uint8_t moved[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 1, 9, 0, 0, 0, 0, 'k'};
+    static const uint8_t object[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 2, 'k'};
+    static const uint8_t empty[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 0, 'k'};
+    static const uint8_t unknown[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 8, 'k'};
+    static const uint8_t no_order[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 'k'};
+    static const uint8_t wide[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 5, 9, 0, 0, 0, 0, 0, 0, 0, 'k'};
+    static const uint8_t wide_alone[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 4, 0, 0, 0, 'k'};
+    EQUAL(record_check((struct bytes){moved, sizeof moved}), sizeof moved);
+    EQUAL(record_order((const struct record *)moved), 9);
+    EQUAL(record_check((struct bytes){object, sizeof object}), sizeof object);
+    EQUAL(record_check((struct bytes){empty, sizeof empty}), 0);
+    EQUAL(record_check((struct bytes){unknown, sizeof unknown}), 0);
+    EQUAL(record_check((struct bytes){no_order, sizeof no_order}), 0);
+    EQUAL(record_check((struct bytes){wide, sizeof wide}), 0);
+    EQUAL(record_check((struct bytes){wide_alone, sizeof wide_alone}), 0);
+}
+
 TESTS(TAP(keys_that_are_prefixes_of_each_other_and_hold_nul_and_ff_agree_with_a_sorted_array),
       TAP(nodes_with_up_to_256_children_agree_with_a_sorted_array),
       TAP(keys_of_up_to_1024_bytes_with_long_common_prefixes_agree_with_a_sorted_array),
@@ -366,4 +390,5 @@ TESTS(TAP(keys_that_are_prefixes_of_each_other_and_hold_nul_and_ff_agree_with_a_
       TAP(descending_to_many_keys_at_a_time_changes_nothing_whatever_they_are),
       TAP(a_slab_gives_back_everything_it_took),
       TAP(a_record_gives_back_what_it_was_made_of_at_every_width_of_every_field),
-      TAP(every_prefix_of_a_record_is_refused_and_every_flipped_bit_is_refused_or_another_whole_record))
+      TAP(every_prefix_of_a_record_is_refused_and_every_flipped_bit_is_refused_or_another_whole_record),
+      TAP(a_record_with_an_extension_that_says_nothing_or_what_is_not_known_is_refused))

@@ -239,6 +239,17 @@ TEST(every_flipped_bit_of_a_snapshot_is_refused) {
     buffer_release(&file);
 }
 
+TEST(a_snapshot_of_the_format_before_is_told_from_a_damaged_one) {
+    struct buffer file = small_file();
+    file.data[7] = '1';
+    struct loaded *l = load(buffer_bytes(&file));
+    EQUAL(l->result, SNAPSHOT_OLD);
+    OK(strstr(l->why, "older version") != NULL);
+    EQUAL(verify(buffer_bytes(&file)), SNAPSHOT_OLD);
+    loaded_free(l);
+    buffer_release(&file);
+}
+
 TEST(bytes_after_the_end_block_are_refused) {
     struct buffer file = small_file();
     write_u8(&file, 0);
@@ -276,13 +287,17 @@ static void forge_start(struct forged *f, struct version at) {
     buffer_release(&header);
 }
 
-static void forge_record(struct forged *f, const char *key, struct version version) {
+static void forge_moved(struct forged *f, const char *key, struct version version, uint64_t order) {
     struct slab slab;
     slab_init(&slab);
-    struct record *record =
-        record_new(&slab, &(struct store_record){.key = bytes_of(key), .version = version});
+    struct store_record content = {.key = bytes_of(key), .version = version, .moved = order};
+    struct record *record = record_new(&slab, &content);
     forge(f, SNAPSHOT_BLOCK_RECORDS, (struct bytes){(uint8_t *)record, record_size(record)});
     slab_clear(&slab);
+}
+
+static void forge_record(struct forged *f, const char *key, struct version version) {
+    forge_moved(f, key, version, 0);
 }
 
 static struct loaded *forge_end(struct forged *f, uint64_t records) {
@@ -365,7 +380,7 @@ TEST(content_that_cannot_be_is_refused_though_its_checksums_fit) {
     forge_start(&f, at);
     forge_record(&f, "a", good);
     forge_record(&f, "a", (struct version){1, 6});
-    OK(refused_because(forge_end(&f, 2), "two versions"));
+    OK(refused_because(forge_end(&f, 2), "twice and not alike"));
     forge_start(&f, at);
     forge_record(&f, "a", (struct version){2, 10});
     OK(refused_because(forge_end(&f, 1), "newer than the snapshot"));
@@ -392,7 +407,54 @@ TEST(content_that_cannot_be_is_refused_though_its_checksums_fit) {
     OK(refused_because(forge_end(&f, 0), "unknown type 1"));
 }
 
+TEST(a_moved_record_is_judged_by_its_order_and_keeps_its_version) {
+    static const struct version at = {2, 9}, foreign = {7, 1000};
+    struct forged f;
+    struct store_record record;
+    forge_start(&f, at);
+    forge_moved(&f, "a", foreign, 9);
+    struct loaded *l = forge_end(&f, 1);
+    EQUAL(l->result, SNAPSHOT_OK);
+    REQUIRE(store_get(l->store, bytes_of("a"), &record));
+    OK(version_equal(record.version, foreign) && record.moved == 9);
+    loaded_free(l);
+    forge_start(&f, at);
+    forge_moved(&f, "a", (struct version){1, 3}, 10);
+    OK(refused_because(forge_end(&f, 1), "newer than the snapshot"));
+}
+
 /* ---- while the store changes ---- */
+
+/* As an entry at the next index would that brings a key from another group. */
+static void move_in(struct store *store, const char *key, struct version version) {
+    uint64_t index = store_applied(store).index + 1;
+    struct store_record content = {.key = bytes_of(key), .version = version, .moved = index};
+    store_apply(store, version_at(index), ENTRY_NOOP, NULL, true);
+    struct record *in = record_new(&store->slab, &content), *out = index_put(&store->index, in);
+    undo_push(&store->undo, &store->slab, (struct undo_item){index, out, in});
+}
+
+TEST(what_was_moved_here_by_the_position_is_in_a_snapshot_and_what_was_moved_later_is_not) {
+    struct store *store = new_store();
+    struct buffer out = {0};
+    struct store_record record;
+    move_in(store, "high", (struct version){5, 1000});
+    move_in(store, "back", (struct version){5, 1001});
+    move_in(store, "low", (struct version){1, 1});
+    move_in(store, "back", (struct version){6, 2});
+    struct snapshot_header header = {.at = version_at(2)};
+    write_all(store, &header, &out);
+    struct loaded *l = load(buffer_bytes(&out));
+    EQUAL(l->result, SNAPSHOT_OK);
+    EQUAL(store_count(l->store), 2);
+    REQUIRE(store_get(l->store, bytes_of("high"), &record));
+    OK(version_equal(record.version, (struct version){5, 1000}) && record.moved == 1);
+    REQUIRE(store_get(l->store, bytes_of("back"), &record));
+    OK(version_equal(record.version, (struct version){5, 1001}) && record.moved == 2);
+    loaded_free(l);
+    buffer_release(&out);
+    store_free(store);
+}
 
 TEST(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_as_it_was) {
     struct store *store = new_store();
@@ -558,9 +620,11 @@ TESTS(TAP(a_snapshot_loads_back_as_the_store_it_was_written_from), TAP(a_snapsho
       TAP(a_file_that_is_not_there_is_told_from_a_damaged_one),
       TAP(every_prefix_of_a_snapshot_is_refused_and_leaves_the_store_empty),
       TAP(every_flipped_bit_of_a_snapshot_is_refused), TAP(bytes_after_the_end_block_are_refused),
-      TAP(the_same_record_twice_is_one_key),
+      TAP(a_snapshot_of_the_format_before_is_told_from_a_damaged_one), TAP(the_same_record_twice_is_one_key),
       TAP(answered_pairs_that_cannot_be_are_refused_though_their_checksums_fit),
       TAP(content_that_cannot_be_is_refused_though_its_checksums_fit),
+      TAP(a_moved_record_is_judged_by_its_order_and_keeps_its_version),
+      TAP(what_was_moved_here_by_the_position_is_in_a_snapshot_and_what_was_moved_later_is_not),
       TAP(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_as_it_was),
       TAP(a_snapshot_loads_whatever_the_order_of_its_records),
       TAP(a_snapshot_that_the_undo_list_does_not_reach_is_not_begun),
