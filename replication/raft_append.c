@@ -32,13 +32,14 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
     return true;
 }
 
-/* Up to there every log is the leader's: the commit, but where disks may forget what was acknowledged. */
+/* No correct leader lacks what is before it: the commit, but where disks may forget what was acknowledged.
+ * What is compacted cannot be compared any more. */
 static uint64_t certain(const struct raft *r) {
     return r->options.sync_always ? r->commit : log_first(r->log) - 1;
 }
 
 /* The last position at or before the one that did not fit whose term is not above its term. Never before
- * what is certain. */
+ * what is certain: a leader that asks about less goes on there, and is compared there. */
 static struct version hint_for(const struct raft *r, struct version previous) {
     uint64_t index = previous.index < log_last(r->log) ? previous.index : log_last(r->log), term = 0;
     while (index > certain(r) && log_term_at(r->log, index, &term) && term > previous.term)
@@ -48,12 +49,6 @@ static struct version hint_for(const struct raft *r, struct version previous) {
     if (!log_term_at(r->log, index, &term))
         term = 0;
     return (struct version){.term = term, .index = index};
-}
-
-static void refuse(struct raft *r, struct version previous) {
-    r->owed.refusal = r->owed.now = true;
-    r->owed.refused = previous.index;
-    r->owed.hint = hint_for(r, previous);
 }
 
 /* What a disk without room leaves undone the leader sends again. */
@@ -145,8 +140,10 @@ static enum taken take_record(struct raft *r, const struct log_record *record) {
     uint64_t term;
     if (record->index <= log_last(r->log)) {
         bool known = log_term_at(r->log, record->index, &term);
-        if (!known ? record->index <= r->commit : term == record->term)
+        if (known ? term == record->term : record->index <= r->matched)
             return KNOWN;
+        if (!known)
+            return STOP;
         if (!overrule(r, record->index))
             return STOP;
     }
@@ -167,14 +164,37 @@ static uint64_t take_records(struct raft *r, const struct message *m) {
     return at.index;
 }
 
-/* Whether the log holds previous. What is committed is in every leader's log. */
-static bool fits(struct raft *r, struct version previous) {
+/* Whether the log holds previous: by its term, or because this leader's log was found to be this one up to
+ * there or further, and a leader's log only grows (Raft, section 5.3, Leader Append-Only). What is compacted
+ * has no term and proves nothing. */
+static bool fits(const struct raft *r, struct version previous) {
     uint64_t term;
-    if (previous.index > log_last(r->log))
-        return false;
-    if (!log_term_at(r->log, previous.index, &term))
-        return previous.index <= r->commit;
-    return term == previous.term;
+    bool known = log_term_at(r->log, previous.index, &term);
+    return known ? term == previous.term : previous.index <= r->matched && r->matched > 0;
+}
+
+void raft_match_position(struct raft *r, uint64_t index, uint64_t commit) {
+    if (r->matched < index)
+        r->matched = index;
+    if (commit > r->matched)
+        commit = r->matched;
+    if (r->commit < commit)
+        raft_set_commit(r, commit);
+    r->owed.refusal = false;
+    r->owed.wanted = true;
+}
+
+void raft_refuse_position(struct raft *r, struct version previous) {
+    uint64_t term;
+    bool known = log_term_at(r->log, previous.index, &term);
+    if (!known || previous.index > certain(r)) {
+        r->owed.refusal = r->owed.now = true;
+        r->owed.refused = previous.index;
+        r->owed.hint = hint_for(r, previous);
+    } else {
+        r->ignored++;
+        r->diverged = true;
+    }
 }
 
 void raft_receive_append(struct raft *r, const struct member_id *from, const struct message *m) {
@@ -187,26 +207,13 @@ void raft_receive_append(struct raft *r, const struct member_id *from, const str
         r->owed.now = true;
     }
     if (!fits(r, m->append.previous)) {
-        if (m->append.previous.index > certain(r)) {
-            refuse(r, m->append.previous);
-        } else {
-            r->ignored++;
-            r->diverged = true;
-        }
+        raft_refuse_position(r, m->append.previous);
         return;
     }
     uint64_t matched = take_records(r, m);
     if (r->failed)
         return;
-    if (r->matched < matched)
-        r->matched = matched;
-    if (r->matched < r->commit && r->options.sync_always)
-        r->matched = r->commit;
-    uint64_t commit = m->append.commit < r->matched ? m->append.commit : r->matched;
-    if (r->commit < commit)
-        raft_set_commit(r, commit);
-    r->owed.refusal = false;
-    r->owed.wanted = true;
+    raft_match_position(r, matched, m->append.commit);
     if (m->append.records.size == 0)
         r->owed.now = true;
 }

@@ -179,6 +179,10 @@ void raft_send_timeout_now(struct raft *r);
 /* raft_append.c */
 void raft_receive_append(struct raft *r, const struct member_id *from, const struct message *m);
 void raft_send_owed(struct raft *r);
+/* The log is the leader's up to index, whose commit is given: owed is an acknowledgement. */
+void raft_match_position(struct raft *r, uint64_t index, uint64_t commit);
+/* It is not known to be, at a position of the leader's log: owed is a refusal, unless nothing helps. */
+void raft_refuse_position(struct raft *r, struct version previous);
 /* The sender leads the message's term; false where the message is not to be handled. */
 bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t term, bool alone);
 

@@ -195,20 +195,42 @@ static uint64_t fits_at_most(struct raft *r, struct version hint) {
 
 /* A follower that lost its power may have lost records that it had acknowledged as appended, or have back a
  * tail that it had truncated: then what it acknowledged is forgotten, and found out again. */
-static void refused(struct raft *r, struct raft_peer *p, const struct message *m) {
-    uint64_t previous = m->append_reply.match, last = m->append_reply.last;
-    bool lost = last < p->match;
-    if (p->progress == PROGRESS_SNAPSHOT || previous == 0)
-        return;
-    if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous < p->match && !lost)
-        return; /* an old one */
-    uint64_t fits = fits_at_most(r, m->append_reply.hint);
-    if (fits >= previous)
-        fits = previous - 1;
-    if ((lost || previous <= p->match) && p->match > fits)
+static void forget_lost(struct raft_peer *p, uint64_t previous, uint64_t last, uint64_t fits) {
+    if ((last < p->match || previous <= p->match) && p->match > fits)
         p->match = fits;
     if (p->durable > p->match)
         p->durable = p->match;
+}
+
+/* The follower's log begins, or is committed, behind what it was asked about: the leader goes on there. */
+static void refused_as_compacted(struct raft *r, struct raft_peer *p, uint64_t previous, uint64_t hint) {
+    uint64_t last = log_last(r->log), next = (hint < last ? hint : last) + 1;
+    raft_peer_probe(p, next);
+    if (next > previous + 1)
+        return;
+    p->probe_last = next - 1; /* the follower is ahead of this log: again at the next heartbeat only */
+    p->probing = true;
+}
+
+static void refused(struct raft *r, struct raft_peer *p, const struct message *m) {
+    uint64_t previous = m->append_reply.match, last = m->append_reply.last, hint = m->append_reply.hint.index;
+    if (p->progress == PROGRESS_SNAPSHOT) {
+        if (hint > 0 && hint >= p->transfer.at.index && hint + 1 >= log_first(r->log) && hint > previous)
+            refused_as_compacted(r, p, previous, hint);
+        return;
+    }
+    if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous < p->match && last >= p->match)
+        return; /* an old one */
+    if (hint > previous) {
+        refused_as_compacted(r, p, previous, hint);
+        return;
+    }
+    if (previous == 0)
+        return;
+    uint64_t fits = fits_at_most(r, m->append_reply.hint);
+    if (fits >= previous)
+        fits = previous - 1;
+    forget_lost(p, previous, last, fits);
     raft_peer_probe(p, (fits > p->match ? fits : p->match) + 1);
 }
 

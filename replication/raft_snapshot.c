@@ -134,31 +134,30 @@ static void reply(struct raft *r, const struct member_id *to, const struct messa
     raft_send(r, to, &answer);
 }
 
-/* A snapshot holds committed state only, so a log that has its last entry is committed that far. */
-static bool known_already(struct raft *r, struct version at) {
+/* A snapshot holds committed state only, so a log that has its last entry has all of it: the acknowledgement
+ * is that of an append, when the records are durable. One that ends before the log begins cannot be compared.
+ */
+static bool has_position(struct raft *r, struct version at) {
     uint64_t term;
     bool known = log_term_at(r->log, at.index, &term);
-    if (at.index <= r->commit && (r->options.sync_always || !known || term == at.term))
-        return true;
-    if (at.index > raft_own_durable(r) || !known || term != at.term)
+    if (known && term == at.term)
+        raft_match_position(r, at.index, at.index);
+    else if (at.index + 1 < log_first(r->log) || (at.index <= r->commit && r->options.sync_always))
+        raft_refuse_position(r, at);
+    else
         return false;
-    raft_set_commit(r, at.index);
     return true;
 }
 
 void raft_receive_snapshot(struct raft *r, const struct member_id *from, const struct message *m) {
-    if (!raft_accept_leader(r, from, m->term, false))
+    if (!raft_accept_leader(r, from, m->term, false) || has_position(r, m->snapshot.at))
         return;
-    if (known_already(r, m->snapshot.at)) {
-        reply(r, from, m, m->snapshot.total, true, false);
-        return;
-    }
     uint64_t next = 0;
     bool taken = r->host.snapshot_chunk(r->host.arg, m->snapshot.at, m->snapshot.total, m->snapshot.offset,
                                         m->snapshot.chunk, &next);
     if (r->failed)
         return;
-    reply(r, from, m, next, taken && r->commit >= m->snapshot.at.index, !taken);
+    reply(r, from, m, next, taken && r->matched >= m->snapshot.at.index, !taken);
 }
 
 void raft_installed(struct raft *r, struct version at, const struct configuration *configuration,

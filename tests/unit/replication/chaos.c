@@ -1,7 +1,7 @@
 /* Many seeds of chaos: messages lost, repeated, late and out of order, processes killed, power cut,
  * partitions, clocks that jump, transfers, snapshots, learners and voters changed; the world checks the
  * invariants after every turn. Then it all heals and the group must make progress. CHAOS_SEEDS and
- * CHAOS_FIRST choose other seeds, CHAOS_STEPS their length. */
+ * CHAOS_FIRST choose other seeds, CHAOS_STEPS their length; CHAOS_TRACE tells what happens. */
 #include "tests/tap.h"
 #include "tests/unit/replication/world.h"
 
@@ -158,6 +158,7 @@ static bool recovers(struct chaos *c) {
 static struct chaos chaos_new(uint64_t seed) {
     struct world *w = world_new(0, seed);
     struct chaos c = {.w = w};
+    w->trace = getenv("CHAOS_TRACE") != NULL ? stdout : NULL;
     static const unsigned sizes[] = {1, 2, 3, 3, 3, 4, 5};
     c.voters = sizes[below(&c, 7)];
     w->count = c.voters + (unsigned)below(&c, 3);

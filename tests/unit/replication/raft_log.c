@@ -249,6 +249,121 @@ TEST(where_disks_may_forget_a_leader_overrules_what_a_majority_has_lost_though_i
     one_free(o);
 }
 
+/* Records up to 5, committed and durable, from leader 2 in term 1. */
+static struct one *follower_of_five(const struct configuration *c, bool sync_always) {
+    struct one *o = one_new(c);
+    raft_free(o->raft);
+    start(o, c, (struct raft_options){.sync_always = sync_always});
+    receive_records(o, 2, 1, (struct version){0}, 1, 5, 5);
+    turn(o);
+    assert(raft_commit(o->raft) == 5);
+    forget(o);
+    return o;
+}
+
+TEST(a_follower_claims_no_more_than_was_compared_with_this_leader_in_this_term) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    for (unsigned always = 0; always < 2; always++) {
+        struct one *o = follower_of_five(&c, always);
+        receive(o, 3, heartbeat(2, (struct version){1, 3}, 5));
+        turn(o);
+        const struct message *reply = last_sent(o, 3, MESSAGE_APPEND_REPLY);
+        OK(reply->append_reply.success);
+        EQUAL(reply->append_reply.match, 3);
+        EQUAL(reply->append_reply.durable, 3);
+        EQUAL(raft_commit(o->raft), 5);
+        one_free(o);
+    }
+}
+
+TEST(a_compacted_position_proves_nothing_and_is_refused_with_one_that_can_be_compared) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    for (unsigned always = 0; always < 2; always++) {
+        struct one *o = one_new(&c);
+        enum log_result reset = log_reset(o->log, (struct version){1, 50});
+        EQUAL(reset, LOG_OK);
+        raft_free(o->raft);
+        start(o, &c, (struct raft_options){.sync_always = always, .commit = 50});
+        for (uint64_t index = 0; index <= 20; index += 20) {
+            receive(o, 2, heartbeat(3, (struct version){index > 0 ? 2 : 0, index}, 60));
+            turn(o);
+            const struct message *reply = last_sent(o, 2, MESSAGE_APPEND_REPLY);
+            OK(!reply->append_reply.success);
+            EQUAL(reply->append_reply.hint.index, 50);
+            EQUAL(reply->append_reply.hint.term, 1);
+            EQUAL(reply->append_reply.durable, 0);
+            OK(!raft_diverged(o->raft));
+            forget(o);
+        }
+        receive(o, 2,
+                heartbeat(3, (struct version){2, 50}, 60)); /* the leader's log has another record there */
+        turn(o);
+        EQUAL(o->count, 0);
+        OK(raft_diverged(o->raft));
+        receive(o, 2, heartbeat(3, (struct version){1, 50}, 60));
+        turn(o);
+        EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.match, 50);
+        one_free(o);
+    }
+}
+
+/* Bug 54: it acknowledged what it had not. */
+TEST(a_diverged_follower_acknowledges_nothing_of_what_it_does_not_have) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    for (unsigned always = 0; always < 2; always++) {
+        struct one *o = follower_of_five(&c, always);
+        raft_free(o->raft);
+        log_close(o->log);
+        open_log(o);
+        start(o, &c, (struct raft_options){.sync_always = always, .commit = 5});
+        for (uint64_t index = 9; index-- > 0;) {
+            receive_records(o, 3, 4, (struct version){3, index}, 4, 2, 9);
+            turn(o);
+        }
+        for (size_t i = 0; i < o->count; i++)
+            OK(!o->sent[i].m.append_reply.success || o->sent[i].m.append_reply.match <= 2);
+        one_free(o);
+    }
+}
+
+static struct message refusal(uint64_t term, uint64_t previous, struct version hint) {
+    struct message m = {.type = MESSAGE_APPEND_REPLY, .term = term};
+    m.append_reply.match = previous;
+    m.append_reply.hint = hint;
+    m.append_reply.last = hint.index;
+    return m;
+}
+
+TEST(a_leader_that_is_told_of_a_later_position_goes_on_there_and_asks_no_faster_than_heartbeats) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 1, (struct version){0}, 1, 20, 0);
+    turn(o);
+    win(o);
+    turn(o);
+    uint64_t term = raft_term(o->raft);
+    receive(o, 2, refusal(term, 20, (struct version){1, 5}));
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 5);
+    receive(o, 2, refusal(term, 5, (struct version){1, 12})); /* compacted up to there meanwhile */
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 12);
+    receive(o, 2,
+            refusal(term, 12, (struct version){7, 900})); /* it has committed more than this log holds */
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 21);
+    forget(o);
+    for (unsigned i = 0; i < 100; i++) {
+        receive(o, 2, refusal(term, 21, (struct version){7, 900}));
+        turn(o);
+    }
+    EQUAL(sent(o, MESSAGE_APPEND), 0);
+    o->now_ms += 50;
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND)->append.previous.index, 21);
+    one_free(o);
+}
+
 TEST(a_record_that_cannot_be_applied_is_not_taken) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     for (enum entry_type type = ENTRY_CONFIGURATION; type <= ENTRY_DELETE; type++) {
@@ -472,6 +587,10 @@ TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(a_commit_index_never_passes_what_the_leader_has_verified),
       TAP(an_append_against_committed_records_is_ignored),
       TAP(where_disks_may_forget_a_leader_overrules_what_a_majority_has_lost_though_it_was_committed_here),
+      TAP(a_follower_claims_no_more_than_was_compared_with_this_leader_in_this_term),
+      TAP(a_compacted_position_proves_nothing_and_is_refused_with_one_that_can_be_compared),
+      TAP(a_diverged_follower_acknowledges_nothing_of_what_it_does_not_have),
+      TAP(a_leader_that_is_told_of_a_later_position_goes_on_there_and_asks_no_faster_than_heartbeats),
       TAP(a_record_that_cannot_be_applied_is_not_taken), TAP(a_refusal_names_the_last_position_that_may_fit),
       TAP(an_append_of_a_lower_term_is_answered_with_the_term),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),

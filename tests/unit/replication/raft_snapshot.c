@@ -240,9 +240,57 @@ TEST(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses) {
     OK(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.success);
     EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.match, 51);
     m.snapshot.offset = 0;
+    forget(o);
     receive(o, 2, m); /* it has that already */
-    OK(last_sent(o, 2, MESSAGE_SNAPSHOT_REPLY)->snapshot_reply.installed);
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.durable, 51);
+    EQUAL(sent(o, MESSAGE_SNAPSHOT_REPLY), 0);
     EQUAL(log_last(o->log), 51);
+    one_free(o);
+}
+
+TEST(a_snapshot_of_what_the_log_has_is_acknowledged_as_far_as_the_log_is_durable) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 1, (struct version){0}, 1, 3, 3);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(raft_commit(o->raft), 3); /* by the others' disks */
+    forget(o);
+    struct message m = {.type = MESSAGE_SNAPSHOT, .term = 1};
+    m.snapshot.at = (struct version){1, 3};
+    m.snapshot.total = 200;
+    receive(o, 2, m);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(o->count, 0);
+    sync_log(o);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.durable, 3);
+    one_free(o);
+}
+
+TEST(a_snapshot_that_ends_before_the_log_or_contradicts_it_is_no_match) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    o->chunk_ok = true;
+    struct message m = {.type = MESSAGE_SNAPSHOT, .term = 1};
+    m.snapshot.at = (struct version){1, 50};
+    receive(o, 2, m);
+    EQUAL(raft_commit(o->raft), 50);
+    forget(o);
+    m.term = 2;
+    m.snapshot.at = (struct version){1, 40};
+    receive(o, 3, m);
+    turn(o);
+    EQUAL(sent(o, MESSAGE_SNAPSHOT_REPLY), 0);
+    OK(!last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.success);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.hint.index, 50);
+    OK(!raft_diverged(o->raft));
+    forget(o);
+    m.snapshot.at = (struct version){2, 50};
+    receive(o, 3, m);
+    turn(o);
+    EQUAL(o->count, 0);
+    OK(raft_diverged(o->raft));
     one_free(o);
 }
 
@@ -356,6 +404,8 @@ TESTS(TAP(a_snapshot_goes_in_chunks_and_on_from_where_the_follower_is),
       TAP(a_refused_snapshot_is_tried_again_after_a_pause_and_a_replaced_one_from_the_start),
       TAP(an_unanswered_chunk_is_repeated_ever_more_slowly),
       TAP(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses),
+      TAP(a_snapshot_of_what_the_log_has_is_acknowledged_as_far_as_the_log_is_durable),
+      TAP(a_snapshot_that_ends_before_the_log_or_contradicts_it_is_no_match),
       TAP(a_failed_disk_ends_it_before_anything_leaves),
       TAP(a_full_disk_refuses_a_proposal_and_an_append_softly),
       TAP(no_message_from_anybody_trips_an_assertion))
