@@ -1,5 +1,6 @@
 #include "tests/check/history.h"
 
+#include <assert.h>
 #include <err.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,13 +84,15 @@ uint32_t history_text(struct history *h, const char *text) {
 size_t history_add(struct history *h, const struct history_op *op) {
     h->ops = grow(h->ops, &h->capacity, h->count + 1, sizeof *h->ops);
     h->ops[h->count] = *op;
-    h->ops[h->count].listed = h->listed_count;
     h->ops[h->count].listed_count = 0;
     return h->count++;
 }
 
-void history_listed(struct history *h, uint32_t key) {
+void history_listed(struct history *h, size_t op, uint32_t key) {
     h->listed = grow(h->listed, &h->listed_capacity, h->listed_count + 1, sizeof *h->listed);
+    if (h->ops[op].listed_count == 0)
+        h->ops[op].listed = h->listed_count;
+    assert(h->ops[op].listed + h->ops[op].listed_count == h->listed_count);
     h->listed[h->listed_count++] = key;
-    h->ops[h->count - 1].listed_count++;
+    h->ops[op].listed_count++;
 }

@@ -86,8 +86,8 @@ void history_release(struct history *h);
 uint32_t history_text(struct history *h, const char *text);
 /* Returns its number. */
 size_t history_add(struct history *h, const struct history_op *op);
-/* A key that the last added operation, of keys, has listed. */
-void history_listed(struct history *h, uint32_t key);
+/* A key that the operation of this number, of keys, has listed: one after the other, before another's. */
+void history_listed(struct history *h, size_t op, uint32_t key);
 
 /* False with one line in `why` where the text is no history. */
 bool history_read(struct history *h, FILE *in, char *why, size_t why_size);

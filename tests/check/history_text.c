@@ -177,7 +177,7 @@ static const char *read_line(struct history *h, char *text) {
          line.listed != NULL && *line.listed != '\0' && (key = strsep(&line.listed, ",")) != NULL;) {
         if (!decode(key))
             return "a listed key is malformed";
-        history_listed(h, history_text(h, key));
+        history_listed(h, h->count - 1, history_text(h, key));
         if (line.listed == NULL)
             break;
     }

@@ -141,18 +141,24 @@ static void note_writers(struct judge *j, const size_t *acts, size_t count) {
     }
 }
 
-/* A version was told together with a value. */
-static void note_version(struct judge *j, size_t source, uint32_t state, uint32_t etag) {
+/* A version was told together with a value. A read that promises nothing may have seen an attempt of a pair
+ * that was taken back, and the next one has another version. */
+static void note_version(struct judge *j, const struct act *act, uint32_t state) {
+    uint32_t etag = act->op.etag;
     if (etag == HISTORY_NONE || state == 0)
         return;
-    const char *value = text_of(j, j->acts[state - 1].op.value);
+    const struct history_op *set = &j->acts[state - 1].op;
+    const char *value = text_of(j, set->value);
+    bool firm = is_write(&act->op) || act->op.linearizable || set->client == HISTORY_NONE;
     uint32_t known = j->versions[state - 1];
-    if (known != NONE && known != etag)
+    size_t source = act->source;
+    if (firm && known != NONE && known != etag)
         wrong(j, source, "value %s has two versions: %s and %s", value, text_of(j, known), text_of(j, etag));
     if (j->states[etag] != 0 && j->states[etag] != state)
         wrong(j, source, "version %s has two values: %s and %s", text_of(j, etag), value,
               text_of(j, j->acts[j->states[etag] - 1].op.value));
-    j->versions[state - 1] = etag;
+    if (firm)
+        j->versions[state - 1] = etag;
     j->states[etag] = state;
 }
 
@@ -161,7 +167,7 @@ static void note_versions(struct judge *j, const size_t *acts, size_t count) {
         const struct act *act = &j->acts[acts[i]];
         const struct history_op *op = &act->op;
         if (op->outcome == HISTORY_OK && op->value != HISTORY_NONE)
-            note_version(j, act->source, j->writers[op->value], op->etag);
+            note_version(j, act, j->writers[op->value]);
     }
 }
 

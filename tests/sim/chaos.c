@@ -1,11 +1,7 @@
 #include "tests/sim/chaos.h"
 
-#include "tests/sim/client.h"
+#include "tests/sim/workload.h"
 
-#define WORKERS      6
-#define RETRIES      12 /* of a write with a pair */
-#define KEYS         12
-#define PATIENCE_US  (12 * SECOND) /* of a client; a node answers within 5 s */
 #define PROGRESS_US  (10 * SECOND)
 #define AGREEMENT_US (30 * SECOND)
 #define CHAOS_MS     15000
@@ -13,27 +9,16 @@
 
 struct chaos;
 
-struct worker {
-    struct chaos *chaos;
-    struct client client;
-    size_t op;
-    size_t paired;  /* the last write with a pair + 1; 0 none */
-    uint64_t epoch; /* of the process asked */
-    struct version seen[KEYS];
-};
-
 struct chaos {
     struct sim *sim;
     struct chaos_result *result;
-    struct worker workers[WORKERS];
+    struct workload *workload;
     unsigned allowed; /* bits of enum fault */
-    uint32_t value_size_max;
-    bool working, healed;
+    bool healed;
     struct client operator;
     struct client finals[MACHINES_MAX];
     size_t final_ops[MACHINES_MAX];
     bool final_done[MACHINES_MAX];
-    uint64_t paused_us[MACHINES_MAX]; /* when it was last seen paused */
 };
 
 const char *chaos_fault_text(enum fault fault) {
@@ -83,9 +68,7 @@ static void restart_later(struct chaos *c, const struct machine *m) {
 }
 
 static void resume(struct sim *sim, struct event *event) {
-    struct chaos *c = event->object;
     struct machine *m = sim->machines[event->number];
-    c->paused_us[m->index] = sim->now_us;
     machine_resume(m);
     sim_event_free(event);
 }
@@ -273,142 +256,15 @@ static void heal(struct chaos *c) {
         later(c, 100 * MS, join_again);
 }
 
-/* The workload. */
-
-static void work(struct sim *sim, struct event *event);
-static void retry(struct sim *sim, struct event *event);
-
-static void work_later(struct worker *w, uint64_t delay_us) {
-    sim_at(w->chaos->sim, w->chaos->sim->now_us + delay_us, work, NULL)->object = w;
-}
-
-static void answered(void *arg, struct client *client, const struct response *response) {
-    struct worker *w = arg;
-    struct sim *sim = w->chaos->sim;
-    const struct op *op = check_op(sim->check, w->op);
-    (void)client;
-    if (op->pair && op->unknown < RETRIES && response->status != 200 && response->status != 412) {
-        sim_at(sim, sim->now_us + sim_between(sim, STREAM_WORKLOAD, 1, 600) * MS, retry, NULL)->object = w;
-        return;
-    }
-    if (response->status == 200)
-        w->seen[op->key] = response->etag;
-    check_answered(sim->check, w->op, response);
-    work_later(w, sim_between(sim, STREAM_WORKLOAD, 1, response->status == 200 ? 60 : 300) * MS);
-}
-
-/* The client has waited longer than any answer may take. */
-static void impatient(struct sim *sim, struct event *event) {
-    static const struct response none;
-    struct worker *w = event->object;
-    const struct op *op = check_op(sim->check, event->number);
-    bool last = sim->now_us - op->began_us >= PATIENCE_US; /* and no retry of it is under way */
-    if (w->client.waiting && w->op == event->number && last) {
-        const struct machine *m = sim->machines[op->machine];
-        bool ran = m->epoch == w->epoch && !m->paused && w->chaos->paused_us[m->index] < op->began_us;
-        if (ran)
-            sim_violated(sim, "request %zu to node %u was not answered within 12 s", w->op, op->machine + 1);
-        sim_client_give_up(&w->client);
-        answered(w, &w->client, &none);
-    }
-    sim_event_free(event);
-}
-
-static struct op choose(struct worker *w) {
-    struct sim *sim = w->chaos->sim;
-    uint64_t roll = sim_below(sim, STREAM_WORKLOAD, 100);
-    struct op op = {
-        .kind = roll < 55   ? OP_SET
-                : roll < 60 ? OP_DELETE
-                : roll < 78 ? OP_GET
-                            : OP_READ,
-        .key = (unsigned)sim_below(sim, STREAM_WORKLOAD, KEYS),
-        .machine = (unsigned)sim_below(sim, STREAM_WORKLOAD, sim->options.machines),
-        .value_size = (uint32_t)sim_below(sim, STREAM_WORKLOAD, w->chaos->value_size_max),
-    };
-    if (w->paired > 0 && op.kind == OP_READ && sim_chance(sim, STREAM_WORKLOAD, 300)) {
-        op.kind = OP_OUTCOME;
-        op.target = w->paired - 1;
-    }
-    op.pair = op.kind <= OP_DELETE && sim_chance(sim, STREAM_WORKLOAD, 300);
-    op.quorum = op.pair || sim->options.ack != ACK_ASYNC || sim_chance(sim, STREAM_WORKLOAD, 250);
-    if (op.kind == OP_SET && sim_chance(sim, STREAM_WORKLOAD, 120))
-        op.match = w->seen[op.key];
-    return op;
-}
-
-static void ask(struct worker *w, const struct op *op) {
-    struct sim *sim = w->chaos->sim;
-    struct machine *m = sim->machines[op->machine];
-    const char *ack = op->quorum && !op->pair && sim->options.ack == ACK_ASYNC ? "quorum" : NULL;
-    struct buffer request = {0}, value = {0};
-    char key[16];
-    snprintf(key, sizeof key, "k%u", op->key);
-    if (op->kind == OP_SET) {
-        check_value(sim->check, w->op, &value);
-        buffer_append(&value, (struct bytes){(const uint8_t *)"", 1});
-        request_set(&request, key, (const char *)value.data, ack, op->match);
-    } else if (op->kind == OP_DELETE) {
-        request_delete(&request, key, ack);
-    } else if (op->kind == OP_OUTCOME) {
-        request_outcome(&request, key, op->target);
-    } else {
-        request_get(&request, key, op->kind == OP_READ);
-    }
-    if (op->pair)
-        request_pair(&request, w->op);
-    w->epoch = m->epoch;
-    sim_client_ask(&w->client, m, (const char *)request.data);
-    buffer_release(&request);
-    buffer_release(&value);
-}
-
-static void send_op(struct worker *w) {
-    struct sim *sim = w->chaos->sim;
-    ask(w, check_op(sim->check, w->op));
-    struct event *limit = sim_at(sim, sim->now_us + PATIENCE_US, impatient, NULL);
-    limit->object = w;
-    limit->number = w->op;
-}
-
-static void work(struct sim *sim, struct event *event) {
-    struct worker *w = event->object;
-    sim_event_free(event);
-    if (!w->chaos->working)
-        return;
-    struct op op = choose(w);
-    w->op = check_begin(sim->check, &op);
-    if (op.pair)
-        w->paired = w->op + 1;
-    send_op(w);
-}
-
-/* The same write with the same pair, through any node. */
-static void retry(struct sim *sim, struct event *event) {
-    struct worker *w = event->object;
-    sim_event_free(event);
-    check_again(sim->check, w->op, (unsigned)sim_below(sim, STREAM_WORKLOAD, sim->options.machines));
-    send_op(w);
-}
-
 /* After the healing: each node takes a write. */
 
 static void final_answered(void *arg, struct client *client, const struct response *response);
 
 static void final_write(struct chaos *c, unsigned index) {
     struct sim *sim = c->sim;
-    struct op op = {.kind = OP_SET, .key = index, .machine = index, .quorum = true};
-    struct buffer request = {0}, value = {0};
-    char key[16];
-    snprintf(key, sizeof key, "k%u", index);
+    struct op op = {.kind = OP_SET, .key = index, .machine = index, .quorum = true, .process = 100 + index};
     c->final_ops[index] = check_begin(sim->check, &op);
-    check_value(sim->check, c->final_ops[index], &value);
-    buffer_append(&value, (struct bytes){(const uint8_t *)"", 1});
-    const char *ack = sim->options.ack == ACK_ASYNC ? "quorum" : NULL;
-    request_set(&request, key, (const char *)value.data, ack, (struct version){0, 0});
-    sim_client_ask(&c->finals[index], sim->machines[index], (const char *)request.data);
-    buffer_release(&request);
-    buffer_release(&value);
+    workload_send(sim->check, c->final_ops[index], &c->finals[index], sim->machines[index]);
 }
 
 static void final_again(struct sim *sim, struct event *event) {
@@ -487,7 +343,7 @@ static void demand_progress(struct chaos *c) {
         final_write(c, i);
     }
     run_until(c, PROGRESS_US, all_done, "not every node took a write");
-    c->working = false;
+    workload_stop(c->workload);
     sim_run(c->sim, PATIENCE_US + SECOND);
     run_until(c, AGREEMENT_US, settled, "the nodes did not agree");
 }
@@ -501,7 +357,8 @@ static void set_up(struct chaos *c) {
     if (sim->options.sync_interval_ms > 0)
         c->allowed &= ~(1u << FAULT_POWER | 1u << FAULT_DISK_FAILS | 1u << FAULT_DISK_FULL);
     sim_client_init(&c->operator, sim, operator_answered, c);
-    c->value_size_max = (uint32_t)(1 + below(c, below(c, 3) == 0 ? 6000 : 300));
+    struct workload_options workload = {.keys = 12, .pace_ms = 60};
+    workload.value_size_max = (uint32_t)(1 + below(c, below(c, 3) == 0 ? 6000 : 300));
     uint64_t snapshots = snapshot_sizes[below(c, 3)];
     sim->weather.split = below(c, 2) != 0;
     sim->weather.datagram_lost = (unsigned)below(c, 2) * (unsigned)below(c, 500);
@@ -515,13 +372,7 @@ static void set_up(struct chaos *c) {
         later(c, below(c, 1000) * MS, restart)->number = i;
     }
     sim->machines[below(c, sim->options.machines)]->leader_flag = true;
-    for (unsigned i = 0; i < WORKERS; i++) {
-        struct worker *w = &c->workers[i];
-        w->chaos = c;
-        sim_client_init(&w->client, sim, answered, w);
-        work_later(w, SECOND + i * MS);
-    }
-    c->working = true;
+    c->workload = workload_new(sim, &workload);
     later(c, (1000 + below(c, 3000)) * MS, next_fault);
 }
 
@@ -542,6 +393,7 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
                                       .ack = options->ack,
                                       .voters_max = 5,
                                       .sync_interval_ms = options->sync_interval_ms,
+                                      .with = options->with,
                                       .trace = options->trace};
     *result = (struct chaos_result){.machines = machines};
     struct chaos c = {.sim = sim_new(&sim_options), .result = result};
@@ -552,13 +404,16 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
     demand_progress(&c);
     if (c.sim->violation[0] == '\0')
         check_final(c.sim->check);
+    if (c.sim->violation[0] == '\0')
+        check_judge(c.sim->check);
+    if (options->history != NULL)
+        history_write(check_history(c.sim->check), options->history);
     result->passed = c.sim->violation[0] == '\0';
     memcpy(result->violation, c.sim->violation, sizeof result->violation);
     result->hash = c.sim->hash;
     result->events = c.sim->fired;
-    result->counts = check_counts(c.sim->check);
-    for (unsigned i = 0; i < WORKERS; i++)
-        sim_client_release(&c.workers[i].client);
+    result->tally = c.sim->tally;
+    workload_free(c.workload);
     for (unsigned i = 0; i < machines; i++)
         sim_client_release(&c.finals[i]);
     sim_client_release(&c.operator);

@@ -4,7 +4,7 @@
 #ifndef TESTS_SIM_CHAOS_H
 #define TESTS_SIM_CHAOS_H
 
-#include "tests/sim/check.h"
+#include "tests/sim/sim.h"
 
 enum fault {
     FAULT_KILL,
@@ -28,7 +28,9 @@ struct chaos_options {
     enum ack_mode ack;
     uint64_t duration_ms;      /* of the faults; 0: 15 s */
     uint32_t sync_interval_ms; /* -fsync; 0: always. Else no disk forgets: window.h is for that */
+    unsigned with;             /* bits of enum sim_with */
     FILE *trace;
+    FILE *history; /* NULL: is not written */
 };
 
 struct chaos_result {
@@ -37,7 +39,7 @@ struct chaos_result {
     uint64_t hash, events;
     unsigned machines;
     unsigned faults[FAULTS];
-    struct check_counts counts;
+    struct tally tally;
 };
 
 void chaos_run(const struct chaos_options *options, struct chaos_result *result);

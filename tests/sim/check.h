@@ -1,24 +1,31 @@
 /* What must hold at every step, and the history that clients saw.
  *
+ * Of the nodes, group by group (check_log.c):
  *  - at most one leader a term;
- *  - what one node has committed at an index, every node has there;
- *  - the store of a node that has applied exactly what is committed is the one that these entries give;
+ *  - what one node has committed at an index, every node has there, and a key's writes are one group's;
+ *  - the store of a node that has applied exactly what is committed is the one that these entries give, and
+ *    so is its table of answered pairs.
+ *
+ * Of the answers, by what is committed (check_answers.c):
  *  - a write that was answered is committed where its answer said: at once in quorum groups or with
- * ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
+ *    ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
  *  - a write that was refused is never committed, and no write is committed twice; one that bears a pair and
- * is retried has its effect at the first entry that bears it, its answers are what that entry gave, and the
- *    table of answered pairs is the one that the committed entries give;
+ *    is retried has its effect at the first entry that bears it, and its answers are what that entry gave;
  *  - /outcome tells that entry's position and result, and nothing answered before is unknown to it;
  *  - a linearizable read never returns less than what was acknowledged at quorum, or read linearizably,
- * before it began, and every read returns what somebody wrote. */
+ *    before it began, and every read returns what somebody wrote.
+ *
+ * Of the answers, by nothing but themselves (check_history.c): tests/check/verdict.h. */
 #ifndef TESTS_SIM_CHECK_H
 #define TESTS_SIM_CHECK_H
 
+#include "tests/check/verdict.h"
 #include "tests/sim/client.h"
 
-#define KEYS_MAX 64
+#define KEYS_MAX       64
+#define SIM_GROUPS_MAX 3
 
-enum op_kind { OP_SET, OP_DELETE, OP_GET, OP_READ, OP_OUTCOME }; /* READ: linearizable */
+enum op_kind { OP_SET, OP_DELETE, OP_GET, OP_READ, OP_KEYS, OP_OUTCOME }; /* READ: linearizable */
 
 enum op_state {
     OP_OPEN,
@@ -31,13 +38,15 @@ enum op_state {
 struct op {
     enum op_kind kind;
     enum op_state state;
-    unsigned key, machine;
-    bool quorum;          /* answered at quorum: by mode or by ?ack= */
-    struct version match; /* condition; index 0: none */
+    unsigned key, machine, process;
+    bool quorum; /* answered at quorum: by mode or by ?ack= */
+    enum history_condition condition;
+    struct version match; /* of HISTORY_IF_MATCH */
     struct version at;    /* of its answer */
+    uint32_t group;       /* of at */
     uint64_t began_us, ended_us;
-    uint64_t floor;     /* reads: index that it must see */
-    uint64_t committed; /* index; 0 none */
+    uint64_t floor[SIM_GROUPS_MAX]; /* reads: index that it must see, by group */
+    uint64_t committed;             /* index; 0 none */
     uint32_t value_size;
     bool pair;             /* a write that bears a pair, by its number */
     unsigned unknown;      /* attempts before, of which it is not known what became */
@@ -45,11 +54,10 @@ struct op {
     struct version stands; /* committed: the key's version after it */
     size_t target;         /* OUTCOME: the write asked for */
     bool target_done;      /* it was answered before */
-};
-
-struct check_counts {
-    uint64_t done, failed, refused, unknown, reads, linearizable, committed, ledger, elections, snapshots,
-        installed, overruled, retries, outcomes;
+    int after;             /* KEYS: the key behind which it begins; -1: the first one */
+    uint64_t limit;        /* KEYS; 0 none */
+    bool linearizable;     /* KEYS */
+    size_t line;           /* of its last attempt, in the history */
 };
 
 struct check *check_new(struct sim *sim);
@@ -63,18 +71,20 @@ void check_said(struct machine *m, const char *event);
 /* Of clients. The number names the op, and is in the value that a set writes. */
 size_t check_begin(struct check *check, const struct op *op);
 const struct op *check_op(const struct check *check, size_t number);
-/* The op is about to be sent once more. */
+/* This attempt ended without an answer that counts, and the op is to be sent once more. */
+void check_attempted(struct check *check, size_t number, const struct response *response);
+/* It is about to be. */
 void check_again(struct check *check, size_t number, unsigned machine);
 void check_answered(struct check *check, size_t number, const struct response *response);
 /* A set's value: its number, and padding up to value_size. */
 void check_value(const struct check *check, size_t number, struct buffer *out);
 
-/* The highest index that some node has committed. */
-uint64_t check_committed(const struct check *check);
-/* All nodes run, and have applied all that is committed. */
+/* All nodes run, and have applied all that is committed in their group. */
 bool check_agree(const struct check *check);
 /* The end: what was answered is committed, or in a ledger. */
 void check_final(struct check *check);
-struct check_counts check_counts(const struct check *check);
+/* The history that clients saw is judged; where it is not as promised, that is a violation. */
+void check_judge(struct check *check);
+const struct history *check_history(const struct check *check);
 
 #endif

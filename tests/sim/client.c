@@ -1,5 +1,6 @@
 #include "tests/sim/client.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define HEAD_END "\r\n\r\n"
@@ -28,6 +29,7 @@ static void disconnect(struct client *client) {
 void sim_client_release(struct client *client) {
     disconnect(client);
     buffer_release(&client->received);
+    buffer_release(&client->body);
 }
 
 static void answer(struct client *client, const struct response *response) {
@@ -82,10 +84,47 @@ static const char *header(const char *head, const char *name) {
     return at == NULL ? NULL : at + strlen(name);
 }
 
-static void read_error(struct response *response, const char *body) {
-    const char *at = strstr(body, "\"error\":\"");
+static void read_error(struct response *response) {
+    char body[256];
+    snprintf(body, sizeof body, "%.*s", (int)response->body.size, (const char *)response->body.data);
+    const char *at = header(body, "\"error\":\"");
     if (at != NULL)
-        sscanf(at + strlen("\"error\":\""), "%31[a-z_]", response->error);
+        sscanf(at, "%31[a-z_]", response->error);
+}
+
+static void read_headers(struct response *response, const char *head) {
+    const char *at;
+    if ((at = header(head, "\r\nETag: \"")) != NULL)
+        response->etag = read_version(at);
+    if ((at = header(head, "\r\nKV-Position: ")) != NULL && sscanf(at, "%u:", &response->group) == 1)
+        response->position = read_version(strchr(at, ':') + 1);
+    if ((at = header(head, "\r\nKV-Acks: ")) != NULL)
+        sscanf(at, "%u/%u", &response->acks, &response->voters);
+    if ((at = header(head, "\r\nKV-Staleness-Ms: ")) != NULL) {
+        response->follower = true;
+        response->staleness_known = sscanf(at, "%" SCNu64, &response->staleness_ms) == 1;
+    }
+    if ((at = header(head, "\r\nKV-Node: ")) != NULL)
+        sscanf(at, "%16[A-Za-z0-9_-]", response->node);
+    response->degraded = header(head, "\r\nKV-Degraded: ") != NULL;
+}
+
+/* Takes the chunks at text apart, into body where it is not NULL. The size of them all; 0 while they are not
+ * whole. */
+static size_t read_chunks(const char *text, size_t size, struct buffer *body) {
+    for (size_t at = 0;;) {
+        const char *line = memmem(text + at, size - at, "\r\n", 2);
+        if (line == NULL)
+            return 0;
+        size_t chunk = strtoul(text + at, NULL, 16), from = (size_t)(line - text) + 2;
+        if (from + chunk + 2 > size)
+            return 0;
+        if (body != NULL)
+            buffer_append(body, (struct bytes){(const uint8_t *)text + from, chunk});
+        at = from + chunk + 2;
+        if (chunk == 0)
+            return at;
+    }
 }
 
 /* The size of the whole answer at the front of what was received; 0 while it is not whole. */
@@ -93,26 +132,30 @@ static size_t parse(struct client *client, struct response *response) {
     buffer_append(&client->received, (struct bytes){(const uint8_t *)"", 1});
     client->received.end--;
     const char *text = (const char *)client->received.data + client->received.start;
-    size_t size = buffer_size(&client->received);
+    size_t size = buffer_size(&client->received), body_size = 0;
     const char *end = strstr(text, HEAD_END), *at;
     if (size == 0 || end == NULL)
         return 0;
     char head[1024];
     snprintf(head, sizeof head, "%.*s\r\n", (int)(end - text), text);
     size_t head_size = (size_t)(end - text) + strlen(HEAD_END);
-    at = header(head, "\r\nContent-Length: ");
-    size_t body_size = at == NULL ? 0 : strtoul(at, NULL, 10);
-    if (size < head_size + body_size)
-        return 0;
-    *response = (struct response){.body = {(const uint8_t *)text + head_size, body_size}};
-    response->status = (unsigned)strtoul(text + strlen("HTTP/1.1 "), NULL, 10);
-    if ((at = header(head, "\r\nETag: \"")) != NULL)
-        response->etag = read_version(at);
-    if ((at = header(head, "\r\nKV-Position: 0:")) != NULL)
-        response->position = read_version(at);
-    response->degraded = header(head, "\r\nKV-Degraded: ") != NULL;
+    *response = (struct response){.status = (unsigned)strtoul(text + strlen("HTTP/1.1 "), NULL, 10)};
+    if (header(head, "\r\nTransfer-Encoding: chunked") != NULL) {
+        buffer_clear(&client->body);
+        body_size = read_chunks(text + head_size, size - head_size, &client->body);
+        if (body_size == 0)
+            return 0;
+        response->body = buffer_bytes(&client->body);
+    } else {
+        at = header(head, "\r\nContent-Length: ");
+        body_size = at == NULL ? 0 : strtoul(at, NULL, 10);
+        if (size < head_size + body_size)
+            return 0;
+        response->body = (struct bytes){(const uint8_t *)text + head_size, body_size};
+    }
+    read_headers(response, head);
     if (response->status >= 400)
-        read_error(response, text + head_size);
+        read_error(response);
     return head_size + body_size;
 }
 
@@ -225,84 +268,4 @@ void sim_client_ask(struct client *client, struct machine *machine, const char *
         bytes = (struct bytes){bytes.data + size, bytes.size - size};
     }
     send_piece(client, bytes);
-}
-
-void request_set(struct buffer *out, const char *key, const char *value, const char *ack,
-                 struct version match) {
-    char head[512], condition[80] = "";
-    if (match.index > 0)
-        snprintf(condition, sizeof condition, "If-Match: \"%llu.%llu\"\r\n", (unsigned long long)match.term,
-                 (unsigned long long)match.index);
-    size_t size = strlen("{\"key\":\"\",\"value\":\"\"}") + strlen(key) + strlen(value);
-    snprintf(head, sizeof head,
-             "POST /set%s%s HTTP/1.1\r\nHost: 10.0.0.1\r\nContent-Type: application/json\r\n"
-             "%sContent-Length: %zu\r\n\r\n",
-             ack != NULL ? "?ack=" : "", ack != NULL ? ack : "", condition, size);
-    buffer_append_text(out, head);
-    buffer_append_text(out, "{\"key\":\"");
-    buffer_append_text(out, key);
-    buffer_append_text(out, "\",\"value\":\"");
-    buffer_append_text(out, value);
-    buffer_append_text(out, "\"}");
-    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
-}
-
-void request_members(struct buffer *out, const char *change, const uint8_t id[NODE_ID_SIZE],
-                     const struct address *address) {
-    char text[512], body[160], at[ADDRESS_TEXT_MAX];
-    int size = snprintf(body, sizeof body, "{\"id\":\"%.*s\"", NODE_ID_SIZE, (const char *)id);
-    if (strcmp(change, "join") == 0)
-        size += snprintf(body + size, sizeof body - (size_t)size, ",\"address\":\"%s\"",
-                         address_text(address, at));
-    snprintf(body + size, sizeof body - (size_t)size, "}");
-    snprintf(text, sizeof text,
-             "POST /cluster/%s HTTP/1.1\r\nHost: 10.0.0.1\r\nContent-Type: application/json\r\n"
-             "Content-Length: %zu\r\n\r\n%s",
-             change, strlen(body), body);
-    buffer_append_text(out, text);
-    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
-}
-
-void request_delete(struct buffer *out, const char *key, const char *ack) {
-    char text[256];
-    snprintf(text, sizeof text, "DELETE /delete?key=%s%s%s HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", key,
-             ack != NULL ? "&ack=" : "", ack != NULL ? ack : "");
-    buffer_append_text(out, text);
-    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
-}
-
-void request_get(struct buffer *out, const char *key, bool linearizable) {
-    char text[256];
-    snprintf(text, sizeof text, "GET /get?key=%s%s HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", key,
-             linearizable ? "&consistency=linearizable" : "");
-    buffer_append_text(out, text);
-    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
-}
-
-void request_after(struct buffer *out, const char *key, const char *position) {
-    char text[256];
-    snprintf(text, sizeof text, "GET /get?key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\nKV-After: 0:%s\r\n\r\n", key,
-             position);
-    buffer_append_text(out, text);
-    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
-}
-
-void request_outcome(struct buffer *out, const char *key, size_t number) {
-    char text[256];
-    snprintf(text, sizeof text,
-             "GET /outcome?client=sim&request=r%zu&key=%s HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", number, key);
-    buffer_append_text(out, text);
-    buffer_append(out, (struct bytes){(const uint8_t *)"", 1});
-}
-
-void request_pair(struct buffer *request, size_t number) {
-    struct buffer whole = {0};
-    char lines[80];
-    const char *text = (const char *)request->data + request->start, *rest = strstr(text, "\r\n") + 2;
-    snprintf(lines, sizeof lines, "KV-Client: sim\r\nKV-Request: r%zu\r\n", number);
-    buffer_append(&whole, (struct bytes){(const uint8_t *)text, (size_t)(rest - text)});
-    buffer_append_text(&whole, lines);
-    buffer_append(&whole, (struct bytes){(const uint8_t *)rest, strlen(rest) + 1});
-    buffer_release(request);
-    *request = whole;
 }

@@ -13,12 +13,12 @@ struct totals {
     uint64_t seeds, failed, twice, events;
     uint64_t cuts, answered, lost, oldest_lost_us, diverged; /* with --fsync */
     unsigned faults[FAULTS];
-    struct check_counts counts;
+    struct tally tally;
 };
 
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
-          "[--trace] [--quiet]\n",
+          "[--trace] [--history FILE] [--with staleness] [--quiet]\n",
           stderr);
     exit(2);
 }
@@ -39,11 +39,14 @@ static enum ack_mode ack_mode(const char *text) {
     errx(2, "--ack is async, quorum or all");
 }
 
+static unsigned with(const char *text) {
+    if (strcmp(text, "staleness") == 0)
+        return WITH_STALENESS;
+    errx(2, "--with is staleness");
+}
+
 static void add(struct totals *t, const struct chaos_result *r) {
-    uint64_t *to = (uint64_t *)&t->counts;
-    const uint64_t *from = (const uint64_t *)&r->counts;
-    for (size_t i = 0; i < sizeof t->counts / sizeof *to; i++)
-        to[i] += from[i];
+    tally_add(&t->tally, &r->tally);
     for (int i = 0; i < FAULTS; i++)
         t->faults[i] += r->faults[i];
     t->events += r->events;
@@ -52,19 +55,12 @@ static void add(struct totals *t, const struct chaos_result *r) {
 }
 
 static void print_totals(const struct totals *t) {
-    const struct check_counts *c = &t->counts;
     printf("%llu seeds, %llu failed, %llu run twice; %llu events\n", (unsigned long long)t->seeds,
            (unsigned long long)t->failed, (unsigned long long)t->twice, (unsigned long long)t->events);
-    printf("writes: %llu done, %llu conditions failed, %llu refused, %llu unknown, %llu in a ledger; "
-           "reads: %llu, %llu linearizable\n",
-           (unsigned long long)c->done, (unsigned long long)c->failed, (unsigned long long)c->refused,
-           (unsigned long long)c->unknown, (unsigned long long)c->ledger, (unsigned long long)c->reads,
-           (unsigned long long)c->linearizable);
-    printf("%llu entries committed, %llu of them retries without effect; %llu outcomes told; %llu leaders, "
-           "%llu snapshots taken, %llu installed, %llu times overruled\n",
-           (unsigned long long)c->committed, (unsigned long long)c->retries, (unsigned long long)c->outcomes,
-           (unsigned long long)c->elections, (unsigned long long)c->snapshots,
-           (unsigned long long)c->installed, (unsigned long long)c->overruled);
+    for (unsigned i = 0; i < SITUATION_COUNT; i++)
+        printf("%s%s %llu", i == 0 ? "met: " : ", ", situation_text((enum situation)i),
+               (unsigned long long)t->tally.counts[i]);
+    printf("\n");
     if (t->cuts > 0)
         printf("%llu power cuts: %llu writes answered, %llu lost, the oldest %.1f ms before its cut; %llu "
                "nodes emptied\n",
@@ -104,7 +100,7 @@ static void run_seed(struct totals *totals, const struct chaos_options *options)
     chaos_run(options, &result);
     if (options->seed % 100 == 0 && result.passed) {
         struct chaos_options quiet = *options;
-        quiet.trace = NULL;
+        quiet.trace = quiet.history = NULL;
         chaos_run(&quiet, &again);
         totals->twice++;
         if (again.hash != result.hash) {
@@ -131,6 +127,8 @@ int main(int argc, char *argv[]) {
         {"ack", required_argument, NULL, 'a'},
         {"ms", required_argument, NULL, 'd'},
         {"trace", no_argument, NULL, 't'},
+        {"history", required_argument, NULL, 'h'},
+        {"with", required_argument, NULL, 'w'},
         {"quiet", no_argument, NULL, 'q'},
         {"fsync", required_argument, NULL, 'f'},
         {0},
@@ -161,6 +159,13 @@ int main(int argc, char *argv[]) {
             break;
         case 't':
             options.trace = stdout;
+            break;
+        case 'h':
+            if ((options.history = fopen(optarg, "w")) == NULL)
+                err(2, "%s", optarg);
+            break;
+        case 'w':
+            options.with |= with(optarg);
             break;
         case 'q':
             quiet = true;

@@ -299,6 +299,7 @@ void machine_resume(struct machine *m) {
         return;
     sim_note(m->sim, "%u goes on", m->index + 1);
     m->paused = false;
+    m->resumed_us = m->sim->now_us;
     for (size_t i = 0; i < m->deferred_count; i++)
         sim_again(m->sim, m->deferred[i], m->sim->now_us);
     m->deferred_count = 0;

@@ -21,6 +21,7 @@ struct machine {
     uint64_t epoch;    /* of the process; new at every start and end */
     bool power;        /* its kernel runs */
     bool paused;
+    uint64_t resumed_us; /* when its process last went on after a pause; 0 never */
     bool leader_flag, memory, broadcast;
     bool named[MACHINES_MAX]; /* -peers */
     enum route_policy route;

@@ -110,19 +110,24 @@ static struct replica *leading(const struct window *w) {
     return NULL;
 }
 
+/* Nothing in its log is beyond what it has applied, and that is the leader's: indexes alone do not tell,
+ * since a log of another term may end at the same one. */
+static bool is_at(const struct machine *m, struct version last) {
+    const struct replica *replica = m->node != NULL ? node_replica(m->node) : NULL;
+    return replica != NULL && log_last(replica_log(replica)) == last.index &&
+           version_equal(store_applied(replica_store(replica)), last);
+}
+
 /* All run, vote, and have applied what the leader has. */
 static bool settled(const struct window *w) {
     struct replica *leader = leading(w);
     if (leader == NULL ||
         configuration_voters(raft_configuration(replica_raft(leader))) != w->sim->options.machines)
         return false;
-    uint64_t last = log_last(replica_log(leader));
-    for (unsigned i = 0; i < w->sim->options.machines; i++) {
-        const struct machine *m = w->sim->machines[i];
-        if (m->node == NULL || log_last(replica_log(node_replica(m->node))) != last ||
-            replica_applied(node_replica(m->node)) != last)
+    struct version last = store_applied(replica_store(leader));
+    for (unsigned i = 0; i < w->sim->options.machines; i++)
+        if (!is_at(w->sim->machines[i], last))
             return false;
-    }
     return true;
 }
 

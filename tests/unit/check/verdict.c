@@ -183,6 +183,17 @@ TEST(a_pair_is_one_write) {
            "key k is not linearizable");
 }
 
+TEST(a_read_that_promises_nothing_may_see_an_attempt_that_was_taken_back) {
+    const char *read =
+        "set begin=1 unknown key=k value=a" PAIR "\nget begin=2 end=3 ok key=k value=a etag=1.1%s\n"
+        "set begin=5 end=6 ok key=k value=a etag=2.1" PAIR "\n";
+    char text[1024];
+    snprintf(text, sizeof text, read, "");
+    expect(tap, text, "");
+    snprintf(text, sizeof text, read, " linearizable");
+    expect(tap, text, "value a has two versions: 2.1 and 1.1");
+}
+
 TEST(a_listing_names_what_was_there_all_the_time_and_nothing_that_was_not) {
     const char *sets = "set begin=1 end=2 ok key=a value=1\nset begin=1 end=2 ok key=b value=2\n"
                        "set begin=1 end=2 ok key=c value=3\ndelete begin=3 end=4 ok key=b\n";
@@ -587,6 +598,7 @@ TESTS(TAP(a_read_that_began_after_a_write_ended_sees_it), TAP(a_read_is_no_stale
       TAP(a_weak_write_may_be_lost_and_one_that_a_majority_has_may_not),
       TAP(a_weak_write_that_nobody_saw_may_stand_behind_a_condition_that_somebody_used),
       TAP(what_nobody_wrote_is_never_read), TAP(a_version_names_one_value), TAP(a_pair_is_one_write),
+      TAP(a_read_that_promises_nothing_may_see_an_attempt_that_was_taken_back),
       TAP(a_listing_names_what_was_there_all_the_time_and_nothing_that_was_not),
       TAP(what_is_no_history_to_judge_is_said), TAP(the_judge_and_an_oracle_that_tries_every_order_agree),
       TAP(a_long_history_with_many_writes_that_were_never_answered_is_judged_in_few_steps))

@@ -1,0 +1,42 @@
+/* How often each situation came up in a run: what it has tried. floors.c says how often a batch of seeds must
+ * meet each, or it has shown less than it claims. */
+#ifndef TESTS_SIM_TALLY_H
+#define TESTS_SIM_TALLY_H
+
+#include <stdint.h>
+
+#define SITUATIONS(X)                                                                                        \
+    X(WRITE_DONE, "write-done")                                                                              \
+    X(WRITE_FAILED, "condition-failed")                                                                      \
+    X(WRITE_REFUSED, "write-refused")                                                                        \
+    X(WRITE_UNKNOWN, "write-unknown")                                                                        \
+    X(READ, "read")                                                                                          \
+    X(READ_LINEARIZABLE, "linearizable-read")                                                                \
+    X(READ_STALENESS, "read-with-staleness")                                                                 \
+    X(LISTING, "listing")                                                                                    \
+    X(LISTING_LINEARIZABLE, "linearizable-listing")                                                          \
+    X(OUTCOME_TOLD, "outcome-told")                                                                          \
+    X(ENTRY_COMMITTED, "entry-committed")                                                                    \
+    X(RETRY_WITHOUT_EFFECT, "retry-without-effect")                                                          \
+    X(ELECTION_WON, "election-won")                                                                          \
+    X(SNAPSHOT_TAKEN, "snapshot-taken")                                                                      \
+    X(SNAPSHOT_INSTALLED, "snapshot-installed")                                                              \
+    X(WRITES_SUPERSEDED, "writes-superseded")                                                                \
+    X(WRITE_IN_LEDGER, "write-in-ledger")                                                                    \
+    X(JUDGED, "operation-judged")
+
+enum situation {
+#define SITUATION_NAME(name, text) TALLY_##name,
+    SITUATIONS(SITUATION_NAME)
+#undef SITUATION_NAME
+        SITUATION_COUNT
+};
+
+struct tally {
+    uint64_t counts[SITUATION_COUNT];
+};
+
+const char *situation_text(enum situation situation);
+void tally_add(struct tally *to, const struct tally *from);
+
+#endif
