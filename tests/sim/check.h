@@ -9,6 +9,7 @@
  * Of the answers, by what is committed (check_answers.c):
  *  - a write that was answered is committed where its answer said: at once in quorum groups or with
  *    ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
+ *  - one that all voters acknowledged is on the disk of each of them;
  *  - a write that was refused is never committed, and no write is committed twice; one that bears a pair and
  *    is retried has its effect at the first entry that bears it, and its answers are what that entry gave;
  *  - /outcome tells that entry's position and result, and nothing answered before is unknown to it;
@@ -40,6 +41,7 @@ struct op {
     enum op_state state;
     unsigned key, machine, process;
     bool quorum; /* answered at quorum: by mode or by ?ack= */
+    bool all;    /* answered by all voters */
     enum history_condition condition;
     struct version match; /* of HISTORY_IF_MATCH */
     struct version at;    /* of its answer */

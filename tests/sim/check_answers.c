@@ -83,6 +83,40 @@ static void check_quorum_write(struct check *c, size_t number, const struct op *
         log->floor = op->at.index;
 }
 
+/* Those who vote in a group since the index or before; NULL where that changes, or is not known. */
+static const struct configuration *voters_of(const struct sim *sim, uint32_t group, uint64_t index) {
+    const struct configuration *found = NULL;
+    for (unsigned i = 0; i < sim->options.machines; i++) {
+        struct machine *m = sim->machines[i];
+        if (m->node == NULL || m->group != group)
+            continue;
+        const struct raft *raft = replica_raft(node_replica(m->node));
+        if (raft_configuration_index(raft) > index)
+            return NULL;
+        if (raft_commit(raft) >= index)
+            found = raft_configuration(raft);
+    }
+    return found;
+}
+
+/* A write that all voters acknowledged is on the disk of each. */
+static void check_everywhere(struct check *c, size_t number, const struct op *op) {
+    const struct configuration *voters = voters_of(c->sim, op->group, op->at.index);
+    for (unsigned i = 0; voters != NULL && i < c->sim->options.machines; i++) {
+        struct machine *m = c->sim->machines[i];
+        if (m->node == NULL || node_state(m->node) == NODE_FAILED)
+            continue;
+        struct member_id self = {.incarnation = node_self(m->node)->incarnation};
+        memcpy(self.id, node_self(m->node)->id, NODE_ID_SIZE);
+        const struct member *member = configuration_find(voters, &self);
+        const struct log *log = replica_log(node_replica(m->node));
+        uint64_t held = c->sim->options.sync_interval_ms == 0 ? log_durable(log) : log_written(log);
+        if (member != NULL && member->role == MEMBER_VOTER && held < op->at.index)
+            sim_violated(c->sim, "write %zu at %llu was acknowledged by all, and node %u has up to %llu",
+                         number, (unsigned long long)op->at.index, i + 1, (unsigned long long)held);
+    }
+}
+
 /* Whatever attempt it answers, it is what the first entry with the pair gave. */
 static void check_pair(struct check *c, size_t number, const struct op *op, const struct response *r) {
     struct version stands = op->kind == OP_DELETE && !op->fails ? (struct version){0, 0} : op->stands;
@@ -102,6 +136,8 @@ static void write_answered(struct check *c, size_t number, const struct response
         sim_count(c->sim, r->status == 200 ? TALLY_WRITE_DONE : TALLY_WRITE_FAILED);
         if (op->quorum)
             check_quorum_write(c, number, op);
+        if (op->all)
+            check_everywhere(c, number, op);
         if (op->pair)
             check_pair(c, number, op, r);
     } else if (check_is_refusal(r) && op->unknown == 0) {

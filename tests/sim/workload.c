@@ -108,6 +108,7 @@ static struct op choose(struct worker *w) {
     }
     op.pair = op.kind <= OP_DELETE && chance(load, 300);
     op.quorum = op.pair || sim->options.ack != ACK_ASYNC || chance(load, 250);
+    op.all = op.quorum && (sim->options.ack == ACK_ALL || op.value_size % 8 == 3);
     choose_condition(w, &op);
     choose_listing(w, &op);
     return op;
@@ -129,6 +130,8 @@ static void add_condition(struct buffer *request, const struct op *op) {
 void workload_send(struct check *check, size_t number, struct client *client, struct machine *to) {
     const struct op *op = check_op(check, number);
     const char *ack = op->quorum && !op->pair && to->sim->options.ack == ACK_ASYNC ? "quorum" : NULL;
+    if (op->all && to->sim->options.ack != ACK_ALL)
+        ack = "all";
     struct buffer request = {0}, value = {0};
     char key[16], after[16];
     snprintf(key, sizeof key, "k%u", op->key);

@@ -12,6 +12,7 @@ struct asking {
     unsigned per_group; /* machines */
     unsigned status;    /* of the last answer; 0: none */
     uint64_t asked_us, took_ms;
+    struct version at; /* of a write */
     char body[4096], error[32];
 };
 
@@ -20,6 +21,7 @@ static inline void asking_answered(void *arg, struct client *client, const struc
     (void)client;
     a->status = response->status;
     a->took_ms = (a->sim->now_us - a->asked_us) / MS;
+    a->at = response->position;
     snprintf(a->body, sizeof a->body, "%.*s", (int)response->body.size, (const char *)response->body.data);
     snprintf(a->error, sizeof a->error, "%s", response->error);
 }
