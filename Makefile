@@ -15,10 +15,10 @@ LIBS    := -levent_core -lcjson -lbsd -lpthread
 PROVE   ?= prove --timer -j2
 
 # Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
-PACKAGES      := libc6-dev libevent-dev libcjson-dev libbsd-dev
+PACKAGES      := $(if $(shell command -v $(firstword $(CC))),,gcc) libc6-dev libevent-dev libcjson-dev libbsd-dev
 TEST_PACKAGES := perl curl iproute2 nftables
-BUGBANK_PACKAGES := patch
-LINT_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
+BUGBANK_PACKAGES := patch git
+LINT_PACKAGES := git clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
 # By wildcard: a folder's .c files are its parts, and a new one needs no line here. What git does not know shows in
 # `git status`; of the cores' library only what is called is linked. cmd/ holds the last core, node, and two programs.
@@ -122,6 +122,15 @@ test-deps: deps
 	$(call deps,$(TEST_PACKAGES))
 lint-deps: deps
 	$(call deps,$(LINT_PACKAGES))
+# Everything that CI runs, so that no test is skipped there. Of Debian's prometheus only promtool: the package would also
+# start a server.
+PROMTOOL := build/ci/promtool
+ci-deps: test-deps lint-deps $(PROMTOOL)
+$(PROMTOOL):
+	@mkdir -p $(@D)
+	@cd $(@D) && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool.new && rm prometheus_*.deb && \
+	  chmod +x promtool.new && mv promtool.new promtool
 
 run: deps
 	$(call deps,curl)
@@ -179,7 +188,7 @@ install: all
 clean:
 	rm -rf build kvnode kvctl
 
-.PHONY: all help programs e2e-programs bench-programs deps test-deps lint-deps run run-cluster stop-cluster api-examples test \
+.PHONY: all help programs e2e-programs bench-programs deps test-deps lint-deps ci-deps run run-cluster stop-cluster api-examples test \
   unit e2e scenarios soak sanitize test-coverage fmt lint install clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk)

@@ -10,6 +10,7 @@ use POSIX 'WNOHANG';
 use Test::More;
 use Time::HiRes qw(time);
 use Cluster;
+use Cluster::Need;
 
 my @ports = (8000 .. 8002, 9000 .. 9002);
 my $cluster = Cluster->new;
@@ -18,17 +19,15 @@ my $pids = "$folder/kvdata/demo.pids";
 
 # One run at a time on a machine.
 my $lock = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => "\0kvnode-demo-test", Listen => 1);
-plan skip_all => 'another run tests the demo' unless $lock;
+need($lock, 'another run tests the demo');
 
 for my $port (@ports) {
-    plan skip_all => "port $port is taken"
-        unless IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Proto => 'tcp', ReuseAddr => 1,
-        Listen => 1);
+    need(IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Proto => 'tcp', ReuseAddr => 1, Listen => 1),
+        "port $port is taken");
 }
-plan skip_all => 'UDP port 7946 is taken'
-    unless IO::Socket::INET->new(LocalAddr => '127.255.255.255', LocalPort => 7946, Proto => 'udp');
+need(IO::Socket::INET->new(LocalAddr => '127.255.255.255', LocalPort => 7946, Proto => 'udp'), 'UDP port 7946 is taken');
 my ($curl) = run(['curl', '--version']);
-plan skip_all => 'curl is not installed' unless $curl eq '0';
+need($curl eq '0', 'curl is not installed');
 
 mkdir "$folder/cmd";
 copy("$FindBin::Bin/../../cmd/demo", "$folder/cmd/demo") or die "cannot copy the demo: $!";

@@ -6,6 +6,7 @@ use lib $FindBin::Bin;
 use IO::Socket::INET;
 use Test::More;
 use Cluster;
+use Cluster::Need;
 
 my $kvctl = Cluster::binary('kvctl');
 my $cluster = Cluster->new;
@@ -196,7 +197,7 @@ subtest 'completion offers commands and keys' => sub {
     require Cwd;
     my $file = Cwd::abs_path("$FindBin::Bin/../../cmd/kvctl.bash");
     my ($bash) = grep { -x } map { "$_/bash" } split /:/, $ENV{PATH};
-    plan skip_all => 'bash is not installed' unless $bash;
+    need($bash, 'bash is not installed');
     $leader->set(complete => 'x');
     my $complete = sub {
         my $words = join ' ', map { "'$_'" } @_;

@@ -5,6 +5,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use Test::More;
 use Cluster;
+use Cluster::Need;
 
 my $cluster = Cluster->new;
 my ($leader, @followers) = $cluster->start(3);
@@ -75,7 +76,7 @@ subtest 'the form is strictly that of Prometheus' => sub {
     is($leader->request(GET => '/metrics')->header('Content-Type'), 'text/plain; version=0.0.4; charset=utf-8', 'type');
     my ($promtool) = grep { -x } map { "$_/promtool" } split /:/, $ENV{PATH};
 SKIP: {
-        skip 'promtool is not installed', 1 unless $promtool;
+        need_part($promtool, 'promtool is not installed', 1);
         my $file = "$cluster->{directory}/metrics";
         spew($file, text($leader));
         my ($status, $out, $error) = run(['sh', '-c', "'$promtool' check metrics < '$file'"]);

@@ -7,6 +7,7 @@ use lib $FindBin::Bin;
 use Test::More;
 use Time::HiRes qw(time);
 use Cluster;
+use Cluster::Need;
 
 my $version = qr/\d+\.\d+/;
 my $node_id = qr/[A-Za-z0-9_-]{16}/;
@@ -407,7 +408,7 @@ subtest 'bodies may be chunked, and Expect is answered' => sub {
     error_is($connection->response, 413, 'too_large', 'a body that is too large is refused before it is sent');
 SKIP: {
         my ($status) = Cluster::run(['curl', '--version']);
-        skip 'curl is not installed', 3 unless $status eq '0';
+        need_part($status eq '0', 'curl is not installed', 3);
         my $large = 'v' x 500_000;
         Cluster::spew("$cluster->{directory}/body", qq({"key":"curl","value":"$large"}));
         my @curl = ('curl', '-s', '-S', '--max-time', 20, '-H', 'Content-Type: application/json');

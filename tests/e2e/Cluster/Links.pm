@@ -14,6 +14,8 @@ use Exporter 'import';
 use Test::More;
 use Time::HiRes qw(time);
 
+use Cluster::Need;
+
 our @EXPORT = qw(lose heal between dropped one_way_at_a_time start_apart all_vote nodes_apart);
 
 my $broadcast = '127.255.255.255';
@@ -53,10 +55,11 @@ sub command {
 
 sub enter {
     $ENV{PATH} .= ':/usr/sbin:/sbin';
-    my $here = own_namespace() or plan skip_all => 'this kernel has no network namespaces';
+    my $here = own_namespace();
+    need($here ne '', 'this kernel has no network namespaces');
     my @unshare = ('unshare', $> == 0 ? () : '--map-root-user', '--net');
     my $said = `@unshare sh -c 'ip link set lo up && nft add table ip links' 2>&1`;
-    plan skip_all => 'links cannot be cut here: ' . ($said =~ /(\S.*)/)[0] if $?;
+    need($? == 0, 'links cannot be cut here: ' . ($said =~ /(\S.*)/ ? $1 : 'unshare failed'));
     $ENV{$outside} = $here;
     exec @unshare, $^X, $0, @ARGV or die "cannot run unshare: $!";
 }
