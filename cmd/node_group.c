@@ -149,10 +149,10 @@ static bool is_fresh(const struct node *n) {
 static enum node_role own_role(const struct node *n) {
     const struct raft *raft = raft_of(n);
     const struct member *member = configuration_find(raft_configuration(raft), &n->self_id);
-    if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
-        return NODE_NEWCOMER;
     if (node_members_removed(n))
         return NODE_REMOVED;
+    if (n->identity.group_id == 0 || raft_configuration(raft)->count == 0)
+        return NODE_NEWCOMER;
     if (raft_role(raft) == RAFT_LEADER)
         return NODE_LEADER;
     return member == NULL || member->role == MEMBER_LEARNER ? NODE_LEARNER : NODE_FOLLOWER;
@@ -276,8 +276,9 @@ static bool adopt(struct node *n, const struct peer *peer) {
 bool node_group_accept(struct node *n, const struct peer *peer, const struct message *message) {
     if (n->state == NODE_STARTING_OVER || n->state == NODE_FAILED || peer->info.group != n->self.group)
         return false;
-    if (n->identity.group_id != 0)
-        return peer->info.group_id == n->identity.group_id;
+    if (n->identity.group_id != 0 || message->type == MESSAGE_REMOVED)
+        return peer->info.group_id != 0 &&
+               (n->identity.group_id == 0 || peer->info.group_id == n->identity.group_id);
     bool speaks = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT ||
                   peer->info.group_id == n->unbound;
     return speaks && peer->info.group_id != 0 && adopt(n, peer);

@@ -32,6 +32,7 @@ struct node {
     size_t dialled_count;
     uint64_t moved_ms, told_ms, told_configuration;
     uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
+    bool told_out;       /* the same, of a node that has no configuration yet */
     size_t learned;      /* -peers resolved so far */
     bool handed_over;
     bool gathering; /* the last turn wrote and sent nothing: the next one, at once, may bring more */

@@ -5,7 +5,10 @@
  * nothing and stands for no election. The file `removed` holds the index of the configuration that it was
  * told of, so that it stays so when it starts again out of reach. A later configuration that lists it makes
  * it a member again once that is committed: a join by a leader that was deposed meanwhile is overruled, and
- * the node would never be told again of a removal older than it. */
+ * the node would never be told again of a removal older than it.
+ *
+ * One that left before it had received anything has neither list nor file: it is told again whenever it is
+ * connected, whether it still knows the founding it was about to join or not. */
 #include "cmd/node_internal.h"
 
 #include "replication/roster_view.h"
@@ -71,8 +74,9 @@ static void tell_removed(struct node *n) {
     n->told_configuration = index;
     for (size_t i = 0; i < peers_count(n->peers); i++) {
         const struct peer *peer = peers_at(n->peers, i);
-        if (peer->info.group != n->self.group || peer->info.group_id != n->identity.group_id ||
-            peer->info.role == NODE_REMOVED || !configuration_was_removed(configuration, &peer->id))
+        bool own = peer->info.group_id == 0 || peer->info.group_id == n->identity.group_id;
+        if (peer->info.group != n->self.group || !own || peer->info.role == NODE_REMOVED ||
+            !configuration_was_removed(configuration, &peer->id))
             continue;
         struct message message = {.type = MESSAGE_REMOVED, .term = raft_term(raft), .removed.index = index};
         buffer_clear(&n->message);
@@ -106,6 +110,10 @@ void node_members_open(struct node *n) {
 
 void node_members_told(struct node *n, const struct message *message) {
     uint64_t index = message->removed.index, at;
+    if (raft_configuration(raft_of(n))->count == 0) {
+        n->told_out = true;
+        return;
+    }
     raft_configuration_committed(raft_of(n), &at);
     if (index >= at && index > n->removed_at)
         keep_removed_at(n, index);
@@ -114,14 +122,15 @@ void node_members_told(struct node *n, const struct message *message) {
 bool node_members_removed(const struct node *n) {
     uint64_t at;
     const struct configuration *committed = raft_configuration_committed(raft_of(n), &at);
-    if (n->identity.group_id == 0 || raft_configuration(raft_of(n))->count == 0)
-        return false;
+    if (raft_configuration(raft_of(n))->count == 0)
+        return n->told_out;
     return n->removed_at > at || configuration_was_removed(committed, &n->self_id);
 }
 
 static void note_removal(struct node *n) {
     bool removed = node_members_removed(n);
     uint64_t at;
+    n->told_out = n->told_out && raft_configuration(raft_of(n))->count == 0;
     raft_configuration_committed(raft_of(n), &at);
     if (n->removed_at != 0 && n->removed_at < at) {
         n->removed_at = 0;
