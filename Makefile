@@ -156,6 +156,7 @@ e2e: e2e-programs
 scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/sim.t
 	for t in $^; do UPDATE_SCENARIOS=1 $$t; done
 soak: $(KVSIM)
+	$(KVSIM) --corpus tests/sim/corpus/seeds
 	$(KVSIM) --seeds 5000 --ack async
 	$(KVSIM) --seeds 5000 --ack quorum
 	$(KVSIM) --seeds 2000 --ack all

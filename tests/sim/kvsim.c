@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/chaos.h"
+#include "tests/sim/corpus.h"
 #include "tests/sim/window.h"
 
 struct totals {
@@ -18,7 +18,8 @@ struct totals {
 
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
-          "[--trace] [--history FILE] [--with staleness] [--quiet]\n",
+          "[--trace] [--history FILE] [--with staleness] [--quiet]\n"
+          "       kvsim --corpus FILE\n",
           stderr);
     exit(2);
 }
@@ -119,23 +120,37 @@ static void run_seed(struct totals *totals, const struct chaos_options *options)
     fflush(stdout);
 }
 
+static void run_corpus(struct totals *totals, const char *path) {
+    FILE *file = fopen(path, "r");
+    char *line = NULL;
+    size_t size = 0;
+    if (file == NULL)
+        err(2, "%s", path);
+    for (unsigned at = 1; getline(&line, &size, file) >= 0; at++) {
+        struct chaos_options options;
+        enum corpus_line kind = corpus_parse(line, &options);
+        if (kind == CORPUS_BAD)
+            errx(2, "%s:%u: no seed with flags", path, at);
+        if (kind == CORPUS_SEED)
+            run_seed(totals, &options);
+    }
+    free(line);
+    fclose(file);
+}
+
 int main(int argc, char *argv[]) {
     static const struct option flags[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'n'},
-        {"nodes", required_argument, NULL, 'm'},
-        {"ack", required_argument, NULL, 'a'},
-        {"ms", required_argument, NULL, 'd'},
-        {"trace", no_argument, NULL, 't'},
-        {"history", required_argument, NULL, 'h'},
-        {"with", required_argument, NULL, 'w'},
-        {"quiet", no_argument, NULL, 'q'},
-        {"fsync", required_argument, NULL, 'f'},
-        {0},
+        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'm'},   {"ack", required_argument, NULL, 'a'},
+        {"ms", required_argument, NULL, 'd'},      {"trace", no_argument, NULL, 't'},
+        {"history", required_argument, NULL, 'h'}, {"with", required_argument, NULL, 'w'},
+        {"quiet", no_argument, NULL, 'q'},         {"fsync", required_argument, NULL, 'f'},
+        {"corpus", required_argument, NULL, 'c'},  {0},
     };
     struct chaos_options options = {.seed = 1, .ack = ACK_ASYNC};
     struct totals totals = {0};
     uint64_t seeds = 1;
+    const char *corpus = NULL;
     bool quiet = false;
     for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
         switch (flag) {
@@ -167,6 +182,9 @@ int main(int argc, char *argv[]) {
         case 'w':
             options.with |= with(optarg);
             break;
+        case 'c':
+            corpus = optarg;
+            break;
         case 'q':
             quiet = true;
             break;
@@ -174,7 +192,9 @@ int main(int argc, char *argv[]) {
             usage();
         }
     }
-    for (uint64_t end = options.seed + seeds; options.seed < end; options.seed++)
+    if (corpus != NULL)
+        run_corpus(&totals, corpus);
+    for (uint64_t end = options.seed + seeds; corpus == NULL && options.seed < end; options.seed++)
         run_seed(&totals, &options);
     if (!quiet)
         print_totals(&totals);
