@@ -56,7 +56,7 @@ static inline size_t record_plain_size(uint8_t flags) {
 
 /* Bytes of the extension and the order. */
 static inline size_t record_extension_size(uint8_t extension) {
-    return 1 + (extension & RECORD_MOVED ? 5 : 0) + (extension & RECORD_ORDER_WIDE ? 3 : 0);
+    return 1 + (extension & RECORD_ORDER_WIDE ? 8 : extension & RECORD_MOVED ? 5 : 0);
 }
 
 static inline size_t record_header_size(const struct record *record) {

@@ -363,6 +363,15 @@ TEST(every_prefix_of_a_record_is_refused_and_every_flipped_bit_is_refused_or_ano
     slab_clear(&slab);
 }
 
+/* With the input at the end of its memory. */
+static size_t check_exactly(const uint8_t *bytes, size_t size) {
+    uint8_t *exact = malloc(size);
+    memcpy(exact, bytes, size);
+    size_t checked = record_check((struct bytes){exact, size});
+    free(exact);
+    return checked;
+}
+
 TEST(a_record_with_an_extension_that_says_nothing_or_what_is_not_known_is_refused) {
     static const uint8_t moved[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 1, 9, 0, 0, 0, 0, 'k'};
     static const uint8_t object[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 2, 'k'};
@@ -370,15 +379,15 @@ TEST(a_record_with_an_extension_that_says_nothing_or_what_is_not_known_is_refuse
     static const uint8_t unknown[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 8, 'k'};
     static const uint8_t no_order[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 'k'};
     static const uint8_t wide[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 5, 9, 0, 0, 0, 0, 0, 0, 0, 'k'};
-    static const uint8_t wide_alone[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 4, 0, 0, 0, 'k'};
-    EQUAL(record_check((struct bytes){moved, sizeof moved}), sizeof moved);
+    static const uint8_t wide_alone[] = {128, 1, 0, 7, 0, 0, 0, 0, 1, 0, 4, 9, 0, 0, 'k'};
+    EQUAL(check_exactly(moved, sizeof moved), sizeof moved);
     EQUAL(record_order((const struct record *)moved), 9);
-    EQUAL(record_check((struct bytes){object, sizeof object}), sizeof object);
-    EQUAL(record_check((struct bytes){empty, sizeof empty}), 0);
-    EQUAL(record_check((struct bytes){unknown, sizeof unknown}), 0);
-    EQUAL(record_check((struct bytes){no_order, sizeof no_order}), 0);
-    EQUAL(record_check((struct bytes){wide, sizeof wide}), 0);
-    EQUAL(record_check((struct bytes){wide_alone, sizeof wide_alone}), 0);
+    EQUAL(check_exactly(object, sizeof object), sizeof object);
+    EQUAL(check_exactly(empty, sizeof empty), 0);
+    EQUAL(check_exactly(unknown, sizeof unknown), 0);
+    EQUAL(check_exactly(no_order, sizeof no_order), 0);
+    EQUAL(check_exactly(wide, sizeof wide), 0);
+    EQUAL(check_exactly(wide_alone, sizeof wide_alone), 0);
 }
 
 TESTS(TAP(keys_that_are_prefixes_of_each_other_and_hold_nul_and_ff_agree_with_a_sorted_array),
