@@ -31,15 +31,26 @@ static bool undecodable(struct replica *r) {
     return false;
 }
 
+static void note_write(struct replica *r, uint64_t index) {
+    if (r->groups.written != 0)
+        return;
+    groups_note_write(&r->groups, index);
+    replica_digest_ring(r, r->digests.ring_index);
+}
+
 /* entry: of a write. */
 static bool apply(struct replica *r, const struct log_record *record, const struct entry *entry, bool undo) {
     bool write = replica_is_write(record->type);
-    if (record->type == ENTRY_RING && !replica_ring_apply(r, record->payload))
-        return undecodable(r);
+    if (record->type == ENTRY_RING) {
+        if (!replica_ring_apply(r, record->payload))
+            return undecodable(r);
+        replica_digest_ring(r, record->index);
+    }
     if (write)
-        groups_note_write(&r->groups, record->index);
+        note_write(r, record->index);
     struct version at = {record->term, record->index};
     struct store_effect effect = store_apply(r->store, at, record->type, write ? entry : NULL, undo);
+    replica_digest_note(r);
     if (write && !r->closing)
         r->host.applied(r->host.arg, at, &effect);
     return true;
@@ -122,13 +133,13 @@ bool replica_rebuild(struct replica *r) {
     enum snapshot_result result =
         snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, &header, &configuration, why, sizeof why);
     bool ok = result == SNAPSHOT_NONE ||
-              (result == SNAPSHOT_OK &&
-               replica_state_decode(header.configuration, header.at.index, &ignored, &r->groups));
+              (result == SNAPSHOT_OK && replica_state_decode(header.configuration, &ignored, &r->groups));
     buffer_release(&configuration);
     if (!ok) {
         replica_fail(r, "cannot read the snapshot back", why);
         return false;
     }
+    replica_digest_begin(r);
     uint64_t commit = raft_commit(r->raft);
     while (store_applied(r->store).index < commit)
         if (!apply_next(r, commit))
@@ -140,14 +151,19 @@ bool replica_rebuild(struct replica *r) {
 static bool undo(struct replica *r, uint64_t index) {
     if (store_applied(r->store).index < index)
         return true;
-    if (r->groups.written >= index)
+    if (r->groups.written >= index) {
         r->groups.written = 0;
+        replica_digest_ring(r, r->digests.ring_index);
+    }
     if (r->taking.writer != NULL && r->taking.at.index >= index)
         return replica_rebuild(r); /* which drops the snapshot that holds them */
     struct version at = {0, index - 1};
     if (!log_term_at(r->log, at.index, &at.term) && at.index > 0)
         return replica_rebuild(r);
-    return store_undo(r->store, at) || replica_rebuild(r);
+    if (!store_undo(r->store, at))
+        return replica_rebuild(r);
+    replica_digest_note(r);
+    return true;
 }
 
 static enum log_result before_truncate(void *arg, uint64_t index) {
@@ -190,7 +206,7 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? advice_old : advice);
         return false;
     }
-    if (!replica_state_decode(header->configuration, header->at.index, configuration, &r->groups)) {
+    if (!replica_state_decode(header->configuration, configuration, &r->groups)) {
         snprintf(why, why_size, "the snapshot's configuration cannot be decoded; %s", advice);
         return false;
     }
@@ -277,8 +293,10 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
     struct configuration configuration = {0};
     struct buffer state = {0};
     struct log_report report = {0};
-    bool ok = load_snapshot(r, &header, &state, &configuration, why, why_size) &&
-              open_log(r, header.at, &report, why, why_size);
+    bool ok = load_snapshot(r, &header, &state, &configuration, why, why_size);
+    if (ok)
+        replica_digest_begin(r);
+    ok = ok && open_log(r, header.at, &report, why, why_size);
     uint64_t commit = report.commit > header.at.index ? report.commit : header.at.index;
     if (ok && commit > log_last(r->log))
         commit = log_last(r->log);
@@ -324,6 +342,7 @@ void replica_close(struct replica *r) {
     if (r->log != NULL)
         log_close(r->log);
     store_free(r->store);
+    free(r->digests.sums);
     free(r);
 }
 

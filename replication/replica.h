@@ -17,6 +17,8 @@ enum replica_sync { SYNC_ALWAYS, SYNC_INTERVAL, SYNC_NEVER }; /* -fsync */
 
 #define REPLICA_LOG_KEEP (8u * 1024 * 1024) /* bytes of log kept behind a snapshot for followers that lag */
 
+#define REPLICA_DIGESTS 4096 /* applied entries behind which the state's digest is known */
+
 struct replica_options {
     struct file_system *fs; /* borrowed */
     struct member_id self;
@@ -83,6 +85,12 @@ void replica_receive(struct replica *r, uint64_t now_ms, uint64_t wall_ms, const
                      const struct message *message);
 enum raft_result replica_propose(struct replica *r, enum entry_type type, const struct entry *entry,
                                  struct version *at);
+
+/* The digest of the state after the entry at index: records, answered pairs and the ring. Replicas of a group
+ * have the same at the same committed index. False where it is not applied here, or not known any more: it
+ * is for the last REPLICA_DIGESTS applied, and for a leader's commit as far as its applied entries can be
+ * undone. */
+bool replica_digest_at(const struct replica *r, uint64_t index, uint64_t *digest);
 
 /* The ring as this group's log has it, up to what is committed and applied here. */
 const struct groups_state *replica_groups(const struct replica *r);

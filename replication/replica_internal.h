@@ -46,6 +46,14 @@ struct noted_commit {
     bool done;
 };
 
+/* Of the state after each of the last applied entries, by index modulo REPLICA_DIGESTS. */
+struct digests {
+    uint64_t *sums;
+    uint64_t first;      /* index of the first one noted, or that it could be */
+    uint64_t ring;       /* the ring's part, as it is now */
+    uint64_t ring_index; /* of the last entry that changed it, its note of a client's first write apart */
+};
+
 struct replica {
     struct replica_options options;
     struct replica_host host;
@@ -70,6 +78,7 @@ struct replica {
     struct offered offered;
     struct received received;
     struct groups_state groups;
+    struct digests digests;
     uint64_t led_term;        /* the term that barrier belongs to */
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
     bool closing;             /* nobody is told any more of what is applied */
@@ -87,14 +96,22 @@ static inline bool replica_is_write(enum entry_type type) {
  * enough. */
 bool replica_rebuild(struct replica *r);
 
+/* replica_digest.c */
+/* The state was loaded, or is new. */
+void replica_digest_begin(struct replica *r);
+/* The ring's state has changed by the entry at index. */
+void replica_digest_ring(struct replica *r, uint64_t index);
+/* An entry was applied, or some were undone. */
+void replica_digest_note(struct replica *r);
+
 /* replica_ring.c */
 /* False for a payload that is no ring record. */
 bool replica_ring_apply(struct replica *r, struct bytes payload);
 /* What a snapshot holds beside the records: configuration and ring, as of index `at`. */
 void replica_state_encode(const struct replica *r, uint64_t at, const struct configuration *configuration,
                           struct buffer *out);
-/* at: the snapshot's index. False for bytes that are none. */
-bool replica_state_decode(struct bytes state, uint64_t at, struct configuration *configuration,
+/* False for bytes that are none. */
+bool replica_state_decode(struct bytes state, struct configuration *configuration,
                           struct groups_state *groups);
 
 /* replica_ledger.c */

@@ -8,8 +8,6 @@
 
 #include "replication/replica_internal.h"
 
-#define STATE_FORMAT 0x80 /* a configuration alone begins with a lower number */
-
 const struct groups_state *replica_groups(const struct replica *r) {
     return &r->groups;
 }
@@ -57,21 +55,14 @@ void replica_state_encode(const struct replica *r, uint64_t at, const struct con
     if (groups.written > at) /* applied before its commit: no part of the snapshot */
         groups.written = 0;
     configuration_encode(&encoded, configuration);
-    write_u8(out, STATE_FORMAT);
     write_bytes32(out, buffer_bytes(&encoded));
     groups_state_write(out, &groups);
     buffer_release(&encoded);
 }
 
-bool replica_state_decode(struct bytes state, uint64_t at, struct configuration *configuration,
+bool replica_state_decode(struct bytes state, struct configuration *configuration,
                           struct groups_state *groups) {
-    *groups = (struct groups_state){0};
-    if (state.size > 0 && state.data[0] != STATE_FORMAT) {
-        groups->written = at; /* of a group without a ring: whether a client ever wrote is not known */
-        return configuration_decode(state, configuration);
-    }
     struct reader r = reader_of(state);
-    read_u8(&r);
     struct bytes encoded = read_bytes32(&r);
     return configuration_decode(encoded, configuration) && groups_state_read(&r, groups) && reader_done(&r);
 }

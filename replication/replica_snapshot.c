@@ -233,7 +233,7 @@ struct arrived {
 
 static bool decode_arrived(struct arrived *in, struct version at) {
     bool ok = version_equal(in->header.at, at) &&
-              replica_state_decode(in->header.configuration, at.index, &in->configuration, &in->groups);
+              replica_state_decode(in->header.configuration, &in->configuration, &in->groups);
     if (!ok)
         snprintf(in->why, sizeof in->why,
                  "it is not of the position it was announced for, or its configuration cannot be decoded");
@@ -327,6 +327,7 @@ static bool install(struct replica *r) {
     r->forgotten = at.index;
     r->log_shrank = true;
     r->groups = in.groups;
+    replica_digest_begin(r);
     raft_installed(r->raft, at, &in.configuration, in.header.configuration_index);
     replica_settle(r, at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");

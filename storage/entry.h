@@ -29,6 +29,13 @@ static inline bool version_equal(struct version a, struct version b) {
     return a.term == b.term && a.index == b.index;
 }
 
+/* As positions of one log follow each other, and as versions of one key do. */
+static inline int version_compare(struct version a, struct version b) {
+    if (a.term != b.term)
+        return a.term < b.term ? -1 : 1;
+    return a.index < b.index ? -1 : a.index > b.index;
+}
+
 /* Decided when the entry is applied, the same on every node. */
 enum condition {
     CONDITION_NONE,

@@ -6,9 +6,9 @@
  * condition that failed is an outcome too) and a fingerprint of what it asked for. A later entry with the
  * pair changes nothing: with the same fingerprint it is a retry, with another one a conflict.
  *
- * The bound: the newest RETRIES_MAX rows count, by position in the log. A row is never renewed by its
+ * The bound: the newest RETRIES_MAX rows count, by their order in the log. A row is never renewed by its
  * retries, so which rows count depends on the log alone and is the same on every node. Names being at most 64
- * bytes, that is at most 23 MB, and as much again for undoing. A pair that was evicted is a new request
+ * bytes, that is at most 25 MB, and as much again for undoing. A pair that was evicted is a new request
  * again.
  *
  *     rows, oldest first     | evicted, for undoing only | the newest RETRIES_MAX: in the tree |
@@ -41,6 +41,7 @@ struct retries {
     size_t first, count, capacity;
     size_t rows_max; /* RETRIES_MAX; tests set a smaller one before the first row */
     bool dropped;    /* a row has been dropped for good */
+    uint64_t digest; /* of the rows that count (digest.h) */
     /* Set while a snapshot is being written: told of a row before it is dropped for good. */
     void (*dropping)(void *arg, const struct retries_row *row);
     void *dropping_arg;
@@ -57,7 +58,7 @@ uint64_t retries_fingerprint(enum entry_type type, const struct entry *entry);
 /* The row of a pair, borrowed until the next change; false: no row that counts. */
 bool retries_find(const struct retries *r, struct bytes client, struct bytes request,
                   struct store_answer *out);
-/* The pair has no row that counts, and answer->at comes after every row's. */
+/* The pair has no row that counts, and the answer's order comes after every row's. */
 void retries_add(struct retries *r, const struct store_answer *answer);
 
 /* Undoing to an index below this one is not possible any more. */
@@ -73,7 +74,13 @@ void retries_range(const struct retries *r, uint64_t index, size_t *from, size_t
 /* How many rows have an index up to this one, evicted ones too. */
 size_t retries_until(const struct retries *r, uint64_t index);
 const struct retries_row *retries_at(const struct retries *r, size_t position);
-uint64_t retries_row_index(const struct retries_row *row);
+/* Index in the own log of the entry that brought it: its position's, unless it was moved. */
+uint64_t retries_row_order(const struct retries_row *row);
+
+/* The digest as it was after the entry at index, which is not below the floor. */
+uint64_t retries_digest_at(const struct retries *r, uint64_t index);
+/* The digest is that of the rows, each read again. */
+bool retries_digest_holds(const struct retries *r);
 
 /* FORMAT.md draws the bytes. */
 void retries_row_encode(struct buffer *out, const struct retries_row *row);

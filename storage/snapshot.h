@@ -17,6 +17,8 @@ struct snapshot_header {
     struct bytes
         configuration; /* the group's configuration in force at `at`, as its entry's payload; borrowed */
     uint64_t configuration_index; /* its log position's index */
+    uint64_t cluster_ms;          /* cluster time, Unix time; 0: none */
+    uint64_t digest;              /* of the state (store_digest_at); the writer's own affair */
 };
 
 struct snapshot_writer;
@@ -38,13 +40,15 @@ enum snapshot_result {
     SNAPSHOT_IO_ERROR,
 };
 
-/* Reads the file `name` into an empty store and verifies it whole. configuration's bytes are appended to
- * `configuration`, and out->configuration borrows from it. Foreign bytes: every length is checked before it
- * is used. On failure the store is cleared and `why` holds one line. */
+/* Reads the file `name` into an empty store and verifies it whole, its digest too. configuration's bytes are
+ * appended to `configuration`, and out->configuration borrows from it. Foreign bytes: every length is checked
+ * before it is used. On failure the store is cleared and `why` holds one line. */
 enum snapshot_result snapshot_load(struct file_system *fs, const char *name, struct store *store,
                                    struct snapshot_header *out, struct buffer *configuration, char *why,
                                    size_t why_size);
-/* Verifies the file without a store (a snapshot just received), and reads its header. */
+/* Verifies the file without a store (a snapshot just received), and reads its header. Whether the content is
+ * one that can be, and has the digest that the header names, only loading shows: a record may be there twice.
+ */
 enum snapshot_result snapshot_verify(struct file_system *fs, const char *name, struct snapshot_header *out,
                                      struct buffer *configuration, char *why, size_t why_size);
 

@@ -25,7 +25,7 @@ struct source {
     uint32_t chain;
     uint64_t records;
     struct version at;
-    uint64_t answered;   /* index of the last answered pair read */
+    uint64_t answered;   /* order of the last answered pair read */
     struct store *store; /* NULL: verify only */
     struct index_run *run;
     struct record **strays; /* in the slab and not in the run */
@@ -111,6 +111,8 @@ static enum snapshot_result read_header(struct source *source, struct snapshot_h
     out->at.term = read_u64(&r);
     out->count = read_u64(&r);
     out->configuration_index = read_u64(&r);
+    out->cluster_ms = read_u64(&r);
+    out->digest = read_u64(&r);
     struct bytes content = read_bytes32(&r);
     if (!reader_done(&r) || out->configuration_index > out->at.index)
         return corrupt(source, "the header is malformed");
@@ -170,7 +172,7 @@ static enum snapshot_result read_records(struct source *source) {
     while (left.size > 0) {
         size_t size = record_size((const struct record *)left.data);
         struct record *record = record_copy(&source->store->slab, (struct bytes){left.data, size});
-        rising = rising && index_run_add(source->run, record);
+        rising = rising && store_run_add(source->store, source->run, record);
         if (!rising)
             add_stray(source, record);
         left.data += size;
@@ -181,7 +183,7 @@ static enum snapshot_result read_records(struct source *source) {
 
 /* False for a second record of the same key with another version; the same one again is no error. */
 static bool put_stray(struct store *store, struct record *record) {
-    struct record *old = index_put(&store->index, record);
+    struct record *old = store_put_record(store, record);
     if (old == NULL)
         return true;
     size_t size = record_size(record);
@@ -210,12 +212,14 @@ static enum snapshot_result read_answered(struct source *source) {
         size_t size = retries_decode(left, &answer);
         if (size == 0)
             return corrupt(source, "an answered request is malformed");
-        if (answer.at.index > source->at.index || answer.at.term > source->at.term ||
-            answer.current.index > answer.at.index || answer.current.term > answer.at.term)
+        uint64_t order = answer.moved != 0 ? answer.moved : answer.at.index;
+        if (order > source->at.index || (answer.moved == 0 && answer.at.term > source->at.term))
             return corrupt(source, "an answered request is newer than the snapshot");
-        if (answer.at.index <= source->answered)
+        if (version_compare(answer.current, answer.at) > 0)
+            return corrupt(source, "an answered request tells of a later version");
+        if (order <= source->answered)
             return corrupt(source, "answered requests are out of order");
-        source->answered = answer.at.index;
+        source->answered = order;
         if (source->store != NULL) {
             struct retries *retries = &source->store->retries;
             if (retries_find(retries, answer.client, answer.request, &known))
@@ -296,6 +300,8 @@ enum snapshot_result snapshot_load(struct file_system *fs, const char *name, str
     index_run_end(source.run);
     if (result == SNAPSHOT_OK)
         result = put_strays(&source);
+    if (result == SNAPSHOT_OK && store_digest(store) != out->digest)
+        result = corrupt(&source, "the content does not give the digest that it is to have");
     free(source.strays);
     if (result != SNAPSHOT_OK) {
         store_clear(store);

@@ -39,7 +39,7 @@ struct snapshot_writer {
     struct buffer sealed;   /* blocks that wait to be taken */
     struct buffer answered; /* rows of the block being filled */
     uint64_t
-        answered_until; /* indexes of rows up to this one have been put out, or are not part of the state */
+        answered_until; /* rows of orders up to this one have been put out, or are not part of the state */
     bool answered_all;
     uint64_t count; /* of records put out */
     uint32_t chain; /* checksum over the magic and the blocks' headers */
@@ -67,7 +67,8 @@ static void seal_answered(struct snapshot_writer *writer) {
     buffer_clear(&writer->answered);
 }
 
-static void seal_header(struct snapshot_writer *writer, const struct snapshot_header *header) {
+static void seal_header(struct snapshot_writer *writer, const struct snapshot_header *header,
+                        uint64_t digest) {
     struct bytes magic = {(const uint8_t *)SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE};
     struct buffer content = {0};
     buffer_append(&writer->sealed, magic);
@@ -76,6 +77,8 @@ static void seal_header(struct snapshot_writer *writer, const struct snapshot_he
     write_u64(&content, header->at.term);
     write_u64(&content, store_count(writer->store));
     write_u64(&content, header->configuration_index);
+    write_u64(&content, header->cluster_ms);
+    write_u64(&content, digest);
     write_bytes32(&content, header->configuration);
     seal(writer, SNAPSHOT_BLOCK_HEADER, buffer_bytes(&content));
     buffer_release(&content);
@@ -111,7 +114,7 @@ static void replaced(void *arg, const struct record *record) {
 static size_t put_answered(struct snapshot_writer *writer, const struct retries_row *row) {
     size_t before = buffer_size(&writer->answered), size;
     retries_row_encode(&writer->answered, row);
-    writer->answered_until = retries_row_index(row);
+    writer->answered_until = retries_row_order(row);
     size = buffer_size(&writer->answered) - before;
     if (buffer_size(&writer->answered) >= SNAPSHOT_BLOCK_SIZE)
         seal_answered(writer);
@@ -120,8 +123,8 @@ static size_t put_answered(struct snapshot_writer *writer, const struct retries_
 
 static void dropping(void *arg, const struct retries_row *row) {
     struct snapshot_writer *writer = arg;
-    uint64_t index = retries_row_index(row);
-    if (!writer->answered_all && index > writer->answered_until && index <= writer->at.index)
+    uint64_t order = retries_row_order(row);
+    if (!writer->answered_all && order > writer->answered_until && order <= writer->at.index)
         put_answered(writer, row);
 }
 
@@ -129,7 +132,7 @@ static void begin_answered(struct snapshot_writer *writer) {
     struct retries *retries = &writer->store->retries;
     size_t from, to;
     retries_range(retries, writer->at.index, &from, &to);
-    writer->answered_until = from > 0 ? retries_row_index(retries_at(retries, from - 1)) : 0;
+    writer->answered_until = from > 0 ? retries_row_order(retries_at(retries, from - 1)) : 0;
     retries->dropping = dropping;
     retries->dropping_arg = writer;
 }
@@ -153,14 +156,15 @@ static size_t step_answered(struct snapshot_writer *writer, size_t budget) {
 struct snapshot_writer *snapshot_writer_new(struct store *store, const struct snapshot_header *header) {
     assert(store->replaced == NULL);
     assert(header->at.index <= store->applied.index);
-    if (header->at.index < store->undo.floor || header->at.index < retries_floor(&store->retries))
+    uint64_t digest;
+    if (!store_digest_at(store, header->at.index, &digest))
         return NULL;
     struct snapshot_writer *writer = calloc(1, sizeof *writer);
     if (writer == NULL)
         err(1, "out of memory for a snapshot");
     writer->store = store;
     writer->at = header->at;
-    seal_header(writer, header);
+    seal_header(writer, header, digest);
     for (size_t i = 0; i < store->undo.count; i++) {
         const struct undo_item *item = undo_at(&store->undo, i);
         if (item->index > header->at.index && item->out != NULL)

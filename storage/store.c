@@ -14,6 +14,7 @@ struct store *store_new(size_t undo_size_max) {
         err(1, "out of memory for a store");
     slab_init(&store->slab);
     index_init(&store->index, &store->slab);
+    digest_init(&store->digest);
     retries_init(&store->retries, &store->slab);
     undo_init(&store->undo, undo_size_max == 0 ? STORE_UNDO_SIZE : undo_size_max);
     return store;
@@ -23,6 +24,7 @@ void store_free(struct store *store) {
     if (store == NULL)
         return;
     store_clear(store);
+    digest_release(&store->digest);
     free(store);
 }
 
@@ -32,6 +34,8 @@ void store_clear(struct store *store) {
     retries_clear(&store->retries);
     slab_clear(&store->slab);
     index_init(&store->index, &store->slab);
+    digest_release(&store->digest);
+    digest_init(&store->digest);
     store->applied = (struct version){0, 0};
 }
 
@@ -40,8 +44,8 @@ uint64_t store_count(const struct store *store) {
 }
 
 uint64_t store_memory(const struct store *store) {
-    return sizeof *store + slab_memory(&store->slab) + store->undo.capacity * sizeof(struct undo_item) +
-           retries_memory(&store->retries);
+    return sizeof *store + slab_memory(&store->slab) + DIGEST_LEAF_COUNT * sizeof(uint64_t) +
+           store->undo.capacity * sizeof(struct undo_item) + retries_memory(&store->retries);
 }
 
 struct version store_applied(const struct store *store) {
@@ -53,6 +57,26 @@ bool store_get(const struct store *store, struct bytes key, struct store_record 
     if (record == NULL)
         return false;
     record_view(record, out);
+    return true;
+}
+
+struct record *store_put_record(struct store *store, struct record *record) {
+    struct record *out = index_put(&store->index, record);
+    digest_replace(&store->digest, out, record);
+    return out;
+}
+
+struct record *store_take_record(struct store *store, struct bytes key) {
+    struct record *out = index_remove(&store->index, key);
+    if (out != NULL)
+        digest_replace(&store->digest, out, NULL);
+    return out;
+}
+
+bool store_run_add(struct store *store, struct index_run *run, struct record *record) {
+    if (!index_run_add(run, record))
+        return false;
+    digest_replace(&store->digest, NULL, record);
     return true;
 }
 
@@ -75,12 +99,14 @@ static struct version current_version(const struct store *store, struct bytes ke
     return record == NULL ? (struct version){0, 0} : record_version(record);
 }
 
-/* The entry at index has taken `out` from the index and put `in` there; either may be NULL. */
-static void keep(struct store *store, uint64_t index, struct record *out, struct record *in, bool undo) {
+/* The entry at index has taken `out` from the index and put `in` there; either may be NULL. The digest was
+ * that of `before` then. */
+static void keep(struct store *store, uint64_t index, uint64_t before, struct record *out, struct record *in,
+                 bool undo) {
     if (out != NULL && store->replaced != NULL)
         store->replaced(store->replaced_arg, out);
     if (undo) {
-        undo_push(&store->undo, &store->slab, (struct undo_item){index, out, in});
+        undo_push(&store->undo, &store->slab, (struct undo_item){index, before, out, in});
         return;
     }
     /* Earlier items may name what goes away here, and undoing past this entry is over in any case. */
@@ -96,16 +122,18 @@ static struct store_effect apply_put(struct store *store, struct version at, con
                                                                         .version = at,
                                                                         .expiry_ms = entry->expiry_ms,
                                                                         .clock = entry->clock});
-    keep(store, at.index, index_put(&store->index, in), in, undo);
+    uint64_t before = store->digest.total;
+    keep(store, at.index, before, store_put_record(store, in), in, undo);
     return (struct store_effect){.outcome = STORE_APPLIED, .current = at};
 }
 
 static struct store_effect apply_delete(struct store *store, struct version at, const struct entry *entry,
                                         bool undo) {
-    struct record *out = index_remove(&store->index, entry->key);
+    uint64_t before = store->digest.total;
+    struct record *out = store_take_record(store, entry->key);
     if (out == NULL)
         return (struct store_effect){.outcome = STORE_ABSENT};
-    keep(store, at.index, out, NULL, undo);
+    keep(store, at.index, before, out, NULL, undo);
     return (struct store_effect){.outcome = STORE_APPLIED};
 }
 
@@ -136,6 +164,7 @@ static struct store_effect apply_once(struct store *store, struct version at, en
                                                         .fingerprint = fingerprint,
                                                         .outcome = effect.outcome,
                                                         .at = at,
+                                                        .slot = (uint16_t)slot_of(entry->key),
                                                         .current = effect.current});
     if (!undo)
         retries_forget(&store->retries, at.index);
@@ -181,14 +210,50 @@ bool store_undo(struct store *store, struct version at) {
     retries_undo(&store->retries, at.index);
     struct undo_item item;
     while (undo_pop(&store->undo, at.index, &item)) {
-        struct record *gone = item.out != NULL ? index_put(&store->index, item.out)
-                                               : index_remove(&store->index, record_key(item.in));
+        struct record *gone = item.out != NULL ? store_put_record(store, item.out)
+                                               : store_take_record(store, record_key(item.in));
         assert(gone == item.in);
         if (gone != NULL)
             record_free(&store->slab, gone);
+        assert(store->digest.total == item.digest);
     }
     store->applied = at;
     return true;
+}
+
+uint64_t store_digest(const struct store *store) {
+    return store->digest.total + store->retries.digest;
+}
+
+bool store_digest_at(const struct store *store, uint64_t index, uint64_t *digest) {
+    if (index > store->applied.index || index < store->undo.floor || index < retries_floor(&store->retries))
+        return false;
+    size_t after = undo_after(&store->undo, index);
+    *digest = after == store->undo.count ? store->digest.total : undo_at(&store->undo, after)->digest;
+    *digest += retries_digest_at(&store->retries, index);
+    return true;
+}
+
+const struct digest *store_digest_records(const struct store *store) {
+    return &store->digest;
+}
+
+uint64_t store_digest_answered(const struct store *store) {
+    return store->retries.digest;
+}
+
+static bool digest_each(void *arg, struct record *record) {
+    digest_replace(arg, NULL, record);
+    return true;
+}
+
+bool store_digest_holds(const struct store *store) {
+    struct digest scanned;
+    digest_init(&scanned);
+    index_walk(&store->index, (struct bytes){NULL, 0}, digest_each, &scanned);
+    bool holds = digest_equal(&scanned, &store->digest) && retries_digest_holds(&store->retries);
+    digest_release(&scanned);
+    return holds;
 }
 
 struct scan {

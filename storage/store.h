@@ -11,6 +11,7 @@
 #include "storage/entry.h"
 
 struct store;
+struct digest; /* digest.h */
 
 /* A live key, borrowed until the next call that changes the store. */
 struct store_record {
@@ -50,6 +51,9 @@ struct store_answer {
     uint64_t fingerprint; /* of what it asked for */
     enum store_outcome outcome;
     struct version at, current; /* as in store_effect */
+    uint16_t slot;              /* of the key */
+    uint64_t moved;             /* as in store_record */
+    uint32_t origin;            /* where moved: number of the group whose log `at` is a position of */
 };
 
 #define STORE_UNDO_SIZE (64u * 1024 * 1024) /* bytes of undo kept; default */
@@ -85,6 +89,17 @@ void store_forget(struct store *store, uint64_t index);
 bool store_undo(struct store *store, struct version at);
 /* Drops everything; applied becomes {0, 0}. A snapshot being written is freed first (asserted). */
 void store_clear(struct store *store);
+
+/* Of all records and of the answered pairs that count: stores with the same content have the same digest,
+ * whatever brought it there (digest.h). */
+uint64_t store_digest(const struct store *store);
+/* As it was after the entry at index. False above applied, and where undoing does not reach that far back. */
+bool store_digest_at(const struct store *store, uint64_t index, uint64_t *digest);
+/* Its parts: the records', by slot and leaf, and the answered pairs'. */
+const struct digest *store_digest_records(const struct store *store);
+uint64_t store_digest_answered(const struct store *store);
+/* The digest, kept with every change, is that of the content, each record and pair read again. Slow. */
+bool store_digest_holds(const struct store *store);
 
 /* Walks keys >= from in byte order; stops when `each` returns false. Must not change the store meanwhile. */
 void store_scan(const struct store *store, struct bytes from,

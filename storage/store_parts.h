@@ -2,6 +2,7 @@
 #ifndef STORAGE_STORE_PARTS_H
 #define STORAGE_STORE_PARTS_H
 
+#include "storage/digest.h"
 #include "storage/index.h"
 #include "storage/retries.h"
 #include "storage/undo.h"
@@ -9,6 +10,7 @@
 struct store {
     struct slab slab; /* of records, of the index's nodes, of the answered pairs */
     struct index index;
+    struct digest digest; /* of the records in the index */
     struct undo undo;
     struct retries retries;
     struct version applied;
@@ -18,5 +20,12 @@ struct store {
     void *replaced_arg;
     uint64_t snapshot_index; /* of the state being written: never undone */
 };
+
+/* The ways of a record into the index and out of it, so that the digest always is that of the index. They
+ * return the record that is now out of it, or NULL. */
+struct record *store_put_record(struct store *store, struct record *record);
+struct record *store_take_record(struct store *store, struct bytes key);
+/* As index_run_add. */
+bool store_run_add(struct store *store, struct index_run *run, struct record *record);
 
 #endif

@@ -60,6 +60,18 @@ void undo_forget(struct undo *undo, struct slab *slab, uint64_t index) {
         undo->floor = index;
 }
 
+size_t undo_after(const struct undo *undo, uint64_t index) {
+    size_t low = 0, high = undo->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (undo_at(undo, middle)->index <= index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 bool undo_pop(struct undo *undo, uint64_t index, struct undo_item *out) {
     if (undo->count == 0 || undo_at(undo, undo->count - 1)->index <= index)
         return false;

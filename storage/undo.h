@@ -10,6 +10,7 @@
 
 struct undo_item {
     uint64_t index;     /* of the entry */
+    uint64_t digest;    /* of the records before the entry (digest.h) */
     struct record *out; /* owned; NULL: the key was not there */
     struct record *in;  /* the index's; NULL: the entry deleted the key */
 };
@@ -29,6 +30,8 @@ void undo_release(struct undo *undo, struct slab *slab);
 void undo_push(struct undo *undo, struct slab *slab, struct undo_item item);
 /* Drops the items up to and including index, which becomes the floor where it is above. */
 void undo_forget(struct undo *undo, struct slab *slab, uint64_t index);
+/* The oldest item whose entry came after index, by its position for undo_at; count where there is none. */
+size_t undo_after(const struct undo *undo, uint64_t index);
 /* The newest item, if its entry came after index; what it kept is the caller's. */
 bool undo_pop(struct undo *undo, uint64_t index, struct undo_item *out);
 

@@ -9,6 +9,7 @@
 #include "replication/message.h"
 #include "storage/log.h"
 #include "storage/record.h"
+#include "storage/retries.h"
 #include "tests/fuzz/fuzz.h"
 
 static void entry(struct bytes in) {
@@ -36,6 +37,25 @@ static void record(struct bytes in) {
     MUST(record_size(again) == size && memcmp(again, in.data, size) == 0);
     record_free(&slab, copy);
     record_free(&slab, again);
+    slab_clear(&slab);
+}
+
+static void answered(struct bytes in) {
+    struct store_answer answer;
+    size_t size = retries_decode(in, &answer);
+    MUST(size <= in.size);
+    if (size == 0)
+        return;
+    struct slab slab;
+    struct retries retries;
+    struct buffer out = {0};
+    slab_init(&slab);
+    retries_init(&retries, &slab);
+    retries_add(&retries, &answer);
+    retries_row_encode(&out, retries_at(&retries, 0));
+    MUST(bytes_equal(buffer_bytes(&out), (struct bytes){in.data, size}));
+    buffer_release(&out);
+    retries_clear(&retries);
     slab_clear(&slab);
 }
 
@@ -172,8 +192,8 @@ static void routed(struct bytes in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static void (*const decoders[])(struct bytes) = {
-        entry, record, slice,    configuration, request,     reply,      message,
-        hello, frame,  announce, address,       ring_record, ring_state, routed};
+        entry, record,   slice,   configuration, request,    reply,  message, hello,
+        frame, announce, address, ring_record,   ring_state, routed, answered};
     struct script s = script_of(data, size);
     size_t which = take_u8(&s) % (sizeof decoders / sizeof decoders[0]);
     size_t left = script_left(&s);

@@ -8,7 +8,7 @@ FUZZ_TARGETS ?= $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/checksum.c,$
 FUZZ_CC      ?= clang
 FUZZ_BUILD   := $(BUILD)/fuzz
 FUZZ_FLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ_SRC     := $(filter-out storage/crc32c.c,$(CORE_SRC)) tests/fuzz/checksum.c
+FUZZ_SRC     := $(filter-out storage/crc32c.c storage/digest.c,$(CORE_SRC)) tests/fuzz/checksum.c
 FUZZ_OBJ     := $(FUZZ_SRC:%.c=$(FUZZ_BUILD)/o/%.o)
 FUZZ_MAX     := -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1
 

@@ -48,16 +48,19 @@ static const struct member_id self = {.id = "node-00000000001", .incarnation = 1
  * another group is 9.6, and `early`, whose version there is 1.2; no other key is there. */
 static void move_in(struct store *store, const char *key, struct version version) {
     struct store_record content = {.key = bytes_of(key), .version = version, .moved = 5};
-    index_put(&store->index, record_new(&store->slab, &content));
+    store_put_record(store, record_new(&store->slab, &content));
 }
 
 static bool make_snapshot(struct file_system *fs) {
     struct store *store = store_new(0);
     struct configuration configuration = {.group_id = GROUP_ID, .voters_max = 5, .count = 1};
-    struct buffer encoded = {0}, out = {0};
+    struct groups_state groups = {0};
+    struct buffer encoded = {0}, state = {0}, out = {0};
     struct file *file;
     configuration.members[0] = (struct member){.id = self, .role = MEMBER_VOTER};
     configuration_encode(&encoded, &configuration);
+    write_bytes32(&state, buffer_bytes(&encoded));
+    groups_state_write(&state, &groups);
     for (uint64_t index = 1; index <= 10; index++) {
         struct entry entry = {.value = bytes_of("value")};
         enum entry_type type = index == 10 ? ENTRY_DELETE : ENTRY_PUT;
@@ -68,7 +71,7 @@ static bool make_snapshot(struct file_system *fs) {
     }
     move_in(store, "moved", (struct version){9, 6});
     move_in(store, "early", (struct version){1, 2});
-    struct snapshot_header header = {{3, 10}, store_count(store), buffer_bytes(&encoded), 1};
+    struct snapshot_header header = {{3, 10}, store_count(store), buffer_bytes(&state), 1, 0, 0};
     struct snapshot_writer *writer = snapshot_writer_new(store, &header);
     while (!snapshot_writer_step(writer, 65536, &out))
         ;
@@ -78,9 +81,10 @@ static bool make_snapshot(struct file_system *fs) {
     file_close(file);
     store_free(store);
     buffer_release(&encoded);
+    buffer_release(&state);
     buffer_release(&out);
-    struct hard_state state = {.term = 3};
-    return ok && hard_state_save(fs, &state) == FILE_OK;
+    struct hard_state hard_state = {.term = 3};
+    return ok && hard_state_save(fs, &hard_state) == FILE_OK;
 }
 
 static bool add_row(struct ledger *l, uint64_t term, uint64_t index, const char *key,

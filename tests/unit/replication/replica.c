@@ -77,19 +77,23 @@ static void save(struct file_system *fs, const char *name, struct bytes content)
 static void make_snapshot_of(struct buffer *out, struct version at, const char *name, struct bytes value) {
     struct store *store = store_new(0);
     struct configuration configuration = group_of(3, 0, ACK_ASYNC);
-    struct buffer encoded = {0};
+    struct groups_state groups = {0};
+    struct buffer encoded = {0}, state = {0};
     struct entry entry = {.key = bytes_of(name), .value = value};
     configuration_encode(&encoded, &configuration);
+    write_bytes32(&state, buffer_bytes(&encoded));
+    groups_state_write(&state, &groups);
     for (uint64_t index = 1; index < at.index; index++)
         store_apply(store, (struct version){at.term, index}, ENTRY_NOOP, NULL, false);
     store_apply(store, at, ENTRY_PUT, &entry, false);
-    struct snapshot_header header = {at, 1, buffer_bytes(&encoded), 1};
+    struct snapshot_header header = {at, 1, buffer_bytes(&state), 1, 0, 0};
     struct snapshot_writer *writer = snapshot_writer_new(store, &header);
     while (!snapshot_writer_step(writer, 65536, out))
         ;
     snapshot_writer_free(writer);
     store_free(store);
     buffer_release(&encoded);
+    buffer_release(&state);
 }
 
 static void make_snapshot(struct buffer *out, struct version at, const char *name) {

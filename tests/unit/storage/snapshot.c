@@ -11,7 +11,7 @@
 #define NAME         "snapshot-1"
 #define ANSWERED_MAX 20 /* pairs that count, in these tests */
 
-struct digest {
+struct summary {
     uint64_t sum, count;
 };
 
@@ -22,12 +22,12 @@ static uint64_t mix(uint64_t sum, struct bytes bytes) {
     return sum;
 }
 
-static bool digest_each(void *arg, const struct store_record *record) {
-    struct digest *digest = arg;
-    digest->count++;
-    digest->sum = mix(mix(mix(digest->sum, record->key), record->value), record->clock);
-    digest->sum = (digest->sum ^ record->version.index ^ record->version.term << 40 ^ record->expiry_ms) *
-                  UINT64_C(0x100000001b3);
+static bool summary_each(void *arg, const struct store_record *record) {
+    struct summary *summary = arg;
+    summary->count++;
+    summary->sum = mix(mix(mix(summary->sum, record->key), record->value), record->clock);
+    summary->sum = (summary->sum ^ record->version.index ^ record->version.term << 40 ^ record->expiry_ms) *
+                   UINT64_C(0x100000001b3);
     return true;
 }
 
@@ -37,20 +37,20 @@ static struct store *new_store(void) {
     return store;
 }
 
-static struct digest digest_of(const struct store *store) {
-    struct digest digest = {1, 0};
+static struct summary summary_of(const struct store *store) {
+    struct summary summary = {1, 0};
     struct buffer answered = {0};
     size_t from, to;
-    store_scan(store, (struct bytes){NULL, 0}, digest_each, &digest);
+    store_scan(store, (struct bytes){NULL, 0}, summary_each, &summary);
     retries_range(&store->retries, store->applied.index, &from, &to);
     while (from < to)
         retries_row_encode(&answered, retries_at(&store->retries, from++));
-    digest.sum = mix(digest.sum, buffer_bytes(&answered));
+    summary.sum = mix(summary.sum, buffer_bytes(&answered));
     buffer_release(&answered);
-    return digest;
+    return summary;
 }
 
-static bool same(struct digest a, struct digest b) {
+static bool same(struct summary a, struct summary b) {
     return a.sum == b.sum && a.count == b.count;
 }
 
@@ -147,24 +147,27 @@ TEST(a_snapshot_loads_back_as_the_store_it_was_written_from) {
         apply(store, &random, 1000, 700, false);
     struct snapshot_header header = {.at = store_applied(store),
                                      .configuration = {(const uint8_t *)"con\0fig", 7},
-                                     .configuration_index = 17};
+                                     .configuration_index = 17,
+                                     .cluster_ms = 1700000000002};
     struct buffer out = {0};
     write_all(store, &header, &out);
     OK(buffer_size(&out) > 3 * SNAPSHOT_BLOCK_SIZE);
     EQUAL(verify(buffer_bytes(&out)), SNAPSHOT_OK);
     struct loaded *l = load(buffer_bytes(&out));
     EQUAL(l->result, SNAPSHOT_OK);
-    OK(same(digest_of(l->store), digest_of(store)));
+    OK(same(summary_of(l->store), summary_of(store)));
     EQUAL(store_count(l->store), store_count(store));
     OK(version_equal(store_applied(l->store), header.at));
     OK(version_equal(l->header.at, header.at));
     EQUAL(l->header.count, store_count(store));
     EQUAL(l->header.configuration_index, 17);
+    EQUAL(l->header.cluster_ms, 1700000000002);
+    EQUAL(l->header.digest, store_digest(store));
     OK(bytes_equal(l->header.configuration, header.configuration));
     OK(!store_undo(l->store, version_at(header.at.index - 1)));
     apply(l->store, &random, 1000, 700, true);
     OK(store_undo(l->store, header.at));
-    OK(same(digest_of(l->store), digest_of(store)));
+    OK(same(summary_of(l->store), summary_of(store)));
     loaded_free(l);
     buffer_release(&out);
     store_free(store);
@@ -261,30 +264,37 @@ TEST(bytes_after_the_end_block_are_refused) {
 
 struct forged {
     struct buffer file;
-    uint32_t chain;
+    uint64_t digest;   /* of what was forged */
+    uint32_t miscount; /* what the chain of checksums is wrong by */
 };
 
 static void forge(struct forged *f, unsigned type, struct bytes content) {
     uint8_t header[SNAPSHOT_BLOCK_HEADER_SIZE] = {(uint8_t)type};
     put_u32(header + 1, (uint32_t)content.size);
     put_u32(header + 5, crc32c(crc32c(0, (struct bytes){header, 5}), content));
-    f->chain = crc32c(f->chain, (struct bytes){header, sizeof header});
     buffer_append(&f->file, (struct bytes){header, sizeof header});
     buffer_append(&f->file, content);
 }
 
-static void forge_start(struct forged *f, struct version at) {
-    struct bytes magic = {(const uint8_t *)SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE};
+#define HEADER_SIZE (6 * 8 + 4) /* of a header block's content without a configuration */
+
+static void forge_header(struct forged *f, struct version at) {
     struct buffer header = {0};
-    *f = (struct forged){.chain = crc32c(0, magic)};
-    buffer_append(&f->file, magic);
     write_u64(&header, at.index);
     write_u64(&header, at.term);
     write_u64(&header, 0);
     write_u64(&header, 0);
+    write_u64(&header, 0);
+    write_u64(&header, f->digest);
     write_bytes32(&header, bytes_of(""));
     forge(f, SNAPSHOT_BLOCK_HEADER, buffer_bytes(&header));
     buffer_release(&header);
+}
+
+static void forge_start(struct forged *f, struct version at) {
+    *f = (struct forged){0};
+    buffer_append(&f->file, (struct bytes){(const uint8_t *)SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_SIZE});
+    forge_header(f, at);
 }
 
 static void forge_moved(struct forged *f, const char *key, struct version version, uint64_t order) {
@@ -293,6 +303,7 @@ static void forge_moved(struct forged *f, const char *key, struct version versio
     struct store_record content = {.key = bytes_of(key), .version = version, .moved = order};
     struct record *record = record_new(&slab, &content);
     forge(f, SNAPSHOT_BLOCK_RECORDS, (struct bytes){(uint8_t *)record, record_size(record)});
+    f->digest += digest_hash(&content);
     slab_clear(&slab);
 }
 
@@ -300,10 +311,29 @@ static void forge_record(struct forged *f, const char *key, struct version versi
     forge_moved(f, key, version, 0);
 }
 
+/* The header again, now that the digest is known. */
+static void forge_header_again(struct forged *f) {
+    struct buffer rest = {0};
+    size_t behind = SNAPSHOT_MAGIC_SIZE + SNAPSHOT_BLOCK_HEADER_SIZE + HEADER_SIZE;
+    const uint8_t *content = f->file.data + SNAPSHOT_MAGIC_SIZE + SNAPSHOT_BLOCK_HEADER_SIZE;
+    struct version at = {get_u64(content + 8), get_u64(content)};
+    buffer_append(&rest, (struct bytes){f->file.data + behind, buffer_size(&f->file) - behind});
+    f->file.end = f->file.start + SNAPSHOT_MAGIC_SIZE;
+    forge_header(f, at);
+    buffer_append(&f->file, buffer_bytes(&rest));
+    buffer_release(&rest);
+}
+
 static struct loaded *forge_end(struct forged *f, uint64_t records) {
     struct buffer end = {0};
+    forge_header_again(f);
+    uint32_t chain = crc32c(0, (struct bytes){f->file.data, SNAPSHOT_MAGIC_SIZE}) ^ f->miscount;
+    for (size_t at = SNAPSHOT_MAGIC_SIZE; at < buffer_size(&f->file);) {
+        chain = crc32c(chain, (struct bytes){f->file.data + at, SNAPSHOT_BLOCK_HEADER_SIZE});
+        at += SNAPSHOT_BLOCK_HEADER_SIZE + get_u32(f->file.data + at + 1);
+    }
     write_u64(&end, records);
-    write_u32(&end, f->chain);
+    write_u32(&end, chain);
     forge(f, SNAPSHOT_BLOCK_END, buffer_bytes(&end));
     buffer_release(&end);
     struct loaded *l = load(buffer_bytes(&f->file));
@@ -316,26 +346,32 @@ TEST(the_same_record_twice_is_one_key) {
     forge_start(&f, (struct version){2, 9});
     forge_record(&f, "a", (struct version){1, 5});
     forge_record(&f, "b", (struct version){2, 9});
+    uint64_t digest = f.digest;
     forge_record(&f, "a", (struct version){1, 5});
+    f.digest = digest;
     struct loaded *l = forge_end(&f, 3);
     EQUAL(l->result, SNAPSHOT_OK);
     EQUAL(store_count(l->store), 2);
     loaded_free(l);
 }
 
-static void forge_answered(struct forged *f, const char *request, struct version at) {
+static void forge_answer(struct forged *f, const struct store_answer *answer) {
     struct slab slab;
     struct retries retries;
     struct buffer row = {0};
     slab_init(&slab);
     retries_init(&retries, &slab);
-    retries_add(&retries,
-                &(struct store_answer){.client = bytes_of("c"), .request = bytes_of(request), .at = at});
+    retries_add(&retries, answer);
     retries_row_encode(&row, retries_at(&retries, 0));
     forge(f, SNAPSHOT_BLOCK_ANSWERED, buffer_bytes(&row));
+    f->digest += retries.digest;
     buffer_release(&row);
     retries_clear(&retries);
     slab_clear(&slab);
+}
+
+static void forge_answered(struct forged *f, const char *request, struct version at) {
+    forge_answer(f, &(struct store_answer){.client = bytes_of("c"), .request = bytes_of(request), .at = at});
 }
 
 static bool refused_because(struct loaded *l, const char *what) {
@@ -370,6 +406,10 @@ TEST(answered_pairs_that_cannot_be_are_refused_though_their_checksums_fit) {
     forge_answered(&f, "a", beyond);
     OK(refused_because(forge_end(&f, 0), "newer than the snapshot"));
     forge_start(&f, at);
+    forge_answer(&f, &(struct store_answer){
+                         .client = bytes_of("c"), .request = bytes_of("a"), .at = later, .current = at});
+    OK(refused_because(forge_end(&f, 0), "later version"));
+    forge_start(&f, at);
     forge(&f, SNAPSHOT_BLOCK_ANSWERED, bytes_of("too short"));
     OK(refused_because(forge_end(&f, 0), "malformed"));
 }
@@ -391,7 +431,7 @@ TEST(content_that_cannot_be_is_refused_though_its_checksums_fit) {
     forge_record(&f, "a", good);
     OK(refused_because(forge_end(&f, 2), "records are missing"));
     forge_start(&f, at);
-    f.chain ^= 1;
+    f.miscount = 1;
     OK(refused_because(forge_end(&f, 0), "out of order"));
     forge_start(&f, at);
     forge(&f, 77, bytes_of("later"));
@@ -405,6 +445,56 @@ TEST(content_that_cannot_be_is_refused_though_its_checksums_fit) {
     forge_start(&f, at);
     forge(&f, SNAPSHOT_BLOCK_HEADER, bytes_of("again"));
     OK(refused_because(forge_end(&f, 0), "unknown type 1"));
+}
+
+TEST(an_answered_pair_that_was_moved_is_judged_by_its_order_and_keeps_its_position) {
+    struct store_answer moved = {.client = bytes_of("c"),
+                                 .request = bytes_of("a"),
+                                 .at = {7, 1000},
+                                 .current = {6, 2000},
+                                 .slot = SLOT_COUNT - 1,
+                                 .moved = 9,
+                                 .origin = UINT32_MAX};
+    struct forged f;
+    struct store_answer answer;
+    forge_start(&f, (struct version){2, 9});
+    forge_answer(&f, &moved);
+    struct loaded *l = forge_end(&f, 0);
+    EQUAL(l->result, SNAPSHOT_OK);
+    REQUIRE(store_answered(l->store, moved.client, moved.request, &answer));
+    OK(version_equal(answer.at, moved.at) && version_equal(answer.current, moved.current));
+    OK(answer.slot == moved.slot && answer.moved == 9 && answer.origin == UINT32_MAX);
+    loaded_free(l);
+    forge_start(&f, (struct version){2, 8});
+    forge_answer(&f, &moved);
+    OK(refused_because(forge_end(&f, 0), "newer than the snapshot"));
+    forge_start(&f, (struct version){2, 9});
+    moved.slot = SLOT_COUNT;
+    forge_answer(&f, &moved);
+    OK(refused_because(forge_end(&f, 0), "malformed"));
+}
+
+TEST(content_that_does_not_give_the_digest_of_the_header_is_refused_though_its_checksums_fit) {
+    static const struct version at = {2, 9};
+    for (unsigned wrong = 0; wrong < 3; wrong++) {
+        struct forged f;
+        forge_start(&f, at);
+        forge_record(&f, "a", (struct version){1, 5});
+        forge_answered(&f, "r", (struct version){1, 6});
+        if (wrong == 1)
+            f.digest++;
+        else if (wrong == 2) /* as if a bit of the version had flipped before it was written */
+            f.digest += digest_hash(&(struct store_record){.key = bytes_of("a"), .version = {1, 4}}) -
+                        digest_hash(&(struct store_record){.key = bytes_of("a"), .version = {1, 5}});
+        struct loaded *l = forge_end(&f, 1);
+        if (wrong == 0) {
+            EQUAL(l->result, SNAPSHOT_OK);
+            EQUAL(l->header.digest, store_digest(l->store));
+            loaded_free(l);
+        } else {
+            OK(refused_because(l, "digest"));
+        }
+    }
 }
 
 TEST(a_moved_record_is_judged_by_its_order_and_keeps_its_version) {
@@ -430,8 +520,9 @@ static void move_in(struct store *store, const char *key, struct version version
     uint64_t index = store_applied(store).index + 1;
     struct store_record content = {.key = bytes_of(key), .version = version, .moved = index};
     store_apply(store, version_at(index), ENTRY_NOOP, NULL, true);
-    struct record *in = record_new(&store->slab, &content), *out = index_put(&store->index, in);
-    undo_push(&store->undo, &store->slab, (struct undo_item){index, out, in});
+    uint64_t before = store->digest.total;
+    struct record *in = record_new(&store->slab, &content), *out = store_put_record(store, in);
+    undo_push(&store->undo, &store->slab, (struct undo_item){index, before, out, in});
 }
 
 TEST(what_was_moved_here_by_the_position_is_in_a_snapshot_and_what_was_moved_later_is_not) {
@@ -465,7 +556,7 @@ TEST(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_
         struct entry entry = {.key = bytes_of(key), .value = bytes_of("before")};
         store_apply(store, version_at(i + 1), ENTRY_PUT, &entry, false);
     }
-    struct digest want = digest_of(store);
+    struct summary want = summary_of(store);
     struct snapshot_header header = {.at = store_applied(store)};
     struct snapshot_writer *writer = snapshot_writer_new(store, &header);
     for (unsigned i = 0; i < 100; i++) {
@@ -479,7 +570,7 @@ TEST(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_
     snapshot_writer_free(writer);
     struct loaded *l = load(buffer_bytes(&out));
     EQUAL(l->result, SNAPSHOT_OK);
-    OK(same(digest_of(l->store), want));
+    OK(same(summary_of(l->store), want));
     loaded_free(l);
     buffer_release(&out);
     store_free(store);
@@ -499,7 +590,7 @@ TEST(a_snapshot_loads_whatever_the_order_of_its_records) {
             struct entry entry = {.key = bytes_of(key), .value = {value, i % 500 == 0 ? sizeof value : 60}};
             store_apply(store, version_at(i + 1), ENTRY_PUT, &entry, false);
         }
-        struct digest want = digest_of(store);
+        struct summary want = summary_of(store);
         struct snapshot_header header = {.at = store_applied(store)};
         struct snapshot_writer *writer = snapshot_writer_new(store, &header);
         while (!snapshot_writer_step(writer, 2000, &out))
@@ -512,7 +603,7 @@ TEST(a_snapshot_loads_whatever_the_order_of_its_records) {
         OK(next > 3500);
         struct loaded *l = load(buffer_bytes(&out));
         EQUAL(l->result, SNAPSHOT_OK);
-        OK(same(digest_of(l->store), want));
+        OK(same(summary_of(l->store), want));
         loaded_free(l);
         buffer_release(&out);
         store_free(store);
@@ -543,7 +634,7 @@ TEST(a_snapshot_that_the_undo_list_does_not_reach_is_not_begun) {
 struct run {
     struct random random;
     struct store *store;
-    struct digest digests[HISTORY + 1]; /* of the state after each index */
+    struct summary summaries[HISTORY + 1]; /* of the state after each index */
     uint64_t committed;
     uint64_t keys;
     bool undo;
@@ -567,7 +658,7 @@ static void run_change(struct run *run) {
     }
     if (applied < HISTORY) {
         apply(run->store, &run->random, run->keys, 300, run->undo);
-        run->digests[applied + 1] = digest_of(run->store);
+        run->summaries[applied + 1] = summary_of(run->store);
     }
 }
 
@@ -578,13 +669,13 @@ static void one_run(struct tap *tap, uint64_t seed) {
     run->store = new_store();
     run->keys = 1 + random_below(&run->random, 200);
     run->undo = random_below(&run->random, 4) != 0;
-    run->digests[0] = digest_of(run->store);
+    run->summaries[0] = summary_of(run->store);
     for (uint64_t i = random_below(&run->random, 600); i > 0; i--)
         run_change(run);
     if (!run->undo)
         run->committed = store_applied(run->store).index;
     struct snapshot_header header = {.at = version_at(run->committed)};
-    struct digest want = run->digests[run->committed];
+    struct summary want = run->summaries[run->committed];
     struct buffer out = {0};
     struct snapshot_writer *writer = snapshot_writer_new(run->store, &header);
     size_t budget = 1 + random_below(&run->random, 2000);
@@ -601,7 +692,7 @@ static void one_run(struct tap *tap, uint64_t seed) {
         snapshot_writer_free(writer);
         struct loaded *l = load(buffer_bytes(&out));
         EQUAL(l->result, SNAPSHOT_OK);
-        OK(same(digest_of(l->store), want));
+        OK(same(summary_of(l->store), want));
         if (tap->failed)
             printf("# seed %" PRIu64 ": %s\n", seed, l->why);
         loaded_free(l);
@@ -623,6 +714,8 @@ TESTS(TAP(a_snapshot_loads_back_as_the_store_it_was_written_from), TAP(a_snapsho
       TAP(a_snapshot_of_the_format_before_is_told_from_a_damaged_one), TAP(the_same_record_twice_is_one_key),
       TAP(answered_pairs_that_cannot_be_are_refused_though_their_checksums_fit),
       TAP(content_that_cannot_be_is_refused_though_its_checksums_fit),
+      TAP(an_answered_pair_that_was_moved_is_judged_by_its_order_and_keeps_its_position),
+      TAP(content_that_does_not_give_the_digest_of_the_header_is_refused_though_its_checksums_fit),
       TAP(a_moved_record_is_judged_by_its_order_and_keeps_its_version),
       TAP(what_was_moved_here_by_the_position_is_in_a_snapshot_and_what_was_moved_later_is_not),
       TAP(a_record_deleted_or_overwritten_before_the_scan_came_by_is_in_the_snapshot_as_it_was),

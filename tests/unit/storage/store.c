@@ -159,52 +159,52 @@ static void apply_random(struct store *store, uint64_t seed, bool undo) {
         store_apply(store, at, dice < 7 ? ENTRY_PUT : ENTRY_DELETE, &entry, undo);
 }
 
-struct digest {
+struct summary {
     uint64_t sum, count;
 };
 
-static bool digest_each(void *arg, const struct store_record *record) {
-    struct digest *digest = arg;
-    digest->count++;
-    uint64_t sum = digest->sum;
+static bool summary_each(void *arg, const struct store_record *record) {
+    struct summary *summary = arg;
+    summary->count++;
+    uint64_t sum = summary->sum;
     for (size_t i = 0; i < record->key.size; i++)
         sum = (sum ^ record->key.data[i]) * UINT64_C(0x100000001b3);
     for (size_t i = 0; i < record->value.size; i++)
         sum = (sum ^ record->value.data[i]) * UINT64_C(0x100000001b3);
-    digest->sum = (sum ^ record->version.index ^ record->version.term << 32) * UINT64_C(0x100000001b3);
+    summary->sum = (sum ^ record->version.index ^ record->version.term << 32) * UINT64_C(0x100000001b3);
     return true;
 }
 
-static struct digest digest_of(const struct store *store) {
-    struct digest digest = {1, 0};
-    store_scan(store, (struct bytes){NULL, 0}, digest_each, &digest);
-    return digest;
+static struct summary summary_of(const struct store *store) {
+    struct summary summary = {1, 0};
+    store_scan(store, (struct bytes){NULL, 0}, summary_each, &summary);
+    return summary;
 }
 
-static bool same(struct digest a, struct digest b) {
+static bool same(struct summary a, struct summary b) {
     return a.sum == b.sum && a.count == b.count;
 }
 
 TEST(undo_restores_the_state_after_every_earlier_entry_exactly) {
-    struct digest digests[STEPS + 1];
+    struct summary summaries[STEPS + 1];
     for (uint64_t from = 0; from <= STEPS; from += 7) {
         struct store *store = store_new(0);
-        digests[0] = digest_of(store);
+        summaries[0] = summary_of(store);
         for (uint64_t i = 1; i <= STEPS; i++) {
             apply_random(store, 1, true);
-            digests[i] = digest_of(store);
+            summaries[i] = summary_of(store);
         }
         OK(store_undo(store, (struct version){1 + from / 50, from}));
-        OK(same(digest_of(store), digests[from]));
+        OK(same(summary_of(store), summaries[from]));
         EQUAL(store_applied(store).index, from);
         /* and from there on it is a store like any other */
         while (store_applied(store).index < STEPS)
             apply_random(store, 1, true);
-        OK(same(digest_of(store), digests[STEPS]));
+        OK(same(summary_of(store), summaries[STEPS]));
         for (uint64_t i = STEPS; i-- > 0;) {
             OK(store_undo(store, (struct version){1 + i / 50, i}));
-            OK(same(digest_of(store), digests[i]));
-            EQUAL(store_count(store), digests[i].count);
+            OK(same(summary_of(store), summaries[i]));
+            EQUAL(store_count(store), summaries[i].count);
         }
         store_free(store);
     }
@@ -215,9 +215,9 @@ TEST(undo_does_not_reach_behind_what_was_forgotten) {
     for (int i = 0; i < 20; i++)
         apply_random(store, 2, true);
     store_forget(store, 10);
-    struct digest before = digest_of(store);
+    struct summary before = summary_of(store);
     OK(!store_undo(store, (struct version){1, 9}));
-    OK(same(digest_of(store), before));
+    OK(same(summary_of(store), before));
     EQUAL(store_applied(store).index, 20);
     OK(store_undo(store, (struct version){1, 10}));
     EQUAL(store_applied(store).index, 10);
@@ -250,19 +250,19 @@ TEST(undo_does_not_reach_behind_an_entry_applied_without_undo) {
 
 TEST(past_its_bound_the_oldest_undo_is_dropped_and_the_store_stays_as_it_was) {
     struct store *store = store_new(10000);
-    struct digest digests[STEPS + 1];
+    struct summary summaries[STEPS + 1];
     for (uint64_t i = 1; i <= STEPS; i++) {
         apply_random(store, 3, true);
-        digests[i] = digest_of(store);
+        summaries[i] = summary_of(store);
     }
     uint64_t reach = STEPS;
     while (reach > 0 && store_undo(store, (struct version){1 + (reach - 1) / 50, reach - 1})) {
         reach--;
-        OK(same(digest_of(store), digests[reach]));
+        OK(same(summary_of(store), summaries[reach]));
     }
     OK(reach > STEPS - 200); /* entries of some 350 bytes */
     OK(reach < STEPS - 15);
-    OK(same(digest_of(store), digests[reach]));
+    OK(same(summary_of(store), summaries[reach]));
     EQUAL(store_applied(store).index, reach);
     store_free(store);
 }
@@ -289,9 +289,9 @@ TEST(the_same_entries_give_the_same_store_whether_or_not_undo_is_kept) {
         apply_random(c, 4, false);
         store_forget(a, (uint64_t)(i < 30 ? 0 : i - 30));
     }
-    OK(same(digest_of(a), digest_of(b)));
-    OK(same(digest_of(a), digest_of(c)));
-    OK(digest_of(a).count > 10);
+    OK(same(summary_of(a), summary_of(b)));
+    OK(same(summary_of(a), summary_of(c)));
+    OK(summary_of(a).count > 10);
     store_free(a);
     store_free(b);
     store_free(c);
@@ -307,15 +307,15 @@ TEST(memory_comes_back_when_keys_are_deleted_or_the_store_is_cleared) {
         store_apply(store, next(store), ENTRY_PUT, &entry, false);
     }
     uint64_t full = store_memory(store);
-    OK(full > 50000 * 32);
-    OK(full < 50000 * 100);
+    OK(full - empty > 50000 * 32);
+    OK(full - empty < 50000 * 100);
     for (int i = 0; i < 50000; i++) {
         snprintf(key, sizeof key, "key:%d", i);
         struct entry entry = {.key = bytes_of(key)};
         store_apply(store, next(store), ENTRY_DELETE, &entry, false);
     }
     EQUAL(store_count(store), 0);
-    OK(store_memory(store) < full / 2);
+    OK(store_memory(store) - empty < (full - empty) / 2);
     store_clear(store);
     EQUAL(store_memory(store), empty);
     EQUAL(store_applied(store).index, 0);
