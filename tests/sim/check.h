@@ -4,7 +4,9 @@
  *  - at most one leader a term;
  *  - what one node has committed at an index, every node has there, and a key's writes are one group's;
  *  - the store of a node that has applied exactly what is committed is the one that these entries give, and
- *    so is its table of answered pairs.
+ *    so is its table of answered pairs;
+ *  - all have the same digest of the state after it, ahead of the commit or not, and at the end it is that of
+ *    what the store holds.
  *
  * Of the answers, by what is committed (check_answers.c):
  *  - a write that was answered is committed where its answer said: at once in quorum groups or with

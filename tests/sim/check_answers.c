@@ -338,6 +338,7 @@ void check_final(struct check *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
         check_rejected(c, c->sim->machines[i]);
         check_answered_pairs(c, c->sim->machines[i]);
+        check_digest_holds(c->sim->machines[i]);
     }
     for (size_t i = 0; i < c->op_count && c->sim->violation[0] == '\0'; i++)
         if ((c->ops[i].kind == OP_SET || c->ops[i].kind == OP_DELETE) &&

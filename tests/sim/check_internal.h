@@ -7,8 +7,10 @@
 struct committed {
     uint64_t term;
     uint32_t crc;
-    uint64_t state;             /* hash of the store after it */
-    uint64_t answered;          /* hash of the answered pairs after it */
+    uint64_t state;    /* hash of the store after it */
+    uint64_t answered; /* hash of the answered pairs after it */
+    uint64_t digest;   /* of the state after it, as the first replica asked told it */
+    bool digest_told;
     int key;                    /* of a write; -1 otherwise */
     struct version key_version; /* of that key after it; index 0: absent */
     uint64_t at_us;             /* when somebody first had it committed */
@@ -47,6 +49,9 @@ bool check_is_refusal(const struct response *r);
 /* The number in the answer's value; SIZE_MAX where it holds none. */
 size_t check_number_read(const struct response *r);
 bool check_is_committed(const struct group_log *log, struct version at);
+
+/* check_log.c */
+void check_digest_holds(struct machine *m);
 
 /* check_history.c */
 void check_history_begin(struct check *c, size_t number);

@@ -275,6 +275,33 @@ static void check_leader(struct machine *m) {
                      leader->machine, m->index + 1);
 }
 
+/* At its commit, or where it has not come that far. */
+static void check_digest(struct machine *m) {
+    struct group_log *group = &m->sim->check->groups[m->group];
+    struct replica *replica = node_replica(m->node);
+    uint64_t applied = replica_applied(replica), commit = raft_commit(replica_raft(replica)), digest;
+    uint64_t index = applied < commit ? applied : commit;
+    if (index == 0 || index > group->count)
+        return;
+    struct committed *entry = &group->entries[index - 1];
+    if (!replica_digest_at(replica, index, &digest)) {
+        sim_violated(m->sim, "node %u does not know its digest at %llu, having applied %llu", m->index + 1,
+                     (unsigned long long)index, (unsigned long long)applied);
+    } else if (!entry->digest_told) {
+        entry->digest_told = true;
+        entry->digest = digest;
+    } else if (entry->digest != digest) {
+        sim_violated(m->sim, "node %u has another digest than others at %llu, having applied %llu",
+                     m->index + 1, (unsigned long long)index, (unsigned long long)applied);
+    }
+}
+
+void check_digest_holds(struct machine *m) {
+    if (m->node != NULL && node_state(m->node) != NODE_FAILED &&
+        !store_digest_holds(replica_store(node_replica(m->node))))
+        sim_violated(m->sim, "the digest of node %u is not that of what it holds", m->index + 1);
+}
+
 static void check_store(struct machine *m) {
     const struct group_log *group = &m->sim->check->groups[m->group];
     struct replica *replica = node_replica(m->node);
@@ -302,8 +329,10 @@ void check_turn(struct machine *m) {
         return;
     check_leader(m);
     check_commit(m);
-    if (node_state(m->node) != NODE_FAILED)
-        check_store(m);
+    if (node_state(m->node) == NODE_FAILED)
+        return;
+    check_digest(m);
+    check_store(m);
 }
 
 void check_started(struct machine *m) {

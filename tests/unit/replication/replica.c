@@ -548,6 +548,91 @@ TEST(a_start_that_cannot_write_its_term_again_is_refused) {
     follower_free(f);
 }
 
+/* Digests. */
+
+static uint64_t digest_at(struct tap *tap, const struct follower *f, uint64_t index) {
+    uint64_t digest = 0;
+    OK(replica_digest_at(f->replica, index, &digest));
+    OK(digest != 0);
+    return digest;
+}
+
+TEST(the_digest_after_each_of_the_last_entries_is_known_also_after_a_restart_and_not_behind_a_snapshot) {
+    static const struct version at = {5, 40};
+    struct follower *f = follower_new(0);
+    struct buffer file = {0};
+    uint64_t digests[21] = {0}, unknown;
+    hear_records(f, 2, base, 4, 10, base.index);
+    for (uint64_t commit = base.index; commit <= 20; commit++) {
+        struct message m = heartbeat(4, (struct version){4, 20}, commit);
+        hear(f, 2, &m);
+        digests[commit] = digest_at(tap, f, commit);
+        OK(commit == base.index || digests[commit] != digests[commit - 1]);
+        OK(!replica_digest_at(f->replica, commit + 1, &unknown));
+    }
+    for (unsigned restart = 0; restart < 2; restart++) {
+        for (uint64_t index = base.index; index <= 20; index++)
+            EQUAL(digest_at(tap, f, index), digests[index]);
+        OK(!replica_digest_at(f->replica, base.index - 1, &unknown));
+        if (restart == 1)
+            break;
+        struct message tell = heartbeat(4, (struct version){4, 20}, 20);
+        replica_tick(f->replica, f->now_ms += 1000, 0); /* the log records the commit */
+        replica_close(f->replica);
+        REQUIRE(open_follower(f));
+        hear(f, 2, &tell);
+    }
+    make_snapshot(&file, at, "new");
+    hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
+    EQUAL(replica_applied(f->replica), at.index);
+    OK(digest_at(tap, f, at.index) != digests[20]);
+    OK(!replica_digest_at(f->replica, at.index - 1, &unknown));
+    buffer_release(&file);
+    follower_free(f);
+}
+
+static void lead(struct follower *f) {
+    uint64_t term = raft_term(replica_raft(f->replica));
+    f->now_ms += 2000;
+    replica_tick(f->replica, f->now_ms, 0);
+    struct message pre = vote_reply(term + 1, true), vote = vote_reply(term + 1, false);
+    hear(f, 2, &pre);
+    hear(f, 2, &vote);
+}
+
+TEST(a_leader_far_ahead_of_its_commit_knows_the_digest_at_its_commit_and_has_it_again_when_overruled) {
+    for (unsigned first_write = 0; first_write < 2; first_write++) {
+        struct follower *f = follower_new(0);
+        struct version at;
+        uint64_t committed = base.index;
+        if (first_write == 0) /* else the ring's state notes one that is undone */
+            hear_records(f, 2, base, 4, 5, committed = base.index + 5);
+        uint64_t digest = digest_at(tap, f, committed);
+        lead(f);
+        REQUIRE(raft_role(replica_raft(f->replica)) == RAFT_LEADER);
+        for (unsigned i = 0; i < REPLICA_DIGESTS + 1000; i++) {
+            struct entry entry = {.key = bytes_of("k"), .value = bytes_of("uncommitted")};
+            REQUIRE(replica_propose(f->replica, ENTRY_PUT, &entry, &at) == RAFT_OK);
+            if (i % 100 == 0) {
+                replica_flush(f->replica, f->now_ms);
+                finish_jobs(f);
+            }
+        }
+        replica_flush(f->replica, f->now_ms);
+        finish_jobs(f);
+        EQUAL(raft_commit(replica_raft(f->replica)), committed);
+        OK(replica_applied(f->replica) > committed + REPLICA_DIGESTS);
+        OK(digest_at(tap, f, replica_applied(f->replica)) != digest);
+        EQUAL(digest_at(tap, f, committed), digest);
+        struct version previous = {committed > base.index ? 4 : base.term, committed};
+        hear_records(f, 3, previous, at.term + 1, 1, committed);
+        EQUAL(replica_applied(f->replica), committed);
+        EQUAL(digest_at(tap, f, committed), digest);
+        OK(store_digest_holds(replica_store(f->replica)));
+        follower_free(f);
+    }
+}
+
 TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
       TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
@@ -558,4 +643,6 @@ TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_i
       TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
       TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later),
       TAP(a_term_that_a_start_has_read_from_the_page_cache_alone_survives_a_power_cut),
-      TAP(a_start_that_cannot_write_its_term_again_is_refused))
+      TAP(a_start_that_cannot_write_its_term_again_is_refused),
+      TAP(the_digest_after_each_of_the_last_entries_is_known_also_after_a_restart_and_not_behind_a_snapshot),
+      TAP(a_leader_far_ahead_of_its_commit_knows_the_digest_at_its_commit_and_has_it_again_when_overruled))
