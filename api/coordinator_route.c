@@ -25,15 +25,15 @@ bool routed_decode(struct bytes payload, struct routed *out, struct bytes *reque
 }
 
 void coordinator_set_ring(struct coordinator *c, const struct groups *groups, bool own) {
-    uint32_t numbers[GROUPS_MAX];
+    struct ring_group placed[GROUPS_MAX];
     ring_free(c->ring);
     c->ring = NULL;
     c->groups = *groups;
     c->own_ring = own;
     for (size_t i = 0; i < groups->count; i++)
-        numbers[i] = groups->list[i].number;
+        placed[i] = (struct ring_group){groups->list[i].number, RING_WEIGHT};
     if (groups->count > 0)
-        c->ring = ring_new(numbers, groups->count);
+        c->ring = ring_new(placed, groups->count);
     c->retried_ms = 0;
 }
 

@@ -5,7 +5,7 @@
 #include <assert.h>
 
 #define ANNOUNCE_MAGIC          0x444e564bu /* "KVND" on the wire */
-#define ANNOUNCE_VERSION_NUMBER 2
+#define ANNOUNCE_VERSION_NUMBER 3
 #define CRC_SIZE                4
 
 /* An ANNOUNCE_NEW is padded to the longest announcement there is, so that its answer is never longer than

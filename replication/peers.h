@@ -27,7 +27,7 @@
 #include "replication/configuration.h"
 #include "storage/random.h"
 
-#define PEERS_PROTOCOL_VERSION 2
+#define PEERS_PROTOCOL_VERSION 3
 #define PEERS_MAX              64 /* nodes connected; further ones are refused */
 /* Of those, nodes of other groups: the own one has room. */
 #define PEERS_FOREIGN_MAX     (PEERS_MAX - MEMBERS_MAX)

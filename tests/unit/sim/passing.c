@@ -1,8 +1,8 @@
 /* Requests that are passed on to another node, which hangs, falls behind or has lost the lead meanwhile. */
 #include "tests/unit/sim/asking.h"
 
-/* Two groups of four, three of which vote: key "c" is group 1's (tests/unit/sharding/ring.c). */
-#define OF_GROUP_1 "c"
+/* Two groups of four, three of which vote: key "d" is group 1's (tests/unit/sharding/ring.c). */
+#define OF_GROUP_1 "d"
 
 TEST(a_default_read_for_a_group_without_a_leader_is_answered_by_whichever_of_its_nodes_can) {
     struct asking *a = asking_new(2, 4, 1, ACK_QUORUM);
