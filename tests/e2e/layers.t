@@ -18,7 +18,7 @@ my %may = (
 );
 
 # The small base, which lives in storage/ and is everybody's.
-my %base = map { ("storage/$_.h" => 1) } qw(bytes buffer wire crc32c random name);
+my %base = map { ("storage/$_.h" => 1) } qw(bytes buffer wire crc32c slot random name);
 
 sub lines_of {
     my ($path) = @_;
