@@ -10,6 +10,7 @@
 #include "cluster/membership.h"
 #include "replication/peers.h"
 #include "replication/replica.h"
+#include "sharding/ring.h"
 
 #define COORDINATOR_PENDING_MAX 65536 /* requests under way; further ones get ERROR_OVERLOAD */
 
@@ -135,6 +136,7 @@ struct coordinator_ring {
     uint64_t epoch;                                   /* 0: none yet */
     uint32_t groups[GROUPS_MAX], joining[GROUPS_MAX]; /* on the ring; known and not on it */
     size_t group_count, joining_count;
+    const struct ring *slots; /* who owns them; borrowed until the ring changes; NULL: no ring yet */
 };
 void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out);
 const struct node_info *coordinator_self(const struct coordinator *c);

@@ -144,7 +144,8 @@ static void note_group(const struct coordinator *c, struct coordinator_ring *out
 }
 
 void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out) {
-    *out = (struct coordinator_ring){.epoch = c->groups.epoch, .group_count = c->groups.count};
+    *out =
+        (struct coordinator_ring){.epoch = c->groups.epoch, .group_count = c->groups.count, .slots = c->ring};
     for (size_t i = 0; i < c->groups.count; i++)
         out->groups[i] = c->groups.list[i].number;
     note_group(c, out, c->options.self->group);

@@ -420,6 +420,21 @@ static void add_numbers(cJSON *answer, const char *name, const uint32_t *numbers
         cJSON_AddItemToArray(array, made(cJSON_CreateNumber(numbers[i])));
 }
 
+/* [first, last, group] of each range, in order: thousands where there are many groups. */
+static void add_slots(cJSON *answer, const struct ring *ring) {
+    struct buffer text = {0};
+    char range[48];
+    for (uint32_t slot = 0, end; slot < SLOT_COUNT; slot = end) {
+        end = ring_range_end(ring, slot);
+        snprintf(range, sizeof range, "%c[%u,%u,%u]", slot == 0 ? '[' : ',', slot, end - 1,
+                 ring->owners[slot]);
+        buffer_append_text(&text, range);
+    }
+    buffer_append(&text, (struct bytes){(const uint8_t *)"]", 2}); /* and the NUL */
+    made(cJSON_AddRawToObject(answer, "slots", (const char *)buffer_bytes(&text).data));
+    buffer_release(&text);
+}
+
 /* Nothing while there is one group. */
 static void add_ring(cJSON *answer, const struct coordinator *c) {
     struct coordinator_ring ring;
@@ -430,6 +445,8 @@ static void add_ring(cJSON *answer, const struct coordinator *c) {
     add_numbers(answer, "groups", ring.groups, ring.group_count);
     if (ring.joining_count > 0)
         add_numbers(answer, "joining", ring.joining, ring.joining_count);
+    if (ring.slots != NULL)
+        add_slots(answer, ring.slots);
 }
 
 /* Nodes of this cluster, and apart from them those of others, where there are any. */

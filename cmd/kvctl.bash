@@ -24,13 +24,13 @@ _kvctl() {
     case "${words[*]}" in
         '') mapfile -t COMPREPLY < <(compgen -W 'put get version delete keys cluster health metrics log-level
             rejected' -- "$current") ;;
-        cluster) mapfile -t COMPREPLY < <(compgen -W 'nodes status join leave transfer' -- "$current") ;;
+        cluster) mapfile -t COMPREPLY < <(compgen -W 'nodes slots status join leave transfer' -- "$current") ;;
         log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info notice warning error' -- "$current") ;;
         rejected) mapfile -t COMPREPLY < <(compgen -W 'list apply drop' -- "$current") ;;
         'rejected apply' | 'rejected drop')
             mapfile -t COMPREPLY < <(compgen -W "all $(kvctl ${server:+--server "$server"} rejected list 2>/dev/null |
                 sed 1d | cut -d ' ' -f 1)" -- "$current") ;;
-        put | get | version | delete)
+        put | get | version | delete | 'cluster slots')
             mapfile -t COMPREPLY < <(kvctl ${server:+--server "$server"} keys -- "$current" 2>/dev/null | head -n 100) ;;
     esac
 }

@@ -4,7 +4,8 @@
  *   kvctl_ask_io.c       one request to one of several servers
  *   kvctl_print_io.c     answers as text
  *   kvctl_rejected_io.c  the ledger of rejected writes
- *   kvctl_cluster_io.c   the members of a group */
+ *   kvctl_cluster_io.c   the members of a group
+ *   kvctl_slots_io.c     which group owns which slots */
 #ifndef CMD_KVCTL_H
 #define CMD_KVCTL_H
 
@@ -77,6 +78,9 @@ int print_members(const struct options *o, struct json *j);
 int cluster_join(const struct options *o);
 int cluster_leave(const struct options *o);
 int cluster_transfer(const struct options *o);
+
+/* kvctl_slots_io.c */
+int print_slots(const struct options *o, struct json *j);
 
 /* kvctl_io.c */
 /* Asks, and prints the answer's JSON or what `print` makes of it. */

@@ -30,6 +30,7 @@ static const char help[] =
     "  cluster join ID IP:PORT    make a node a member, by the address of its cluster port\n"
     "  cluster leave ID           take a member out; its data stays where it is\n"
     "  cluster transfer ID        have this voter lead\n"
+    "  cluster slots [KEY]  print which group owns which slots, or KEY's slot and its group\n"
     "  cluster status       print how each server is, then the nodes; --watch draws it again every second\n"
     "  health               print how the node is\n"
     "  metrics              print its metrics, in Prometheus' form\n"
@@ -215,6 +216,7 @@ static int run_version(const struct options *o);
 static int run_metrics(const struct options *o);
 static int run_level(const struct options *o);
 static int run_status(const struct options *o);
+static int run_slots(const struct options *o);
 
 static const struct command commands[] = {
     {"put", NULL, 2, 2, NULL, NULL, NULL, run_put},
@@ -226,6 +228,7 @@ static const struct command commands[] = {
     {"cluster", "join", 2, 2, NULL, NULL, NULL, cluster_join},
     {"cluster", "leave", 1, 1, NULL, NULL, NULL, cluster_leave},
     {"cluster", "transfer", 1, 1, NULL, NULL, NULL, cluster_transfer},
+    {"cluster", "slots", 0, 1, NULL, NULL, NULL, run_slots},
     {"cluster", "status", 0, 0, NULL, NULL, NULL, run_status},
     {"health", NULL, 0, 0, "GET", "/health", print_health, NULL},
     {"metrics", NULL, 0, 0, NULL, NULL, NULL, run_metrics},
@@ -335,6 +338,15 @@ static int run_status(const struct options *o) {
         if (fflush(stdout) != 0)
             return EXIT_REFUSED;
     } while (o->watch && sleep(1) == 0);
+    return code;
+}
+
+/* The key is not asked about: its slot is computed here. */
+static int run_slots(const struct options *o) {
+    struct question q = {.method = "GET"};
+    buffer_append_text(&q.target, "/cluster");
+    int code = ask_and_print(o, &q, print_slots);
+    question_release(&q);
     return code;
 }
 

@@ -60,6 +60,35 @@ subtest 'any key is written through any node and read on any' => sub {
     is(error_of($again), 'precondition_failed 412', 'conditions are decided there too');
 };
 
+subtest 'every node shows the same slots, and who is shown is who answers' => sub {
+    my ($first) = map { $_->cluster->{slots} } $nodes[0];
+    my ($next, %slots) = (0);
+    for (@$first) {
+        my ($from, $to, $group) = @$_;
+        is($from, $next, "no gap before $from") unless $from == $next;
+        $slots{$group} += $to - $from + 1;
+        $next = $to + 1;
+    }
+    is($next, 16384, 'all slots are listed');
+    is(scalar @$first, 300, 'as ranges');
+    is(join(' ', map { "$_:$slots{$_}" } sort keys %slots), '0:4930 1:5820 2:5634', 'each group has about a third');
+    my @text = map { join ' ', map { "@$_" } @{ $_->cluster->{slots} } } @nodes;
+    is(scalar(grep { $_ ne $text[0] } @text), 0, 'on every node');
+    my $kvctl = Cluster::binary('kvctl');
+    my ($status, $out) = run([$kvctl, '--server', "127.0.0.1:$nodes[5]{api}", 'cluster', 'slots']);
+    my ($head, @rows) = split /\n/, $out;
+    is("$status " . @rows, '0 300', 'kvctl prints a row for each range');
+    like($rows[0], qr/^ +0 +\d+ +\d+ +\d+  127\.0\.0\.1:\d+$/, 'with a leader');
+    for my $key (map { "key-$_" } 1 .. 5) {
+        my ($leader) = map { $_->{port} } grep { $_->{args}[3] == $owner{$key} && $_->health->{role} eq 'leader' } @nodes;
+        ($status, $out) = run([$kvctl, '--server', "127.0.0.1:$nodes[2]{api}", 'cluster', 'slots', $key]);
+        like("$status $out", qr/^0 slot \d+, group $owner{$key}, leader 127\.0\.0\.1:$leader\n$/, "$key has the owner that answered");
+    }
+    my @tagged = map { $nodes[$_]->set("{key-7}:$_" => $_)->header('KV-Group') } 0 .. 5;
+    is("@tagged", join(' ', ($owner{'key-7'}) x 6), 'keys with one hash tag are together');
+    is($nodes[0]->delete("{key-7}:$_")->{status}, 200, "{key-7}:$_ is deleted") for 0 .. 5;
+};
+
 subtest 'deletes and limits' => sub {
     is($nodes[5]->delete('key-30')->{status}, 200, 'a delete through any node');
     is(error_of($nodes[0]->get('key-30')), 'not_found 404', 'it is gone');

@@ -78,6 +78,17 @@ subtest 'cluster nodes and health' => sub {
     is("$status $out", "0 status: healthy\nrole: leader\ngroup: 0\nkeys: 0\n", 'health');
 };
 
+subtest 'slots of a group alone' => sub {
+    $server = "127.0.0.1:$follower->{api}";
+    says(0, "FIRST  LAST SLOTS      GROUP  LEADER\n    0 16383 16384          0  127.0.0.1:$leader->{port}\n",
+        'cluster slots', 'cluster', 'slots');
+    says(0, "slot 12182, group 0, leader 127.0.0.1:$leader->{port}\n", 'of a key', 'cluster', 'slots', 'foo');
+    says(0, "slot 3443, group 0, leader 127.0.0.1:$leader->{port}\n", 'of a key with a hash tag', 'cluster', 'slots',
+        '{user1000}.following');
+    says(2, '', 'of no key', 'cluster', 'slots', '');
+    ok(!exists $follower->cluster->{slots}, 'a group alone shows no slots in /cluster');
+};
+
 subtest 'members by hand' => sub {
     $server = "127.0.0.1:$leader->{api}";
     poll(sub { grep { / follower +yes / } split /\n/, (kvctl("--server=$server", 'cluster', 'nodes'))[1] }, 'two voters');

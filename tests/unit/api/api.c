@@ -166,6 +166,12 @@ TEST(the_ring_is_shown_where_there_is_more_than_one_group) {
     f->c->ring = (struct coordinator_ring){
         .several = true, .epoch = 3, .groups = {0, 4}, .group_count = 2, .joining = {9}, .joining_count = 1};
     OK(has(say(f, GET("/cluster")), "\"node_count\":1,\"ring_epoch\":3,\"groups\":[0,4],\"joining\":[9]}"));
+    struct ring ring = {{0}};
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
+        ring.owners[slot] = slot == 7 || slot > 16000 ? 4 : 0;
+    f->c->ring.slots = &ring;
+    OK(has(say(f, GET("/cluster")),
+           "\"joining\":[9],\"slots\":[[0,6,0],[7,7,4],[8,16000,0],[16001,16383,4]]}"));
     fixture_free(f);
 }
 
