@@ -1,5 +1,6 @@
 #include "storage/digest.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <err.h>
 #include <stdlib.h>
@@ -114,20 +115,22 @@ void digest_release(struct digest *digest) {
     *digest = (struct digest){0};
 }
 
-void digest_replace(struct digest *digest, const struct record *out, const struct record *in) {
+/* 0 of none. */
+static inline uint64_t hash_of(uint64_t key_hash, const struct record *record) {
     struct store_record view;
-    record_view(out != NULL ? out : in, &view);
-    uint64_t key_hash = hash_bytes(DIGEST_SEED_KEY, view.key);
-    uint64_t *leaf = &digest->leaves[slot_of(view.key) * DIGEST_LEAVES + leaf_of(key_hash)];
-    uint64_t change = 0;
-    if (out != NULL) {
-        change -= joined(key_hash, &view);
-        if (in != NULL)
-            record_view(in, &view);
-    }
-    if (in != NULL)
-        change += joined(key_hash, &view);
-    *leaf += change;
+    if (record == NULL)
+        return 0;
+    record_view(record, &view);
+    return joined(key_hash, &view);
+}
+
+void digest_replace(struct digest *digest, const struct record *out, const struct record *in) {
+    const struct record *either = in != NULL ? in : out;
+    assert(either != NULL);
+    struct bytes key = record_key(either);
+    uint64_t key_hash = hash_bytes(DIGEST_SEED_KEY, key);
+    uint64_t change = hash_of(key_hash, in) - hash_of(key_hash, out);
+    digest->leaves[slot_of(key) * DIGEST_LEAVES + leaf_of(key_hash)] += change;
     digest->total += change;
 }
 
