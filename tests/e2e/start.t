@@ -12,7 +12,7 @@ my $cluster = Cluster->new;
 my $folder = $cluster->{directory};
 
 # Root may read everything, unless it gives that up.
-my @without_override = $> == 0 ? qw(setpriv --bounding-set=-dac_override,-dac_read_search) : ();
+my @without_override = $> == 0 ? ('setpriv', '--bounding-set=-dac_override,-dac_read_search') : ();
 
 # Runs kvnode to its end, and checks the exit status and its one line.
 sub refuses {
