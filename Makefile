@@ -16,7 +16,7 @@ PROVE   ?= prove --timer -j2
 
 # Everything that the targets below need, for Debian: to build, to try it, to test, to lint.
 PACKAGES      := $(if $(shell command -v $(firstword $(CC))),,gcc) libc6-dev libevent-dev libcjson-dev libbsd-dev
-TEST_PACKAGES := perl curl iproute2 nftables
+TEST_PACKAGES := perl curl iproute2 nftables mount e2fsprogs
 BUGBANK_PACKAGES := patch git
 LINT_PACKAGES := git clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
@@ -38,7 +38,7 @@ UNIT      := $(UNIT_SRC:%.c=$(BUILD)/%.t)
 BENCH     := $(BENCH_SRC:%.c=$(BUILD)/%)
 KVSIM     := $(BUILD)/tests/sim/kvsim
 JUDGE     := $(BUILD)/tests/check/judge
-E2E       := $(wildcard tests/e2e/*.t)
+E2E       := $(wildcard tests/e2e/*.t tests/nemesis/*.t)
 E2E_DISK  := $(BUILD)/tests/e2e/disk.so
 
 all: kvnode kvctl
@@ -52,6 +52,7 @@ help:
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
 	@echo 'make soak          the simulator over thousands of seeds; make scenarios: new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
+	@echo 'make nemesis       real nodes under faults, for MINUTES=10; their histories judged'
 	@echo 'make bugbank       plant known bugs one by one, and show which test catches each'
 	@echo 'make lint, fmt     check and lay out the sources; make test-coverage: lines run by the tests'
 	@echo 'make install       into PREFIX (/usr/local)'
@@ -101,8 +102,8 @@ $(E2E_DISK): tests/e2e/disk.c
 
 sanitize-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
-programs: e2e-programs $(UNIT) $(KVSIM) $(JUDGE)
-e2e-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(E2E_DISK)
+programs: e2e-programs $(UNIT) $(KVSIM)
+e2e-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(E2E_DISK) $(JUDGE)
 bench-programs: kvnode $(BENCH)
 
 # deps NAMES: what dpkg does not know as installed is installed, where that is allowed.

@@ -54,7 +54,8 @@ sub new {
     return $self;
 }
 
-# Adds a node without starting it. Options: name, args, leader, group, bind, port, api, data, disk (a Cluster::Disk).
+# Adds a node without starting it. Options: name, args, leader, group, bind, port, api, data, disk (a Cluster::Disk),
+# prefix (words before the command).
 sub node {
     my ($self, %options) = @_;
     my $node = Cluster::Node->new($self, %options);

@@ -20,6 +20,7 @@ sub new {
         group   => $options{group} // 0,
         args    => $options{args} // [],
         exact   => $options{exact},
+        prefix  => $options{prefix} // [],
         disk    => $options{disk},
         data    => $options{data} // "$cluster->{directory}/$name",
         file    => "$cluster->{directory}/$name.log",
@@ -29,7 +30,8 @@ sub new {
 # The command; a flag in `args` takes the place of the same one given by default. With `exact` there are no defaults.
 sub command {
     my ($self, @more) = @_;
-    return (Cluster::binary('kvnode'), @{ $self->{args} }, @more) if $self->{exact};
+    my @kvnode = (@{ $self->{prefix} }, Cluster::binary('kvnode'));
+    return (@kvnode, @{ $self->{args} }, @more) if $self->{exact};
     my @args = (@{ $self->{cluster}{args} }, @{ $self->{args} }, @more);
     my %given = map { $_ => 1 } @args;
     my @default = (
@@ -39,7 +41,7 @@ sub command {
     );
     push @default, [-data => $self->{data}] unless $given{-memory};
     push @default, ['-leader'] if $self->{leader};
-    return (Cluster::binary('kvnode'), (map { @$_ } grep { !$given{ $_->[0] } } @default), @args);
+    return (@kvnode, (map { @$_ } grep { !$given{ $_->[0] } } @default), @args);
 }
 
 sub start {
