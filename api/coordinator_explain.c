@@ -38,7 +38,7 @@ static void add_replicas(struct buffer *out, const struct raft *raft) {
     for (size_t i = 0; i < configuration->count; i++) {
         const struct member *member = &configuration->members[i];
         add_text(out, i > 0 ? ",{\"node\":" : "{\"node\":", id_text(member->id.id));
-        buffer_append_text(out, member->role == MEMBER_VOTER ? ",\"voter\":true" : ",\"voter\":false");
+        buffer_append_text(out, member_votes(member) ? ",\"voter\":true" : ",\"voter\":false");
         add_number(out, ",\"acknowledged\":", raft_match(raft, &member->id));
         add_number(out, ",\"durable\":", raft_match_durable(raft, &member->id));
         buffer_append_text(out, "}");

@@ -5,6 +5,7 @@
 #include <bsd/sys/queue.h>
 
 #include "api/coordinator.h"
+#include "replication/roster_view.h"
 #include "sharding/ring.h"
 
 /* Where a request stands.
@@ -69,10 +70,11 @@ struct pending {
     enum ack_mode ack; /* what the answer waits for */
     struct version at; /* APPENDED, ACKING */
     struct store_effect effect;
-    uint64_t read, term; /* CONFIRMING */
-    uint64_t index;      /* HOLDING, APPLYING */
-    struct buffer copy;  /* the request as request_encode gives it; HOLDING: the value read */
-    struct reply held;   /* HOLDING */
+    uint64_t read, term;       /* CONFIRMING */
+    struct roster_round round; /* MEMBERS: who is there now */
+    uint64_t index;            /* HOLDING, APPLYING */
+    struct buffer copy;        /* the request as request_encode gives it; HOLDING: the value read */
+    struct reply held;         /* HOLDING */
 };
 
 TAILQ_HEAD(pending_list, pending);

@@ -8,7 +8,6 @@
 
 #include "api/coordinator_internal.h"
 #include "api/json_out.h"
-#include "replication/roster_view.h"
 
 static bool leads(const struct coordinator *c) {
     return raft_role(coordinator_raft(c)) == RAFT_LEADER;
@@ -38,22 +37,25 @@ static void done(struct coordinator *c, struct pending *p, const uint8_t id[NODE
 
 /* ---- on the leader ---- */
 
-static void propose(struct coordinator *c, struct pending *p, const struct configuration *next) {
+/* False where it waits for its turn. */
+static bool propose(struct coordinator *c, struct pending *p, const struct configuration *next,
+                    bool at_once) {
     struct raft *raft = coordinator_raft(c);
-    switch (raft_propose_configuration(raft, next)) {
+    switch (raft_propose_configuration(raft, next, at_once)) {
     case RAFT_OK:
         p->at = (struct version){raft_term(raft), raft_configuration_index(raft)};
-        break;
+        return true;
     case RAFT_NO_SPACE:
         note_room(c, false);
         pending_error(c, p, ERROR_DISK_FULL, "the leader's disk is full; nothing was changed");
-        break;
+        return true;
     case RAFT_NOT_LEADER:
     case RAFT_TRANSFERRING:
     case RAFT_BUSY:
     case RAFT_FAILED:
-        break; /* it waits for its turn */
+        break;
     }
+    return false;
 }
 
 /* Why not; the texts of each verdict. */
@@ -82,10 +84,6 @@ static void refuse_verdict(struct coordinator *c, struct pending *p, enum roster
     refuse_change(c, p, rows[verdict].error, rows[verdict].message, rows[verdict].fix);
 }
 
-static void look(const struct coordinator *c, uint64_t now_ms, struct roster_view *view) {
-    roster_look(view, coordinator_raft(c), c->options.peers, c->options.self, now_ms);
-}
-
 /* A leader that is to leave hands over first, and its successor removes it. Were it to append that itself and
  * crash, those left might need its vote, and it could not stand: its log would be the longest, and not list
  * it. While it hands over it takes no writes, so that it tries once: where nobody can take over it stays. */
@@ -102,18 +100,32 @@ static void hand_over(struct coordinator *c, uint64_t now_ms, struct pending *p)
         p->tried = true;
 }
 
+/* Who is left must be a majority that is there: by answers to a round that begins now, not by when they were
+ * last heard. */
 static void leave(struct coordinator *c, uint64_t now_ms, struct pending *p, const struct request *request) {
+    struct raft *raft = coordinator_raft(c);
     struct roster_view view;
     struct configuration next;
-    look(c, now_ms, &view);
-    const struct configuration *current = raft_configuration(coordinator_raft(c));
+    const struct configuration *current = raft_configuration(raft);
+    if (configuration_is_joint(current))
+        return; /* another change is under way */
+    if (p->tried) {
+        hand_over(c, now_ms, p);
+        return;
+    }
+    bool begun = p->round.sequence != 0;
+    roster_look(&view, raft, c->options.peers, c->options.self, &p->round, now_ms);
     enum roster_verdict verdict = roster_leave(current, &view, request->key.data, &next);
-    if (verdict != ROSTER_DONE)
+    if (verdict == ROSTER_NO_MAJORITY && !begun)
+        roster_round_begin(&p->round, raft, now_ms);
+    else if (verdict == ROSTER_NO_MAJORITY && roster_round_open(&p->round, raft, now_ms))
+        return;
+    else if (verdict != ROSTER_DONE)
         refuse_verdict(c, p, verdict);
     else if (memcmp(request->key.data, c->options.self->id, NODE_ID_SIZE) == 0)
         hand_over(c, now_ms, p);
-    else
-        propose(c, p, &next);
+    else if (!propose(c, p, &next, roster_at_once(current, &next, &view)))
+        p->round = (struct roster_round){0}; /* when it is this one's turn, who is there then */
 }
 
 static const struct peer *connected(const struct coordinator *c, struct bytes id) {
@@ -188,7 +200,7 @@ static void join(struct coordinator *c, uint64_t now_ms, struct pending *p, cons
     struct configuration next;
     enum roster_verdict verdict = roster_join(current, &node, own, &next);
     if (verdict == ROSTER_DONE)
-        propose(c, p, &next);
+        propose(c, p, &next, true);
     else
         refuse_verdict(c, p, verdict);
 }
@@ -210,7 +222,7 @@ static void transfer(struct coordinator *c, uint64_t now_ms, struct pending *p,
         pending_error(c, p, ERROR_NO_MEMBER, "");
     else if (memcmp(member->id.id, c->options.self->id, NODE_ID_SIZE) == 0)
         done(c, p, member->id.id, ",\"role\":\"leader\"");
-    else if (member->role != MEMBER_VOTER)
+    else if (!member_votes(member))
         refuse_change(c, p, ERROR_MEMBER_REFUSED, "a learner cannot lead", "Name a voter.");
     else if (peers_find(c->options.peers, &member->id) == NULL)
         refuse_change(c, p, ERROR_MEMBER_REFUSED, "the leader has no connection to it",
@@ -247,7 +259,8 @@ static void view_now(struct coordinator *c, uint64_t now_ms, struct reply *reply
 static bool finish(struct coordinator *c, struct pending *p, const struct request *request) {
     const struct raft *raft = coordinator_raft(c);
     struct member_id leader;
-    uint64_t term;
+    uint64_t term, at;
+    const struct configuration *committed = raft_configuration_committed(raft, &at);
     if (p->operation == OPERATION_TRANSFER) {
         bool led =
             p->asked.incarnation != 0 && raft_leader(raft, &leader) && member_id_equal(&leader, &p->asked);
@@ -255,10 +268,12 @@ static bool finish(struct coordinator *c, struct pending *p, const struct reques
             done(c, p, leader.id, ",\"role\":\"leader\"");
         return led;
     }
-    if (p->at.index == 0 || raft_commit(raft) < p->at.index)
+    if (p->at.index == 0 || raft_commit(raft) < p->at.index || configuration_is_joint(committed))
         return false;
     if (log_term_at(replica_log(c->options.replica), p->at.index, &term) && term != p->at.term)
         pending_error(c, p, ERROR_NO_LEADER, "another leader took over before the change was committed");
+    else if (p->operation == OPERATION_LEAVE && configuration_find_name(committed, request->key.data) != NULL)
+        refuse_verdict(c, p, ROSTER_NO_MAJORITY); /* taken back */
     else
         done(c, p, request->key.data, p->operation == OPERATION_JOIN ? ",\"role\":\"learner\"" : "");
     return true;

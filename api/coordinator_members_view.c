@@ -31,7 +31,7 @@ static void add_role(const struct coordinator *c, struct buffer *out, const stru
     const struct raft *raft = coordinator_raft(c);
     struct member_id leader;
     bool is_leader = raft_leader(raft, &leader) && member_id_equal(&leader, &member->id);
-    bool votes = member->role == MEMBER_VOTER;
+    bool votes = member_votes(member);
     add(out, ",\"role\":\"%s\",\"voter\":%s",
         is_leader ? "leader"
         : votes   ? "follower"
@@ -39,9 +39,9 @@ static void add_role(const struct coordinator *c, struct buffer *out, const stru
         votes ? "true" : "false");
 }
 
-static const char *state_of(bool connected, uint64_t silent_ms, bool replaced) {
-    if (replaced)
-        return "replaced";
+static const char *state_of(const struct member *member, bool connected, uint64_t silent_ms) {
+    if (member->role == MEMBER_LEAVING)
+        return "leaving";
     if (connected)
         return "connected";
     return silent_ms >= ROSTER_SILENT_MS ? "silent" : "away";
@@ -59,7 +59,7 @@ static void add_progress(const struct coordinator *c, uint64_t now_ms, struct bu
     uint64_t last = log_last(replica_log(c->options.replica)), match = raft_match(raft, &member->id);
     uint64_t silent = self ? 0 : raft_silent_ms(raft, &member->id, now_ms);
     add(out, ",\"state\":\"%s\",\"heard_ms\":%llu,\"match\":%llu,\"durable\":%llu,\"lag\":%llu",
-        state_of(connected, silent, member->replaced), (unsigned long long)silent, (unsigned long long)match,
+        state_of(member, connected, silent), (unsigned long long)silent, (unsigned long long)match,
         (unsigned long long)raft_match_durable(raft, &member->id),
         (unsigned long long)(last > match ? last - match : 0));
 }

@@ -3,6 +3,7 @@
 #define CMD_NODE_INTERNAL_H
 
 #include "cmd/node.h"
+#include "replication/roster_view.h"
 #include "replication/steward.h"
 
 enum founding {
@@ -26,6 +27,8 @@ struct node {
     enum founding founding;
     uint64_t now_ms, started_ms, ticked_ms, next_ms;
     uint64_t roster_ms, stop_ms;
+    struct roster_round round;      /* who is there now, for a change of the voters */
+    struct member_id round_about;   /* the change that called for it */
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
     struct member_id members[MEMBERS_MAX];
     struct address dialled[MEMBERS_MAX]; /* theirs */

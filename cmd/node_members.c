@@ -11,7 +11,6 @@
  * connected, whether it still knows the founding it was about to join or not. */
 #include "cmd/node_internal.h"
 
-#include "replication/roster_view.h"
 #include "storage/crc32c.h"
 
 #define ROSTER_MS    50
@@ -30,7 +29,6 @@ static void say_change(struct node *n, enum roster_change change, const struct m
         [ROSTER_REMOVE] = "leaves the group: another has its place",
         [ROSTER_DROP] =
             "leaves the group: it only copied, and has been silent for long; when it is back it joins again",
-        [ROSTER_DEMOTE] = "is back, its place as a voter was taken meanwhile, and it becomes a learner",
         [ROSTER_MOVE] = "has another address",
         [ROSTER_ADD] = "joins the group as a learner",
         [ROSTER_PROMOTE] = "has caught up and becomes a voter",
@@ -40,23 +38,38 @@ static void say_change(struct node *n, enum roster_change change, const struct m
     node_log(n, NODE_INFO, "member", "node %s %s", node_id_text(about->id, id), words[change]);
 }
 
+/* A change of the voters waits for the answers to a round that begins when it is called for. */
+static bool may_change(struct node *n, struct raft *raft, const struct roster_view *view,
+                       const struct configuration *next, const struct member_id *about) {
+    const struct configuration *current = raft_configuration(raft);
+    if (configuration_same_voters(current, next))
+        return true;
+    if (!roster_round_open(&n->round, raft, n->now_ms) || !member_id_equal(&n->round_about, about)) {
+        roster_round_begin(&n->round, raft, n->now_ms);
+        n->round_about = *about;
+        return false;
+    }
+    return roster_safe(current, next, view);
+}
+
 static void keep_roster(struct node *n) {
     struct raft *raft = replica_raft(n->replica);
-    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING || n->now_ms - n->roster_ms < ROSTER_MS)
+    bool asking = roster_round_open(&n->round, raft, n->now_ms);
+    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING ||
+        (!asking && n->now_ms - n->roster_ms < ROSTER_MS))
         return;
     n->roster_ms = n->now_ms;
     struct roster_view view;
     struct configuration next;
     struct member_id about;
-    roster_look(&view, raft, n->peers, &n->self, n->now_ms);
+    roster_look(&view, raft, n->peers, &n->self, &n->round, n->now_ms);
     view.may_move = n->now_ms - n->moved_ms >= MOVE_MS;
-    enum roster_change change = roster_next(raft_configuration(raft), &view, &next, &about);
-    if (change == ROSTER_DEMOTE && member_id_equal(&about, &n->self_id)) { /* its successor does it */
-        raft_transfer(raft, n->now_ms, NULL);
+    const struct configuration *current = raft_configuration(raft);
+    enum roster_change change = roster_next(current, &view, &next, &about);
+    if (change == ROSTER_NONE || !may_change(n, raft, &view, &next, &about) ||
+        raft_propose_configuration(raft, &next, roster_at_once(current, &next, &view)) != RAFT_OK)
         return;
-    }
-    if (change == ROSTER_NONE || raft_propose_configuration(raft, &next) != RAFT_OK)
-        return;
+    n->round = (struct roster_round){0};
     if (change == ROSTER_MOVE)
         n->moved_ms = n->now_ms;
     say_change(n, change, &about);

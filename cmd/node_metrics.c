@@ -65,7 +65,7 @@ static void print_followers(const struct node *n, struct buffer *out) {
             continue;
         uint64_t match = raft_match(raft, &member->id);
         prometheus_label(labels, sizeof labels, "node", node_id_text(member->id.id, id));
-        prometheus_label(labels, sizeof labels, "role", member->role == MEMBER_VOTER ? "voter" : "learner");
+        prometheus_label(labels, sizeof labels, "role", member_votes(member) ? "voter" : "learner");
         prometheus_sample(out, "kvnode_follower_lag_entries", labels, last > match ? last - match : 0);
     }
 }

@@ -3,8 +3,7 @@
 
 #include <assert.h>
 
-#define FORMAT   3
-#define REPLACED 2u /* in the byte of the role */
+#define FORMAT 4
 
 bool member_id_equal(const struct member_id *a, const struct member_id *b) {
     return a->incarnation == b->incarnation && memcmp(a->id, b->id, NODE_ID_SIZE) == 0;
@@ -23,7 +22,7 @@ void configuration_encode(struct buffer *out, const struct configuration *config
         const struct member *member = &configuration->members[i];
         buffer_append(out, (struct bytes){member->id.id, NODE_ID_SIZE});
         write_u64(out, member->id.incarnation);
-        write_u8(out, (uint8_t)((unsigned)member->role | (member->replaced ? REPLACED : 0)));
+        write_u8(out, (uint8_t)member->role);
         address_write(out, &member->peer);
         address_write(out, &member->api);
     }
@@ -47,10 +46,9 @@ static bool read_member(struct reader *r, struct member *out) {
     if (!read_id(r, &out->id))
         return false;
     uint8_t role = read_u8(r);
-    if (role > (MEMBER_VOTER | REPLACED) || role == (MEMBER_LEARNER | REPLACED))
+    if (role > MEMBER_VOTER && role != MEMBER_LEAVING)
         return false;
-    out->role = (enum member_role)(role & ~REPLACED);
-    out->replaced = (role & REPLACED) != 0;
+    out->role = (enum member_role)role;
     out->peer = address_read(r);
     out->api = address_read(r);
     return reader_ok(r);
@@ -95,15 +93,47 @@ bool configuration_decode(struct bytes payload, struct configuration *out) {
         return false;
     if (!read_members(&r, out, count) || !read_removed(&r, out) || !reader_done(&r))
         return false;
-    size_t voters = configuration_voters(out);
-    return voters >= 1 && voters <= VOTERS_MAX + 1;
+    size_t before = configuration_voters_in(out, VOTERS_OLD), after = configuration_voters(out);
+    return before >= 1 && before <= VOTERS_MAX && after >= 1 && after <= VOTERS_MAX;
+}
+
+static bool votes_in(const struct member *member, enum voter_set set) {
+    return ((unsigned)member->role & set) != 0;
+}
+
+bool member_votes(const struct member *member) {
+    return votes_in(member, VOTERS_OLD) || votes_in(member, VOTERS_NEW);
+}
+
+size_t configuration_voters_in(const struct configuration *configuration, enum voter_set set) {
+    size_t voters = 0;
+    for (size_t i = 0; i < configuration->count; i++)
+        voters += votes_in(&configuration->members[i], set);
+    return voters;
 }
 
 size_t configuration_voters(const struct configuration *configuration) {
-    size_t voters = 0;
+    return configuration_voters_in(configuration, VOTERS_NEW);
+}
+
+bool configuration_is_joint(const struct configuration *configuration) {
     for (size_t i = 0; i < configuration->count; i++)
-        voters += configuration->members[i].role == MEMBER_VOTER;
-    return voters;
+        if (votes_in(&configuration->members[i], VOTERS_OLD) !=
+            votes_in(&configuration->members[i], VOTERS_NEW))
+            return true;
+    return false;
+}
+
+static bool votes_after(const struct configuration *configuration, const struct member_id *id) {
+    const struct member *member = configuration_find(configuration, id);
+    return member != NULL && votes_in(member, VOTERS_NEW);
+}
+
+bool configuration_same_voters(const struct configuration *a, const struct configuration *b) {
+    size_t same = 0;
+    for (size_t i = 0; i < a->count; i++)
+        same += votes_after(a, &a->members[i].id) && votes_after(b, &a->members[i].id);
+    return same == configuration_voters(a) && same == configuration_voters(b);
 }
 
 const struct member *configuration_find(const struct configuration *configuration,
@@ -134,6 +164,45 @@ static void forget_removed(struct configuration *configuration, size_t position)
             (configuration->removed_count - position) * sizeof configuration->removed[0]);
 }
 
+static void remember_no_more(struct configuration *configuration, const struct member_id *id) {
+    for (size_t i = 0; i < configuration->removed_count; i++)
+        if (member_id_equal(&configuration->removed[i], id))
+            forget_removed(configuration, i--);
+}
+
+void configuration_towards(const struct configuration *from, const struct configuration *to,
+                           struct configuration *out) {
+    assert(!configuration_is_joint(from));
+    assert(!configuration_is_joint(to));
+    *out = *to;
+    for (size_t i = 0; i < from->count; i++) {
+        if (from->members[i].role != MEMBER_VOTER || configuration_find(to, &from->members[i].id) != NULL)
+            continue;
+        assert(out->count < MEMBERS_MAX);
+        remember_no_more(out, &from->members[i].id);
+        out->members[out->count] = from->members[i];
+        out->members[out->count++].role = MEMBER_LEAVING;
+    }
+    for (size_t i = 0; i < to->count; i++) {
+        bool before = votes_after(from, &to->members[i].id), after = to->members[i].role == MEMBER_VOTER;
+        if (before != after)
+            out->members[i].role = before ? MEMBER_OUTGOING : MEMBER_INCOMING;
+    }
+}
+
+void configuration_after(const struct configuration *joint, enum voter_set set, struct configuration *out) {
+    *out = *joint;
+    for (size_t i = 0; i < joint->count; i++) {
+        const struct member *member = &joint->members[i];
+        if (member->role == MEMBER_LEAVING && set == VOTERS_NEW) {
+            configuration_remove(out, &member->id);
+            continue;
+        }
+        struct member *kept = (struct member *)(uintptr_t)configuration_find(out, &member->id);
+        kept->role = votes_in(member, set) ? MEMBER_VOTER : MEMBER_LEARNER;
+    }
+}
+
 void configuration_drop(struct configuration *configuration, const struct member_id *id) {
     const struct member_id gone = *id; /* it may lie in what moves */
     size_t kept = 0;
@@ -156,9 +225,7 @@ void configuration_add(struct configuration *configuration, const struct member_
                        const struct address *peer, const struct address *api) {
     assert(configuration->count < MEMBERS_MAX);
     assert(configuration_find_name(configuration, id->id) == NULL);
-    for (size_t i = 0; i < configuration->removed_count; i++)
-        if (member_id_equal(&configuration->removed[i], id))
-            forget_removed(configuration, i--);
+    remember_no_more(configuration, id);
     configuration->members[configuration->count++] =
         (struct member){.id = *id, .role = MEMBER_LEARNER, .peer = *peer, .api = *api};
 }

@@ -1,14 +1,18 @@
 /* A group's configuration: who belongs to it and how it acknowledges. The payload of ENTRY_CONFIGURATION.
  *
  * In force from the moment it is appended, back out of force when it is truncated (Raft, section 6 and the
- * thesis, section 4.1; bugs 23, 24). One member is added, removed, promoted or replaced at a time. */
+ * thesis, section 4.1; bugs 23, 24).
+ *
+ * Whenever the set of voters changes, a joint configuration stands between the two (Raft, section 6; the
+ * thesis, section 4.3): each member says in which of the two sets it votes, and whatever needs a majority
+ * needs one of each. Outside a joint configuration members are learners and voters only. */
 #ifndef REPLICATION_CONFIGURATION_H
 #define REPLICATION_CONFIGURATION_H
 
 #include "cluster/node_info.h"
 
 #define MEMBERS_MAX 32 /* voters and learners of one group: what a configuration record may hold */
-#define VOTERS_MAX  9  /* highest -voters; one more votes for a moment while one is replaced */
+#define VOTERS_MAX  9  /* highest -voters */
 #define REMOVED_MAX 32 /* former members that are remembered, the latest */
 
 struct member_id {
@@ -16,12 +20,20 @@ struct member_id {
     uint64_t incarnation;
 };
 
-enum member_role { MEMBER_LEARNER, MEMBER_VOTER };
+/* The voters before a change and after it: bits of a member's role. */
+enum voter_set { VOTERS_OLD = 1, VOTERS_NEW = 2 };
+
+enum member_role {
+    MEMBER_LEARNER = 0,
+    MEMBER_OUTGOING = VOTERS_OLD, /* joint: will be a learner */
+    MEMBER_INCOMING = VOTERS_NEW, /* joint: was a learner */
+    MEMBER_VOTER = VOTERS_OLD | VOTERS_NEW,
+    MEMBER_LEAVING = VOTERS_OLD | 4, /* joint: will be no member */
+};
 
 struct member {
     struct member_id id;
     enum member_role role;
-    bool replaced;            /* a voter whose place another has taken: it goes next */
     struct address peer, api; /* where it was when it was added, or has moved to since: a hint */
 };
 
@@ -45,7 +57,19 @@ bool member_id_equal(const struct member_id *a, const struct member_id *b);
 void configuration_encode(struct buffer *out, const struct configuration *configuration);
 /* False for foreign bytes that are none: unknown mode, a repeated id, no voter, too many members. */
 bool configuration_decode(struct bytes payload, struct configuration *out);
+/* In either set. */
+bool member_votes(const struct member *member);
+/* Of the one set; without one named, of those after the change. */
+size_t configuration_voters_in(const struct configuration *configuration, enum voter_set set);
 size_t configuration_voters(const struct configuration *configuration);
+bool configuration_is_joint(const struct configuration *configuration);
+bool configuration_same_voters(const struct configuration *a, const struct configuration *b);
+/* What is to be appended first on the way from one configuration to another, neither of them joint: that one
+ * where both have the same voters, else the joint one. There is room for its members (asserted). */
+void configuration_towards(const struct configuration *from, const struct configuration *to,
+                           struct configuration *out);
+/* The configuration after a joint one: that of the one set or of the other. */
+void configuration_after(const struct configuration *joint, enum voter_set set, struct configuration *out);
 /* NULL where it is no member. */
 const struct member *configuration_find(const struct configuration *configuration,
                                         const struct member_id *id);

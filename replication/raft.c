@@ -46,7 +46,7 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_host
         r->state = (struct hard_state){.term = log_last_term(r->log)};
     raft_configurations_load(r, configuration, configuration_index);
     raft_reset_deadline(r);
-    if (raft_self_votes(r) && configuration_voters(raft_configuration(r)) == 1)
+    if (raft_only_voter(r))
         r->deadline_ms = now_ms;
     return r;
 }
@@ -119,11 +119,6 @@ struct raft_peer *raft_peer(struct raft *r, const struct member_id *id) {
         if (member_id_equal(&r->peers[i].id, id))
             return &r->peers[i];
     return NULL;
-}
-
-bool raft_self_votes(const struct raft *r) {
-    const struct member *self = configuration_find(raft_configuration(r), &r->options.self);
-    return self != NULL && self->role == MEMBER_VOTER;
 }
 
 uint64_t raft_own_durable(const struct raft *r) {
@@ -241,7 +236,7 @@ static enum raft_result may_propose(const struct raft *r) {
 }
 
 /* The log took it, or not. */
-static enum raft_result proposed(struct raft *r, enum log_result result, uint64_t size_before) {
+enum raft_result raft_appended(struct raft *r, enum log_result result, uint64_t size_before) {
     if (result == LOG_NO_SPACE)
         return RAFT_NO_SPACE;
     if (result != LOG_OK) {
@@ -261,7 +256,7 @@ enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct
     if (r->appended - r->appended_at_commit >= r->options.uncommitted_max)
         return RAFT_BUSY;
     uint64_t size = log_size(r->log);
-    enum raft_result result = proposed(r, log_append_entry(r->log, r->state.term, type, entry), size);
+    enum raft_result result = raft_appended(r, log_append_entry(r->log, r->state.term, type, entry), size);
     if (result == RAFT_OK)
         *at = (struct version){.term = r->state.term, .index = log_last(r->log)};
     return result;
@@ -273,23 +268,9 @@ enum raft_result raft_propose_payload(struct raft *r, enum entry_type type, stru
     if (may != RAFT_OK)
         return may;
     uint64_t size = log_size(r->log);
-    enum raft_result result = proposed(r, log_append(r->log, r->state.term, type, payload), size);
+    enum raft_result result = raft_appended(r, log_append(r->log, r->state.term, type, payload), size);
     if (result == RAFT_OK)
         *at = (struct version){.term = r->state.term, .index = log_last(r->log)};
-    return result;
-}
-
-static enum raft_result append_configuration(struct raft *r, const struct configuration *next) {
-    struct buffer payload = {0};
-    struct configuration decoded;
-    configuration_encode(&payload, next);
-    assert(configuration_decode(buffer_bytes(&payload), &decoded)); /* every follower must be able to */
-    uint64_t size = log_size(r->log);
-    enum log_result appended = log_append(r->log, r->state.term, ENTRY_CONFIGURATION, buffer_bytes(&payload));
-    buffer_release(&payload);
-    enum raft_result result = proposed(r, appended, size);
-    if (result == RAFT_OK)
-        raft_configuration_push(r, log_last(r->log), next);
     return result;
 }
 
@@ -305,35 +286,10 @@ enum raft_result raft_found(struct raft *r, uint64_t now_ms, const struct config
     memcpy(r->state.vote_id, r->options.self.id, NODE_ID_SIZE);
     if (!raft_save(r))
         return RAFT_FAILED;
-    enum raft_result result = append_configuration(r, first);
+    enum raft_result result = raft_configuration_append(r, first);
     if (result == RAFT_OK)
         raft_lead(r, RAFT_CAUSE_FOUNDED);
     return result;
-}
-
-/* At most one voter comes or goes: then majorities of the two overlap (thesis, section 4.1). */
-static bool one_step(const struct configuration *from, const struct configuration *to) {
-    size_t changes = 0;
-    for (size_t i = 0; i < from->count; i++) {
-        const struct member *still = configuration_find(to, &from->members[i].id);
-        changes += from->members[i].role == MEMBER_VOTER && (still == NULL || still->role != MEMBER_VOTER);
-    }
-    for (size_t i = 0; i < to->count; i++) {
-        const struct member *before = configuration_find(from, &to->members[i].id);
-        changes += to->members[i].role == MEMBER_VOTER && (before == NULL || before->role != MEMBER_VOTER);
-    }
-    return changes <= 1;
-}
-
-enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next) {
-    enum raft_result may = may_propose(r);
-    if (may != RAFT_OK)
-        return may;
-    if (!raft_term_committed(r) || raft_configuration_index(r) > r->commit)
-        return RAFT_BUSY;
-    assert(configuration_voters(next) >= 1);
-    assert(one_step(raft_configuration(r), next));
-    return append_configuration(r, next);
 }
 
 static void send_to_all(struct raft *r) {
@@ -370,6 +326,7 @@ void raft_flush(struct raft *r, uint64_t now_ms) {
     r->now_ms = now_ms;
     r->holding = r->role == RAFT_LEADER && holds(r);
     if (r->role == RAFT_LEADER) {
+        raft_configuration_finish(r);
         send_to_all(r);
         if (r->transferring && !r->failed)
             raft_send_timeout_now(r);

@@ -113,8 +113,11 @@ enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct
 /* The same with a payload that is no client's entry (ENTRY_RING). */
 enum raft_result raft_propose_payload(struct raft *r, enum entry_type type, struct bytes payload,
                                       struct version *at);
-/* One change at a time, and none before the no-op of this term is committed (RAFT_BUSY). */
-enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next);
+/* next is not joint. One change at a time, and none before the no-op of this term is committed (RAFT_BUSY).
+ * At once: at most one voter differs (asserted); it is appended as it is (the thesis, section 4.1). Else,
+ * where voters differ, a joint configuration is, and once that is committed what was asked for; where the new
+ * voters fall silent before, the old configuration again. */
+enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next, bool at_once);
 
 /* End of a turn: sends what followers lack within their windows (and a commit index they do not know yet),
  * writes the log's batch. The caller then begins a sync where log_sync_begin gives one. */
@@ -169,7 +172,7 @@ const struct configuration *raft_configuration(const struct raft *r);
 uint64_t raft_configuration_index(const struct raft *r);
 /* The newest configuration at or before index (for a snapshot at it). */
 const struct configuration *raft_configuration_at(const struct raft *r, uint64_t index, uint64_t *at);
-/* The newest one known to be committed: that in force, or the one before it. */
+/* The newest one known to be committed: that in force, or one before it. */
 const struct configuration *raft_configuration_committed(const struct raft *r, uint64_t *at);
 /* Voters, self included, that acknowledged index as durable; *voters of how many. */
 unsigned raft_acks(const struct raft *r, uint64_t index, unsigned *voters);
@@ -181,6 +184,8 @@ bool raft_caught_up(const struct raft *r, const struct member_id *member);
 /* Leader: of that, durable there; and how long the member has acknowledged nothing (0 for itself). */
 uint64_t raft_match_durable(const struct raft *r, const struct member_id *member);
 uint64_t raft_silent_ms(const struct raft *r, const struct member_id *member, uint64_t now_ms);
+/* Leader: the member has answered the round of that read sequence, or a later one, in this term. */
+bool raft_answered(const struct raft *r, const struct member_id *member, uint64_t sequence);
 /* Leader: leadership is being handed over. */
 bool raft_transferring(const struct raft *r);
 /* While retired it stands for no election: it was told that it is no member any more. */

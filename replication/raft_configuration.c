@@ -28,13 +28,8 @@ const struct configuration *raft_configuration_at(const struct raft *r, uint64_t
     return &r->configurations[i].configuration;
 }
 
-/* One change at a time: the newest was proposed when the one before it was committed. */
 const struct configuration *raft_configuration_committed(const struct raft *r, uint64_t *at) {
-    size_t i = r->configuration_count - 1;
-    if (i > 0 && r->configurations[i].index > r->commit)
-        i--;
-    *at = r->configurations[i].index;
-    return &r->configurations[i].configuration;
+    return raft_configuration_at(r, r->commit, at);
 }
 
 /* Keeps what is known of members that stay. */
@@ -44,10 +39,15 @@ static void refresh_peers(struct raft *r) {
     if (fresh == NULL)
         err(1, "raft");
     size_t count = 0;
+    r->joint = configuration_is_joint(c);
+    r->own_votes = 0;
     for (size_t i = 0; i < c->count; i++) {
         const struct member *member = &c->members[i];
-        if (member_id_equal(&member->id, &r->options.self))
+        unsigned votes = (unsigned)member->role & (VOTERS_OLD | VOTERS_NEW);
+        if (member_id_equal(&member->id, &r->options.self)) {
+            r->own_votes = votes;
             continue;
+        }
         const struct raft_peer *known = raft_peer(r, &member->id);
         if (known != NULL) {
             fresh[count] = *known;
@@ -55,7 +55,7 @@ static void refresh_peers(struct raft *r) {
             fresh[count].id = member->id;
             raft_peer_start(r, &fresh[count]);
         }
-        fresh[count++].voter = member->role == MEMBER_VOTER;
+        fresh[count++].votes = votes;
     }
     memcpy(r->peers, fresh, sizeof r->peers);
     r->peer_count = count;
@@ -104,6 +104,66 @@ void raft_configurations_prune(struct raft *r) {
         return;
     r->configuration_count -= gone;
     memmove(r->configurations, r->configurations + gone, r->configuration_count * sizeof *r->configurations);
+}
+
+enum raft_result raft_configuration_append(struct raft *r, const struct configuration *next) {
+    struct buffer payload = {0};
+    struct configuration decoded;
+    configuration_encode(&payload, next);
+    assert(configuration_decode(buffer_bytes(&payload), &decoded)); /* every follower must be able to */
+    uint64_t size = log_size(r->log);
+    enum log_result appended = log_append(r->log, r->state.term, ENTRY_CONFIGURATION, buffer_bytes(&payload));
+    buffer_release(&payload);
+    enum raft_result result = raft_appended(r, appended, size);
+    if (result == RAFT_OK)
+        raft_configuration_push(r, log_last(r->log), next);
+    return result;
+}
+
+/* Then majorities of the two overlap (the thesis, section 4.1). */
+static bool one_voter_differs(const struct configuration *joint) {
+    size_t changes = 0;
+    for (size_t i = 0; i < joint->count; i++)
+        changes += joint->members[i].role != MEMBER_VOTER && joint->members[i].role != MEMBER_LEARNER;
+    return changes <= 1;
+}
+
+enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next, bool at_once) {
+    struct configuration first;
+    if (r->failed)
+        return RAFT_FAILED;
+    if (r->role != RAFT_LEADER)
+        return RAFT_NOT_LEADER;
+    if (r->transferring)
+        return RAFT_TRANSFERRING;
+    if (r->joint || !raft_term_committed(r) || raft_configuration_index(r) > r->commit)
+        return RAFT_BUSY;
+    assert(configuration_voters(next) >= 1);
+    configuration_towards(raft_configuration(r), next, &first);
+    assert(!at_once || one_voter_differs(&first));
+    return raft_configuration_append(r, at_once ? next : &first);
+}
+
+static bool hears(const struct raft *r, enum voter_set set) {
+    uint64_t heard = raft_reached_in(r, set, r->now_ms, offsetof(struct raft_peer, heard_ms));
+    return r->now_ms - heard < r->options.election_min_ms;
+}
+
+/* A joint configuration that is committed is followed by the new one. Where the new voters fall silent
+ * before, its own leader takes it back in the same term, while the old ones answer: as long as nobody can
+ * have it as committed, every majority in use is one of the old voters too. PROTOCOL.md, "Configurations",
+ * has the argument. */
+void raft_configuration_finish(struct raft *r) {
+    struct configuration next;
+    uint64_t at = raft_configuration_index(r);
+    if (r->role != RAFT_LEADER || !r->joint)
+        return;
+    bool committed = raft_term_committed(r) && at <= r->commit;
+    bool futile = !committed && at >= r->term_start && !hears(r, VOTERS_NEW) && hears(r, VOTERS_OLD);
+    if (!committed && !futile)
+        return;
+    configuration_after(raft_configuration(r), committed ? VOTERS_NEW : VOTERS_OLD, &next);
+    raft_configuration_append(r, &next); /* without room on the disk: again in the next turn */
 }
 
 static bool load_one(struct raft *r, uint64_t index) {

@@ -2,8 +2,6 @@
  * as in the thesis, sections 9.6 and 4.2.3. PROTOCOL.md, "Terms and votes", says who grants what. */
 #include "replication/raft_internal.h"
 
-#include "replication/quorum.h"
-
 #include <assert.h>
 
 static struct version last_version(const struct raft *r) {
@@ -36,30 +34,19 @@ static void ask_for_votes(struct raft *r, bool pre) {
     };
     for (size_t i = 0; i < r->peer_count; i++) {
         r->peers[i].granted = r->peers[i].denied = false;
-        if (r->peers[i].voter)
+        if (r->peers[i].votes != 0)
             raft_send(r, &r->peers[i].id, &m);
     }
 }
 
 /* Counted by member, so that a repeated reply adds nothing (bug 18). */
-static bool has_majority(const struct raft *r) {
-    size_t granted = raft_self_votes(r), voters = granted;
-    for (size_t i = 0; i < r->peer_count; i++) {
-        voters += r->peers[i].voter;
-        granted += r->peers[i].voter && r->peers[i].granted;
-    }
-    return granted >= quorum_size(voters);
+static bool granted(const struct raft_peer *p) {
+    return p->granted;
 }
 
-/* Too many have refused, or are known to be gone. */
-static bool cannot_win(const struct raft *r) {
-    size_t possible = raft_self_votes(r), voters = possible;
-    for (size_t i = 0; i < r->peer_count; i++) {
-        const struct raft_peer *p = &r->peers[i];
-        voters += p->voter;
-        possible += p->voter && !p->denied && (p->granted || !p->refused);
-    }
-    return possible < quorum_size(voters);
+/* Neither refused nor known to be gone. */
+static bool may_grant(const struct raft_peer *p) {
+    return !p->denied && (p->granted || !p->refused);
 }
 
 static void start_election(struct raft *r) {
@@ -77,7 +64,7 @@ static void start_election(struct raft *r) {
     raft_reset_deadline(r);
     r->pending_cause = cause;
     ask_for_votes(r, false);
-    if (has_majority(r))
+    if (raft_majority(r, granted))
         raft_lead(r, cause);
 }
 
@@ -98,18 +85,18 @@ void raft_campaign(struct raft *r, enum raft_cause cause) {
     r->role = RAFT_FOLLOWER;
     r->leader_known = r->transferred = false;
     r->asking = true;
-    if (configuration_voters(raft_configuration(r)) == 1)
+    if (raft_only_voter(r))
         r->pending_cause = r->cause = RAFT_CAUSE_ALONE;
     else
         ask_for_votes(r, true);
-    if (has_majority(r))
+    if (raft_majority(r, granted))
         start_election(r);
 }
 
-static void reply_to_vote(struct raft *r, const struct member_id *to, const struct message *m, bool granted) {
+static void reply_to_vote(struct raft *r, const struct member_id *to, const struct message *m, bool grant) {
     struct message reply = {.type = MESSAGE_VOTE_REPLY};
-    reply.term = m->vote.pre && granted ? m->term : r->state.term;
-    reply.vote_reply.granted = granted;
+    reply.term = m->vote.pre && grant ? m->term : r->state.term;
+    reply.vote_reply.granted = grant;
     reply.vote_reply.pre = m->vote.pre;
     raft_send(r, to, &reply);
 }
@@ -123,14 +110,14 @@ static bool goes_first(const struct raft *r, const struct member_id *other, int 
 
 static void receive_pre_vote(struct raft *r, const struct member_id *from, const struct message *m) {
     int logs = compare_logs(m->vote.last, last_version(r));
-    bool granted = m->term > r->state.term && logs >= 0 && !raft_leader_alive(r) && goes_first(r, from, logs);
-    if (granted && r->role == RAFT_FOLLOWER) {
+    bool grant = m->term > r->state.term && logs >= 0 && !raft_leader_alive(r) && goes_first(r, from, logs);
+    if (grant && r->role == RAFT_FOLLOWER) {
         uint64_t later = r->now_ms + raft_between(r, YIELD_MIN_MS, YIELD_MAX_MS);
         r->asking = false;
         if (r->deadline_ms < later)
             r->deadline_ms = later;
     }
-    reply_to_vote(r, from, m, granted);
+    reply_to_vote(r, from, m, grant);
 }
 
 static bool free_to_vote_for(const struct raft *r, const struct member_id *candidate) {
@@ -152,9 +139,9 @@ void raft_receive_vote(struct raft *r, const struct member_id *from, const struc
         if (!raft_follow(r, m->term, NULL, RAFT_CAUSE_HIGHER_TERM))
             return;
     }
-    bool granted = m->term == r->state.term && r->role == RAFT_FOLLOWER && free_to_vote_for(r, from) &&
-                   compare_logs(m->vote.last, last_version(r)) >= 0;
-    if (granted) {
+    bool grant = m->term == r->state.term && r->role == RAFT_FOLLOWER && free_to_vote_for(r, from) &&
+                 compare_logs(m->vote.last, last_version(r)) >= 0;
+    if (grant) {
         memcpy(r->state.vote_id, from->id, NODE_ID_SIZE);
         r->state.vote_incarnation = from->incarnation;
         r->asking = false;
@@ -162,7 +149,7 @@ void raft_receive_vote(struct raft *r, const struct member_id *from, const struc
             return;
         raft_reset_deadline(r);
     }
-    reply_to_vote(r, from, m, granted);
+    reply_to_vote(r, from, m, grant);
 }
 
 /* Neither won nor to be won: again soon, at a moment that the other candidates do not draw too. */
@@ -180,12 +167,12 @@ void raft_receive_vote_reply(struct raft *r, struct raft_peer *p, const struct m
         return;
     p->granted = p->granted || m->vote_reply.granted;
     p->denied = !p->granted;
-    if (has_majority(r)) {
+    if (raft_majority(r, granted)) {
         if (pre)
             start_election(r);
         else
             raft_lead(r, r->pending_cause);
-    } else if (!pre && cannot_win(r)) {
+    } else if (!pre && !raft_majority(r, may_grant)) {
         retry_soon(r);
     }
 }

@@ -2,6 +2,7 @@
  *
  * raft.c                life, terms and roles, the turn (flush, synced, tick), links, questions
  * raft_election.c       pre-vote, votes, transfer's receiving end
+ * raft_quorum.c         majorities
  * raft_replicate.c      the leader's side of appends: progress of each member, commit, reads
  * raft_append.c         the follower's side of appends
  * raft_configuration.c  the configurations of the log, and the members that follow from the newest
@@ -56,7 +57,7 @@ struct transfer {
 /* Another member of the newest configuration. */
 struct raft_peer {
     struct member_id id;
-    bool voter;
+    unsigned votes;       /* bits of enum voter_set; 0: a learner */
     bool down, refused;   /* its connection; cleared by whatever it sends */
     bool granted, denied; /* its answer in the round under way */
 
@@ -130,6 +131,8 @@ struct raft {
     size_t configuration_count, configuration_capacity;
     struct raft_peer peers[MEMBERS_MAX];
     size_t peer_count;
+    unsigned own_votes; /* this node's bits of enum voter_set */
+    bool joint;         /* the configuration in force */
 
     /* Bytes of log beyond commit: all appended, minus those at the newest mark passed by commit. */
     struct {
@@ -149,12 +152,26 @@ void raft_reset_deadline(struct raft *r);
 bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, enum raft_cause cause);
 void raft_send(struct raft *r, const struct member_id *to, struct message *message);
 struct raft_peer *raft_peer(struct raft *r, const struct member_id *id);
-bool raft_self_votes(const struct raft *r);
 uint64_t raft_own_durable(const struct raft *r);
 /* Bytes came to, or went from, the log's end. */
 void raft_count_append(struct raft *r, uint64_t bytes);
+/* What the log made of an append of this leader. */
+enum raft_result raft_appended(struct raft *r, enum log_result result, uint64_t size_before);
 void raft_count_truncate(struct raft *r);
 void raft_set_commit(struct raft *r, uint64_t commit);
+
+/* raft_quorum.c: own is this node's value, offset that of a uint64_t in struct raft_peer */
+/* The highest value that a majority has reached: of each set of voters. */
+uint64_t raft_reached(const struct raft *r, uint64_t own, size_t offset);
+uint64_t raft_reached_in(const struct raft *r, enum voter_set set, uint64_t own, size_t offset);
+/* One value of each that votes in either set; gives how many. */
+size_t raft_of_voters(const struct raft *r, uint64_t own, size_t offset, uint64_t values[MEMBERS_MAX]);
+/* It holds for a majority of each set; for this node it does. */
+bool raft_majority(const struct raft *r, bool (*holds)(const struct raft_peer *p));
+bool raft_self_votes(const struct raft *r);
+bool raft_only_voter(const struct raft *r);
+
+#define RAFT_REACHED(r, own, field) raft_reached(r, own, offsetof(struct raft_peer, field))
 
 /* raft_election.c */
 void raft_campaign(struct raft *r, enum raft_cause cause);
@@ -192,6 +209,9 @@ void raft_configuration_push(struct raft *r, uint64_t index, const struct config
 void raft_configurations_truncate(struct raft *r, uint64_t index);
 void raft_configurations_replace(struct raft *r, uint64_t index, const struct configuration *configuration);
 void raft_configurations_prune(struct raft *r);
+/* Leader: what follows a joint configuration, when it is time. */
+void raft_configuration_finish(struct raft *r);
+enum raft_result raft_configuration_append(struct raft *r, const struct configuration *next);
 
 /* raft_snapshot.c */
 void raft_snapshot_send(struct raft *r, struct raft_peer *p);

@@ -3,8 +3,6 @@
  * member. */
 #include "replication/raft_internal.h"
 
-#include "replication/quorum.h"
-
 #include <assert.h>
 
 static void flights_clear(struct flights *f) {
@@ -273,32 +271,15 @@ void raft_receive_append_reply(struct raft *r, struct raft_peer *p, const struct
     raft_advance_commit(r);
 }
 
-/* Collects one number of each voter, self included. */
-static size_t of_voters(const struct raft *r, uint64_t own, size_t offset, uint64_t values[MEMBERS_MAX]) {
-    size_t count = 0;
-    if (raft_self_votes(r))
-        values[count++] = own;
-    for (size_t i = 0; i < r->peer_count; i++)
-        if (r->peers[i].voter)
-            memcpy(&values[count++], (const uint8_t *)&r->peers[i] + offset, sizeof *values);
-    return count;
-}
-
-#define OF_VOTERS(r, own, field, values) of_voters(r, own, offsetof(struct raft_peer, field), values)
-
 void raft_advance_commit(struct raft *r) {
-    uint64_t values[MEMBERS_MAX];
-    size_t count = OF_VOTERS(r, raft_own_durable(r), durable, values);
-    uint64_t reached = quorum_reached(values, count);
+    uint64_t reached = RAFT_REACHED(r, raft_own_durable(r), durable);
     /* Only this term's: Raft, section 5.4.2 (bug 16). */
     if (reached > r->commit && reached >= r->term_start)
         raft_set_commit(r, reached);
 }
 
 uint64_t raft_majority_heard(const struct raft *r) {
-    uint64_t values[MEMBERS_MAX];
-    size_t count = OF_VOTERS(r, r->now_ms, heard_ms, values);
-    return quorum_reached(values, count);
+    return RAFT_REACHED(r, r->now_ms, heard_ms);
 }
 
 static void check_quorum(struct raft *r) {
@@ -335,7 +316,7 @@ static const struct raft_peer *best_voter(const struct raft *r) {
     const struct raft_peer *best = NULL;
     for (size_t i = 0; i < r->peer_count; i++) {
         const struct raft_peer *p = &r->peers[i];
-        if (p->voter && !silent(r, p) && (best == NULL || p->match > best->match))
+        if ((p->votes & VOTERS_NEW) && !silent(r, p) && (best == NULL || p->match > best->match))
             best = p;
     }
     return best;
@@ -346,7 +327,7 @@ bool raft_transfer(struct raft *r, uint64_t now_ms, const struct member_id *targ
         return false;
     r->now_ms = now_ms;
     const struct raft_peer *to = target != NULL ? raft_peer(r, target) : best_voter(r);
-    if (to == NULL || !to->voter)
+    if (to == NULL || to->votes == 0)
         return false;
     r->transferring = true;
     r->transfer_to = to->id;
@@ -374,14 +355,12 @@ uint64_t raft_read(struct raft *r, uint64_t now_ms) {
 uint64_t raft_read_confirmed(const struct raft *r) {
     if (!raft_term_committed(r)) /* bug 19 */
         return 0;
-    uint64_t values[MEMBERS_MAX];
-    size_t count = OF_VOTERS(r, r->read, read, values);
-    return quorum_reached(values, count);
+    return RAFT_REACHED(r, r->read, read);
 }
 
 unsigned raft_acks(const struct raft *r, uint64_t index, unsigned *voters) {
     uint64_t values[MEMBERS_MAX];
-    size_t count = OF_VOTERS(r, raft_own_durable(r), durable, values);
+    size_t count = raft_of_voters(r, raft_own_durable(r), offsetof(struct raft_peer, durable), values);
     unsigned acks = 0;
     for (size_t i = 0; i < count; i++)
         acks += values[i] >= index;
@@ -391,7 +370,7 @@ unsigned raft_acks(const struct raft *r, uint64_t index, unsigned *voters) {
 
 uint64_t raft_all_acked(const struct raft *r) {
     uint64_t values[MEMBERS_MAX], least = UINT64_MAX;
-    size_t count = OF_VOTERS(r, raft_own_durable(r), durable, values);
+    size_t count = raft_of_voters(r, raft_own_durable(r), offsetof(struct raft_peer, durable), values);
     for (size_t i = 0; i < count; i++)
         least = values[i] < least ? values[i] : least;
     return r->role == RAFT_LEADER && count > 0 ? least : 0;
@@ -434,6 +413,13 @@ uint64_t raft_match_durable(const struct raft *r, const struct member_id *member
 uint64_t raft_silent_ms(const struct raft *r, const struct member_id *member, uint64_t now_ms) {
     const struct raft_peer *p = find(r, member);
     return p != NULL && now_ms > p->heard_ms ? now_ms - p->heard_ms : 0;
+}
+
+bool raft_answered(const struct raft *r, const struct member_id *member, uint64_t sequence) {
+    if (r->role != RAFT_LEADER)
+        return false;
+    const struct raft_peer *p = find(r, member);
+    return member_id_equal(member, &r->options.self) || (p != NULL && p->read >= sequence);
 }
 
 bool raft_transferring(const struct raft *r) {

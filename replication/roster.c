@@ -30,46 +30,62 @@ static const struct member *gone(const struct configuration *current, const stru
     return NULL;
 }
 
-static uint64_t silence(const struct configuration *seen, const struct roster_view *view,
-                        const struct member_id *id) {
-    for (size_t m = 0; m < seen->count; m++)
-        if (member_id_equal(&seen->members[m].id, id))
-            return view->silent_ms[m];
-    return UINT64_MAX;
+static bool answered(const struct configuration *current, const struct roster_view *view,
+                     const struct member_id *id) {
+    for (size_t m = 0; m < current->count; m++)
+        if (member_id_equal(&current->members[m].id, id))
+            return view->answered[m];
+    return false;
 }
 
-bool roster_has_majority(const struct configuration *configuration, const struct configuration *seen,
-                         const struct roster_view *view) {
-    size_t voters = 0, heard = 0;
+/* Voters of the configuration that could be lost yet, of those that answered; negative: they are no majority.
+ */
+static int to_spare(const struct configuration *configuration, const struct configuration *current,
+                    const struct roster_view *view) {
+    int voters = 0, there = 0;
     for (size_t m = 0; m < configuration->count; m++) {
-        const struct member *member = &configuration->members[m];
-        if (member->role != MEMBER_VOTER)
+        if (configuration->members[m].role != MEMBER_VOTER)
             continue;
         voters++;
-        heard += silence(seen, view, &member->id) < ROSTER_HEARD_MS;
+        there += answered(current, view, &configuration->members[m].id);
     }
-    return heard > voters / 2;
+    return there - (voters / 2 + 1);
 }
 
-/* 2: a voter whose place was taken. */
-static enum roster_change finish_replacement(struct configuration *next, const struct roster_view *view,
-                                             struct member_id *about) {
-    for (size_t m = 0; m < next->count; m++) {
-        struct member *member = &next->members[m];
-        if (!member->replaced)
-            continue;
-        *about = member->id;
-        if (connected(view, about) != NULL) {
-            member->role = MEMBER_LEARNER;
-            member->replaced = false;
-            return ROSTER_DEMOTE;
-        }
-        if (view->silent_ms[m] >= ROSTER_HEARD_MS) { /* a new leader gives it that long */
-            configuration_remove(next, about);
-            return ROSTER_REMOVE;
-        }
+/* Whether the member votes in the one configuration and not in the other. */
+static bool only_in(const struct configuration *one, const struct configuration *other,
+                    const struct member *member) {
+    const struct member *there = configuration_find(other, &member->id);
+    return one != other && member->role == MEMBER_VOTER && (there == NULL || there->role != MEMBER_VOTER);
+}
+
+bool roster_at_once(const struct configuration *current, const struct configuration *next,
+                    const struct roster_view *view) {
+    size_t come = 0, go = 0;
+    for (size_t m = 0; m < next->count; m++)
+        come += only_in(next, current, &next->members[m]);
+    for (size_t m = 0; m < current->count; m++) {
+        bool goes = only_in(current, next, &current->members[m]);
+        if (goes && view->answered[m])
+            return false;
+        go += goes;
     }
-    return ROSTER_NONE;
+    return come + go == 0 || (come + go == 1 && (go == 1 || configuration_voters(current) % 2 == 0));
+}
+
+bool roster_answered(const struct configuration *current, const struct configuration *next,
+                     const struct roster_view *view) {
+    for (size_t m = 0; m < next->count; m++)
+        if (only_in(next, current, &next->members[m]) && !answered(current, view, &next->members[m].id))
+            return false;
+    return to_spare(next, current, view) >= 0 &&
+           (to_spare(current, current, view) >= 0 || roster_at_once(current, next, view));
+}
+
+bool roster_safe(const struct configuration *current, const struct configuration *next,
+                 const struct roster_view *view) {
+    return roster_answered(current, next, view) &&
+           to_spare(next, current, view) >= to_spare(current, current, view);
 }
 
 static enum roster_change move(struct configuration *next, const struct roster_view *view,
@@ -122,30 +138,34 @@ static enum roster_change add(struct configuration *next, const struct roster_vi
     return drop_learner(next, view, ROSTER_SILENT_MS, about);
 }
 
-/* Voters grow 1, 2, 3, 5, 7, 9. An even number above 2 is halfway to the next, or has lost one. */
-static bool may_grow(size_t voters, size_t candidates, size_t voters_max) {
-    bool pair = voters >= 3 && voters % 2 == 1;
-    size_t needed = pair ? 2 : 1;
-    return candidates >= needed && voters + needed <= voters_max;
+/* Voters grow 1, 2, 3, 5, 7, 9: how many come at once. An even number above 2 has lost one. */
+static size_t step(size_t voters, size_t voters_max) {
+    size_t needed = voters >= 3 && voters % 2 == 1 ? 2 : 1;
+    return voters + needed <= voters_max ? needed : 0;
 }
 
-/* The first learner that has caught up, and how many have. */
-static struct member *candidate(struct configuration *configuration, const struct roster_view *view,
-                                size_t *count) {
-    struct member *first = NULL;
-    *count = 0;
-    for (size_t m = 0; m < configuration->count; m++) {
-        struct member *member = &configuration->members[m];
-        const struct roster_node *node = connected(view, &member->id);
-        if (member->role != MEMBER_LEARNER || node == NULL || !node->caught_up)
+static bool may_vote(const struct member *member, const struct roster_view *view) {
+    const struct roster_node *node = connected(view, &member->id);
+    return member->role == MEMBER_LEARNER && node != NULL && node->caught_up;
+}
+
+/* The first `count` learners that have caught up vote; about the first of them. False: there are fewer. */
+static bool let_vote(struct configuration *next, const struct roster_view *view, size_t count,
+                     struct member_id *about) {
+    size_t found = 0;
+    for (size_t m = 0; m < next->count && found < count; m++) {
+        struct member *member = &next->members[m];
+        if (!may_vote(member, view))
             continue;
-        first = first == NULL ? member : first;
-        ++*count;
+        if (found++ == 0)
+            *about = member->id;
+        member->role = MEMBER_VOTER;
     }
-    return first;
+    return found == count;
 }
 
-static struct member *long_silent(struct configuration *configuration, const struct roster_view *view) {
+static const struct member *long_silent(const struct configuration *configuration,
+                                        const struct roster_view *view) {
     for (size_t m = 0; m < configuration->count; m++)
         if (configuration->members[m].role == MEMBER_VOTER && view->silent_ms[m] >= ROSTER_SILENT_MS)
             return &configuration->members[m];
@@ -154,34 +174,31 @@ static struct member *long_silent(struct configuration *configuration, const str
 
 static enum roster_change promote(const struct configuration *current, struct configuration *next,
                                   const struct roster_view *view, struct member_id *about) {
-    size_t candidates, voters = configuration_voters(next);
-    struct member *learner = candidate(next, view, &candidates), *silent = long_silent(next, view);
-    if (learner == NULL)
-        return ROSTER_NONE;
-    *about = learner->id;
-    learner->role = MEMBER_VOTER;
-    if (may_grow(voters, candidates, next->voters_max))
+    size_t needed = step(configuration_voters(current), current->voters_max);
+    if (needed > 0 && let_vote(next, view, needed, about))
         return ROSTER_PROMOTE;
-    if (silent == NULL || voters > VOTERS_MAX || !roster_has_majority(next, current, view)) {
-        learner->role = MEMBER_LEARNER;
-        return ROSTER_NONE;
+    const struct member *silent = long_silent(current, view);
+    *next = *current;
+    if (silent != NULL && let_vote(next, view, 1, about)) {
+        configuration_remove(next, &silent->id);
+        return ROSTER_REPLACE;
     }
-    silent->replaced = true;
-    return ROSTER_REPLACE;
+    *next = *current;
+    return ROSTER_NONE;
 }
 
 enum roster_change roster_next(const struct configuration *current, const struct roster_view *view,
                                struct configuration *next, struct member_id *about) {
     *next = *current;
+    if (configuration_is_joint(current))
+        return ROSTER_NONE;
     const struct member *old = gone(current, view);
     if (old != NULL) {
         *about = old->id;
         configuration_remove(next, about);
         return ROSTER_REMOVE;
     }
-    enum roster_change change = finish_replacement(next, view, about);
-    if (change == ROSTER_NONE)
-        change = move(next, view, about);
+    enum roster_change change = move(next, view, about);
     if (change == ROSTER_NONE)
         change = add(next, view, about);
     if (change == ROSTER_NONE)
@@ -199,7 +216,7 @@ enum roster_verdict roster_leave(const struct configuration *current, const stru
     if (votes && configuration_voters(current) == 1)
         return ROSTER_LAST_VOTER;
     configuration_remove(next, &member->id);
-    if (votes && !roster_has_majority(next, current, view))
+    if (votes && !roster_answered(current, next, view))
         return ROSTER_NO_MAJORITY;
     return ROSTER_DONE;
 }

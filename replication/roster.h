@@ -1,21 +1,19 @@
-/* The leader's policy on members: which one change, if any, its group's configuration needs next.
+/* The leader's policy on members: which change, if any, its group's configuration needs next.
  *
  * A pure function of the configuration and of what the leader sees. In this order:
  *  1. a member whose id (or, for one that keeps nothing on disk, whose address) is borne by a connected
  * newcomer of another incarnation is gone: it is removed;
- *  2. a voter whose place was taken (6) is removed, or, where it has come back meanwhile, becomes a learner;
- *  3. a connected member whose address differs from the configuration's is followed to its new one;
- *  4. a connected newcomer is added as a learner; where there is no room, a learner long silent makes it;
- *  5. a learner that has caught up becomes a voter, while voters grow 1, 2, 3, 5 (7, 9) up to voters_max: a
- * fourth stays a learner until a fifth has caught up too;
- *  6. a learner that has caught up takes the place of a voter long silent, provided that those that are heard
- * are a majority then. It votes first and the silent one goes after: with an odd number of voters the
- * majority grows by one and so do those heard, with an even one only those heard do. So no step leaves fewer
- * failures to be borne than before, and the number of voters never falls by silence.
- *  7. a learner silent for ROSTER_DROP_MS leaves the configuration. It counted for nothing, so that it is not
- * remembered as a former member: when it comes back it is added again (4).
+ *  2. a connected member whose address differs from the configuration's is followed to its new one;
+ *  3. a connected newcomer is added as a learner; where there is no room, a learner long silent makes it;
+ *  4. learners that have caught up become voters, as voters grow 1, 2, 3, 5 (7, 9) up to voters_max: a fourth
+ * stays a learner until a fifth has caught up too, and both vote at once;
+ *  5. a learner that has caught up takes the place of a voter long silent;
+ *  6. a learner silent for ROSTER_DROP_MS leaves the configuration. It counted for nothing, so that it is not
+ * remembered as a former member: when it comes back it is added again (3).
  *
- * What is done by hand (roster_leave, roster_join) is decided by the same view, and refused with its reason.
+ * What changes the voters also has to be safe (roster_safe): decided by answers to a round that began after
+ * the change was called for, never by when somebody was last heard (bugs 58, 59). What is done by hand
+ * (roster_leave, roster_join) is decided by the same view, and refused with its reason.
  */
 #ifndef REPLICATION_ROSTER_H
 #define REPLICATION_ROSTER_H
@@ -25,7 +23,7 @@
 /* Without a connection and an acknowledgement for so long, a voter's place may be taken: longer than a
  * restart, a reboot of a small machine or a flapping link; as long as discovery takes to forget a node. */
 #define ROSTER_SILENT_MS 30000
-#define ROSTER_HEARD_MS  2000   /* within it a voter counts as there: a reconnection takes less */
+#define ROSTER_ROUND_MS  250    /* an answer counts no longer: it is not what is so now */
 #define ROSTER_DROP_MS   300000 /* after so long a silent learner leaves the configuration */
 #define ROSTER_NODES_MAX 65     /* PEERS_MAX and the leader itself */
 
@@ -43,14 +41,14 @@ struct roster_view {
     size_t count; /* the leader itself and the nodes connected to it */
     struct roster_node nodes[ROSTER_NODES_MAX];
     uint64_t silent_ms[MEMBERS_MAX]; /* of each member, by its place in the configuration; 0: connected */
-    bool may_move;                   /* no address was changed a moment ago (3) */
+    bool answered[MEMBERS_MAX];      /* likewise: the round (struct roster_round) */
+    bool may_move;                   /* no address was changed a moment ago (2) */
 };
 
 enum roster_change {
     ROSTER_NONE,
-    ROSTER_REMOVE, /* replaced by another incarnation, or its place was taken */
+    ROSTER_REMOVE, /* replaced by another incarnation */
     ROSTER_DROP,   /* a learner that has been silent for long */
-    ROSTER_DEMOTE, /* its place was taken while it was away: a learner again */
     ROSTER_MOVE,
     ROSTER_ADD,
     ROSTER_PROMOTE,
@@ -58,7 +56,8 @@ enum roster_change {
     ROSTER_CHANGES,
 };
 
-/* The change, the configuration after it, and whom it is about. */
+/* The change, the configuration after it, and whom it is about. None while a change of the voters is under
+ * way. */
 enum roster_change roster_next(const struct configuration *current, const struct roster_view *view,
                                struct configuration *next, struct member_id *about);
 
@@ -78,9 +77,17 @@ enum roster_verdict roster_leave(const struct configuration *current, const stru
                                  const uint8_t id[NODE_ID_SIZE], struct configuration *next);
 enum roster_verdict roster_join(const struct configuration *current, const struct roster_node *node, bool own,
                                 struct configuration *next);
-/* More than half of the configuration's voters are heard. extra: one who was no member yet counts as heard.
- */
-bool roster_has_majority(const struct configuration *configuration, const struct configuration *seen,
-                         const struct roster_view *view);
+/* The change needs no joint configuration: one voter comes to an even number of them, or one goes that did
+ * not answer. Then every majority of the old voters that answered is one of the new voters too. */
+bool roster_at_once(const struct configuration *current, const struct configuration *next,
+                    const struct roster_view *view);
+/* Of each set of voters that the change needs a majority has answered, and so have all that come to vote:
+ * nobody that may be gone is needed, neither now nor afterwards. */
+bool roster_answered(const struct configuration *current, const struct configuration *next,
+                     const struct roster_view *view);
+/* Besides, those that answered could lose as many as before and still be a majority: what the leader does by
+ * itself makes no group weaker. */
+bool roster_safe(const struct configuration *current, const struct configuration *next,
+                 const struct roster_view *view);
 
 #endif

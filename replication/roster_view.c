@@ -27,8 +27,19 @@ static void look_at_nodes(struct roster_view *out, const struct raft *raft, cons
     }
 }
 
+void roster_round_begin(struct roster_round *round, struct raft *raft, uint64_t now_ms) {
+    *round = (struct roster_round){
+        .sequence = raft_read(raft, now_ms), .term = raft_term(raft), .begun_ms = now_ms};
+}
+
+bool roster_round_open(const struct roster_round *round, const struct raft *raft, uint64_t now_ms) {
+    return round->sequence != 0 && round->term == raft_term(raft) && raft_role(raft) == RAFT_LEADER &&
+           now_ms - round->begun_ms < ROSTER_ROUND_MS;
+}
+
 void roster_look(struct roster_view *out, const struct raft *raft, const struct peers *peers,
-                 const struct node_info *self, uint64_t now_ms) {
+                 const struct node_info *self, const struct roster_round *round, uint64_t now_ms) {
+    bool open = roster_round_open(round, raft, now_ms);
     const struct configuration *configuration = raft_configuration(raft);
     *out = (struct roster_view){.leader.incarnation = self->incarnation};
     memcpy(out->leader.id, self->id, NODE_ID_SIZE);
@@ -39,5 +50,6 @@ void roster_look(struct roster_view *out, const struct raft *raft, const struct 
         const struct member_id *id = &configuration->members[m].id;
         bool here = member_id_equal(id, &out->leader) || peers_find(peers, id) != NULL;
         out->silent_ms[m] = here ? 0 : raft_silent_ms(raft, id, now_ms);
+        out->answered[m] = open && raft_answered(raft, id, round->sequence);
     }
 }

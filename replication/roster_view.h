@@ -6,8 +6,18 @@
 #include "replication/raft.h"
 #include "replication/roster.h"
 
+/* A round of the consensus core's, to find out who is there now. All 0: none. */
+struct roster_round {
+    uint64_t sequence, term, begun_ms;
+};
+
+/* The caller leads, and flushes the core afterwards. */
+void roster_round_begin(struct roster_round *round, struct raft *raft, uint64_t now_ms);
+/* Its answers count still. */
+bool roster_round_open(const struct roster_round *round, const struct raft *raft, uint64_t now_ms);
+
 /* may_move is left false. */
 void roster_look(struct roster_view *out, const struct raft *raft, const struct peers *peers,
-                 const struct node_info *self, uint64_t now_ms);
+                 const struct node_info *self, const struct roster_round *round, uint64_t now_ms);
 
 #endif

@@ -336,9 +336,10 @@ static bool show(struct script *s, struct machine *m) {
                        : configuration->count == 0                ? "newcomer"
                        : node_self(m->node)->role == NODE_LEARNER ? "learner"
                                                                   : "follower";
-    say(s, "%u %s, term %llu, commit %llu, %llu keys, %zu voters of %zu members", m->index + 1, role,
+    say(s, "%u %s, term %llu, commit %llu, %llu keys, %zu voters of %zu members%s", m->index + 1, role,
         (unsigned long long)raft_term(raft), (unsigned long long)raft_commit(raft),
-        (unsigned long long)store_count(replica_store(replica)), voters, configuration->count);
+        (unsigned long long)store_count(replica_store(replica)), voters, configuration->count,
+        configuration_is_joint(configuration) ? ", changing" : "");
     return true;
 }
 

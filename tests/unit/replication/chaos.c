@@ -53,22 +53,29 @@ static void heal(struct chaos *c) {
         memset(c->w->nodes[a].cut, 0, sizeof c->w->nodes[a].cut);
 }
 
+/* One member comes, votes, or goes; or, by a joint configuration, several change at once. */
+static void change_one(struct chaos *c, struct configuration *next, const struct node *about) {
+    const struct member *known = configuration_find(next, &about->id);
+    if (known == NULL && next->count < MEMBERS_MAX)
+        configuration_add(next, &about->id, &(struct address){0}, &(struct address){0});
+    else if (known->role == MEMBER_LEARNER && below(c, 3) > 0)
+        next->members[known - next->members].role = MEMBER_VOTER;
+    else if (known->role == MEMBER_VOTER && below(c, 3) == 0 && configuration_voters(next) > 2)
+        next->members[known - next->members].role = MEMBER_LEARNER;
+    else if (known->role == MEMBER_LEARNER || configuration_voters(next) > 2)
+        configuration_remove(next, &about->id);
+}
+
 static void change_somewhere(struct chaos *c) {
-    struct node *leader = any_node(c), *about = any_node(c);
-    if (leader->raft == NULL || raft_role(leader->raft) != RAFT_LEADER)
+    struct node *leader = any_node(c);
+    if (leader->raft == NULL || raft_role(leader->raft) != RAFT_LEADER ||
+        configuration_is_joint(raft_configuration(leader->raft)))
         return;
     struct configuration next = *raft_configuration(leader->raft);
-    const struct member *known = configuration_find(&next, &about->id);
-    if (known == NULL) {
-        next.members[next.count++] = (struct member){.id = about->id, .role = MEMBER_LEARNER};
-    } else if (known->role == MEMBER_LEARNER && below(c, 3) > 0) {
-        next.members[known - next.members].role = MEMBER_VOTER;
-    } else {
-        if (configuration_voters(&next) <= 2)
-            return;
-        next.members[known - next.members] = next.members[--next.count];
-    }
-    raft_propose_configuration(leader->raft, &next);
+    unsigned changes = 1 + (unsigned)below(c, 3);
+    for (unsigned i = 0; i < changes; i++)
+        change_one(c, &next, any_node(c));
+    raft_propose_configuration(leader->raft, &next, changes == 1 && below(c, 2));
     leader->touched = true;
 }
 

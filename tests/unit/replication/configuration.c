@@ -16,7 +16,6 @@ static struct configuration sample(void) {
         address_parse("127.0.0.1:8000", &c.members[i].peer);
         address_parse("[::1]:9000", &c.members[i].api);
     }
-    c.members[1].replaced = true;
     c.removed_count = 2;
     memset(c.removed[0].id, 'r', NODE_ID_SIZE);
     c.removed[1] = c.removed[0];
@@ -54,7 +53,6 @@ TEST(a_configuration_comes_back_as_it_was) {
     for (size_t i = 0; i < 3; i++) {
         OK(member_id_equal(&out.members[i].id, &c.members[i].id));
         EQUAL(out.members[i].role, c.members[i].role);
-        EQUAL(out.members[i].replaced, i == 1);
         OK(address_equal(&out.members[i].peer, &c.members[i].peer));
         OK(address_equal(&out.members[i].api, &c.members[i].api));
     }
@@ -133,20 +131,74 @@ TEST(a_repeated_id_no_voter_an_unknown_mode_or_role_and_too_many_are_refused) {
     c.removed[1] = c.members[0].id;
     OK(!encodes_to_something_decodable(&c));
     c = sample();
-    c.members[2].replaced = true;
-    OK(!encodes_to_something_decodable(&c)); /* a learner */
+    for (unsigned role = 0; role < 8; role++) {
+        c.members[1].role = (enum member_role)role;
+        EQUAL(encodes_to_something_decodable(&c), role != 4 && role < 6);
+    }
+    c = sample(); /* nobody would vote afterwards, nobody voted before */
+    c.members[0].role = MEMBER_OUTGOING;
+    c.members[1].role = MEMBER_LEAVING;
+    OK(!encodes_to_something_decodable(&c));
+    c.members[0].role = c.members[1].role = MEMBER_INCOMING;
+    OK(!encodes_to_something_decodable(&c));
     c = sample();
-    for (; c.count < VOTERS_MAX + 2; c.count++) {
+    for (; c.count < VOTERS_MAX + 1; c.count++) {
         c.members[c.count] = c.members[0];
         c.members[c.count].id.id[0] = (uint8_t)('d' + c.count);
     }
-    OK(encodes_to_something_decodable(
-        &c)); /* one of them is a learner; a tenth votes while one is replaced */
+    OK(encodes_to_something_decodable(&c)); /* one of them is a learner */
     c.members[2].role = MEMBER_VOTER;
     OK(!encodes_to_something_decodable(&c));
+    c.members[3].role = MEMBER_LEAVING; /* before and after there are nine */
+    c.members[2].role = MEMBER_INCOMING;
+    OK(encodes_to_something_decodable(&c));
 }
 
-TESTS(TAP(a_configuration_comes_back_as_it_was), TAP(members_are_found_by_id_and_incarnation_or_by_name),
+static void same(struct tap *tap, const struct configuration *a, const struct configuration *b) {
+    EQUAL(a->count, b->count);
+    for (size_t i = 0; i < b->count; i++) {
+        const struct member *there = configuration_find(a, &b->members[i].id);
+        OK(there != NULL && there->role == b->members[i].role);
+    }
+    OK(configuration_same_voters(a, b) && configuration_same_voters(b, a));
+}
+
+TEST(between_two_sets_of_voters_stands_a_joint_configuration_that_leads_to_either) {
+    struct configuration from = sample(), to = sample(), joint, after;
+    to.members[0].role = MEMBER_LEARNER; /* the first steps back, the second goes, the third votes */
+    to.members[2].role = MEMBER_VOTER;
+    struct member_id second = to.members[1].id;
+    configuration_remove(&to, &second);
+    OK(!configuration_same_voters(&from, &to) && !configuration_same_voters(&to, &from));
+    configuration_towards(&from, &to, &joint);
+    OK(configuration_is_joint(&joint) && encodes_to_something_decodable(&joint));
+    EQUAL(configuration_voters_in(&joint, VOTERS_OLD), 2);
+    EQUAL(configuration_voters_in(&joint, VOTERS_NEW), 1);
+    EQUAL(configuration_find(&joint, &second)->role, MEMBER_LEAVING);
+    OK(!configuration_was_removed(&joint, &second));
+    configuration_after(&joint, VOTERS_NEW, &after);
+    same(tap, &after, &to);
+    OK(configuration_was_removed(&after, &second));
+    configuration_after(&joint, VOTERS_OLD, &after);
+    same(tap, &after, &from);
+    OK(!configuration_was_removed(&after, &second));
+}
+
+TEST(a_change_that_leaves_the_voters_needs_no_joint_configuration) {
+    struct configuration from = sample(), to = sample(), next;
+    struct member_id learner = to.members[2].id;
+    to.members[0].peer.port++;
+    configuration_remove(&to, &learner);
+    OK(configuration_same_voters(&from, &to));
+    configuration_towards(&from, &to, &next);
+    OK(!configuration_is_joint(&next));
+    same(tap, &next, &to);
+    OK(configuration_was_removed(&next, &learner));
+}
+
+TESTS(TAP(between_two_sets_of_voters_stands_a_joint_configuration_that_leads_to_either),
+      TAP(a_change_that_leaves_the_voters_needs_no_joint_configuration),
+      TAP(a_configuration_comes_back_as_it_was), TAP(members_are_found_by_id_and_incarnation_or_by_name),
       TAP(no_prefix_of_a_configuration_is_one_and_nothing_may_follow_it),
       TAP(a_flipped_bit_gives_no_configuration_or_a_valid_one),
       TAP(a_repeated_id_no_voter_an_unknown_mode_or_role_and_too_many_are_refused))

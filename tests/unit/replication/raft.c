@@ -273,7 +273,7 @@ TEST(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over)
     turn(o);
     for (unsigned from = 2; from <= 4; from++)
         receive(o, from, ack(term, 1, 1, 0));
-    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_OK);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_OK);
     turn(o);
     receive(o, 2, ack(term, 2, 2, 0));
     turn(o);

@@ -91,18 +91,18 @@ TEST(a_read_is_confirmed_by_a_majority_of_answers_to_a_later_round_only) {
 TEST(a_configuration_waits_for_the_terms_first_commit_and_for_the_one_before) {
     struct configuration c = group_of(3, 0, ACK_QUORUM), next = group_of(3, 1, ACK_QUORUM);
     struct one *o = one_new(&c);
-    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_NOT_LEADER);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_NOT_LEADER);
     win(o);
     uint64_t term = raft_term(o->raft);
     turn(o);
-    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_BUSY);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_BUSY);
     receive(o, 2, ack(term, 1, 1, 0));
-    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_OK);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_OK);
     EQUAL(raft_configuration(o->raft)->count, 4); /* in force at once */
-    EQUAL(raft_propose_configuration(o->raft, &c), RAFT_BUSY);
+    EQUAL(raft_propose_configuration(o->raft, &c, true), RAFT_BUSY);
     turn(o);
     receive(o, 2, ack(term, 2, 2, 0));
-    EQUAL(raft_propose_configuration(o->raft, &c), RAFT_OK);
+    EQUAL(raft_propose_configuration(o->raft, &c, true), RAFT_OK);
     one_free(o);
 }
 
@@ -113,7 +113,7 @@ TEST(an_overruled_configuration_is_out_of_force) {
     uint64_t term = raft_term(o->raft), at;
     turn(o);
     receive(o, 2, ack(term, 1, 1, 0));
-    raft_propose_configuration(o->raft, &next);
+    raft_propose_configuration(o->raft, &next, true);
     turn(o);
     receive_records(o, 3, term + 1, (struct version){term, 1}, term + 1, 1, 1);
     turn(o);
@@ -130,14 +130,14 @@ TEST(the_configuration_before_one_that_may_be_overruled_is_the_last_committed_on
     uint64_t term = raft_term(o->raft), at;
     turn(o);
     receive(o, 2, ack(term, 1, 1, 0));
-    EQUAL(raft_propose_configuration(o->raft, &next), RAFT_OK);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_OK);
     turn(o);
     EQUAL(raft_configuration_committed(o->raft, &at)->count, 3);
     EQUAL(at, 0);
     receive(o, 2, ack(term, 2, 2, 0));
     EQUAL(raft_configuration_committed(o->raft, &at)->count, 4);
     EQUAL(at, 2);
-    EQUAL(raft_propose_configuration(o->raft, &c), RAFT_OK);
+    EQUAL(raft_propose_configuration(o->raft, &c, true), RAFT_OK);
     turn(o);
     EQUAL(raft_configuration_committed(o->raft, &at)->count, 4);
     EQUAL(at, 2);
@@ -150,7 +150,7 @@ TEST(configurations_of_the_log_are_found_again_after_a_restart) {
     raft_found(o->raft, o->now_ms, &first);
     turn(o);
     put(o, 10);
-    raft_propose_configuration(o->raft, &second);
+    raft_propose_configuration(o->raft, &second, true);
     put(o, 10);
     turn(o);
     raft_free(o->raft);

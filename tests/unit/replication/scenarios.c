@@ -2,20 +2,31 @@
  * it.
  *
  *     nodes N [async|all] [of M]  N voters, and M nodes in all; they start with `start`
- *     prepare N T T ...    before the start: node N's log holds records of these terms; @T: its own term
- *     start                starts every node
- *     run TIME             e.g. 500ms
- *     elect N              time passes for N's timers alone until it leads, 3 s at most
- *     settle               runs until there is a leader whose last index is committed and durable everywhere,
- * 5 s at most set N KEY=VALUE      proposes on node N; set * for the leader fill N COUNT         proposes
- * COUNT records of 1 KiB on the leader, one each millisecond read N               asks for a confirmed read
- * on node N partition 1 2 | 3    messages pass within the parts only drop 1>2             messages from 1 to
- * 2 are lost heal                 messages pass again crash N, power N     the process ends: with `crash` the
- * others see it at once; unsynced bytes survive a crash, not a power cut wipe N               it has an empty
- * disk from now on restart N transfer N           the leader hands over to N add N, promote N, remove N   a
- * change of the configuration on the leader snapshot N           node N takes a snapshot at its commit and
- * compacts its log show                 each node's role, term, commit, and the terms of its log breach what
- * was violated
+ *     prepare N T T ...           before the start: node N's log holds records of these terms; @T: its
+ *                                 own term
+ *     start                       starts every node
+ *     run TIME                    e.g. 500ms
+ *     elect N                     time passes for N's timers alone until it leads, 3 s at most
+ *     settle                      until there is a leader whose last index is committed and durable
+ *                                 everywhere, 5 s at most
+ *     set N KEY=VALUE             proposes on node N; set * for the leader
+ *     fill N COUNT                proposes COUNT records of 1 KiB, one each millisecond
+ *     read N                      asks for a confirmed read on node N
+ *     partition 1 2 | 3           messages pass within the parts only
+ *     drop 1>2                    messages from 1 to 2 are lost
+ *     heal                        messages pass again
+ *     crash N, power N            the process ends: with `crash` the others see it at once; unsynced bytes
+ *                                 survive a crash, not a power cut
+ *     wipe N                      it has an empty disk from now on
+ *     restart N
+ *     transfer N                  the leader hands over to N
+ *     add N, promote N, demote N, remove N
+ *                                 a change of the configuration on the leader, several on one line in one
+ *                                 step, by a joint configuration where the voters change; `once remove N`:
+ *                                 without
+ *     snapshot N                  node N takes a snapshot at its commit and compacts its log
+ *     show                        each node's role, term, commit, and the terms of its log
+ *     breach                      what was violated
  *
  * A scenario whose trace differs fails and prints both. With UPDATE_SCENARIOS set the files are written anew.
  */
@@ -170,24 +181,30 @@ static void command_heal(struct world *w) {
         memset(w->nodes[a].cut, 0, sizeof w->nodes[a].cut);
 }
 
-static void change(struct world *w, const char *what, struct node *about) {
+static void change_one(struct configuration *next, const char *what, const struct node *about) {
+    const struct member *known = configuration_find_name(next, about->id.id);
+    if (strcmp(what, "add") == 0 && known == NULL)
+        configuration_add(next, &about->id, &(struct address){0}, &(struct address){0});
+    else if (known != NULL && strcmp(what, "promote") == 0)
+        next->members[known - next->members].role = MEMBER_VOTER;
+    else if (known != NULL && strcmp(what, "demote") == 0)
+        next->members[known - next->members].role = MEMBER_LEARNER;
+    else if (known != NULL && strcmp(what, "remove") == 0)
+        configuration_remove(next, &known->id);
+}
+
+static void command_change(struct world *w, char **words) {
     struct node *leader = world_leader(w);
+    bool once = strcmp(words[0], "once") == 0;
     if (leader == NULL) {
         say(w, "no leader");
         return;
     }
     struct configuration next = *raft_configuration(leader->raft);
-    size_t kept = 0;
-    for (size_t i = 0; i < next.count; i++) {
-        if (strcmp(what, "promote") == 0 && world_number(&next.members[i].id) == about->number)
-            next.members[i].role = MEMBER_VOTER;
-        if (strcmp(what, "remove") != 0 || world_number(&next.members[i].id) != about->number)
-            next.members[kept++] = next.members[i];
-    }
-    next.count = kept;
-    if (strcmp(what, "add") == 0)
-        next.members[next.count++] = (struct member){.id = about->id, .role = MEMBER_LEARNER};
-    enum raft_result result = raft_propose_configuration(leader->raft, &next);
+    for (char **word = words + once; word[0] != NULL && word[1] != NULL; word += 2)
+        if (named(w, word[1]) != NULL)
+            change_one(&next, word[0], named(w, word[1]));
+    enum raft_result result = raft_propose_configuration(leader->raft, &next, once);
     leader->touched = true;
     if (result != RAFT_OK)
         say(w, result_text(result));
@@ -238,7 +255,7 @@ static void command_node(struct world *w, char **words) {
         raft_transfer(world_leader(w)->raft, node_now(world_leader(w)), &n->id);
         world_leader(w)->touched = true;
     } else
-        change(w, words[0], n);
+        command_change(w, words);
 }
 
 static void command(struct world *w, char **words) {
@@ -270,6 +287,8 @@ static void command(struct world *w, char **words) {
         command_heal(w);
     else if (strcmp(name, "show") == 0)
         command_show(w);
+    else if (strcmp(name, "once") == 0)
+        command_change(w, words);
     else
         command_node(w, words);
 }

@@ -465,11 +465,15 @@ static void trace_configuration(struct node *n) {
         return;
     n->configuration_index = index;
     const struct configuration *c = raft_configuration(n->raft);
-    char text[128] = "";
+    char text[256] = "";
     for (size_t i = 0; i < c->count; i++) {
+        static const char *const roles[] = {
+            [MEMBER_LEARNER] = "(learner)",        [MEMBER_OUTGOING] = "(votes no more)",
+            [MEMBER_INCOMING] = "(comes to vote)", [MEMBER_VOTER] = "",
+            [MEMBER_LEAVING] = "(leaves)",
+        };
         char one[32];
-        snprintf(one, sizeof one, " %u%s", world_number(&c->members[i].id),
-                 c->members[i].role == MEMBER_VOTER ? "" : "(learner)");
+        snprintf(one, sizeof one, " %u%s", world_number(&c->members[i].id), roles[c->members[i].role]);
         strlcat(text, one, sizeof text);
     }
     node_trace(n, "configuration at %" PRIu64 ":%s", index, text);
