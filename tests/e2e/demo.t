@@ -43,8 +43,9 @@ sub is_kvnode {
 
 # Whatever happens, what the demo started is ended.
 END {
-    if ($$ == Cluster::owner() && defined $pids && -e $pids) {
-        kill KILL => grep { is_kvnode($_) } pids();
+    if ($$ == Cluster::owner() && defined $pids) {
+        my @all = map { split ' ', Cluster::slurp($_) } glob "$folder/{,copy/*/}kvdata/demo.pids";
+        kill KILL => grep { is_kvnode($_) } @all;
     }
 }
 
@@ -62,6 +63,9 @@ is("$status $error", '0 ', 'the demo starts');
 like($out, qr/^write on 9000: \{"status":"ok","key":"username"\}\nread on 9001:  \{"key":"username","value":"alice"\}$/m,
     'and shows the first write and read');
 like($out, qr/curl -X POST localhost:9000\/set/, 'and what to try');
+my ($name) = $out =~ /-cluster (\S+)$/m;
+is((answer(9000, GET => '/metrics')->{body} =~ /kvnode_build_info\{.*cluster="([^"]*)"/)[0], $name, 'and its cluster');
+like($name, qr/^0-\d+$/, 'which is named after the folder');
 my @started = pids();
 is(scalar @started, 3, 'three nodes');
 for my $port (9000 .. 9002) {
@@ -92,6 +96,20 @@ is("$status $error", '0 ', 'it starts again');
 is(answer(9001, GET => '/get?key=kept')->{body}, '{"key":"kept","value":"yes"}', 'with its data');
 ($status) = demo('stop');
 is($status, 0, 'and stops');
+
+# A second checkout of the same name, elsewhere.
+mkdir "$folder/copy" and mkdir "$folder/copy/0" or die "cannot make a folder: $!";
+run(['cp', '-r', "$folder/cmd", "$folder/kvnode", "$folder/copy/0/"]);
+my (undef, $other) = run(['cmd/demo', 'start'], directory => "$folder/copy/0", seconds => 60);
+like($other, qr/-cluster 0-(?!\Q@{[ $name =~ s{^0-}{}r ]}\E$)\d+$/m, 'has a cluster of its own');
+run(['cmd/demo', 'stop'], directory => "$folder/copy/0", seconds => 60);
+
+# The folder moves, with its data.
+rename "$folder/copy/0", "$folder/copy/1" or die "cannot rename: $!";
+my ($moved, $same) = run(['cmd/demo', 'start'], directory => "$folder/copy/1", seconds => 60);
+is($moved, 0, 'a folder that has moved starts again');
+is(($same =~ /-cluster (\S+)$/m)[0], ($other =~ /-cluster (\S+)$/m)[0], 'as the same cluster');
+run(['cmd/demo', 'stop'], directory => "$folder/copy/1", seconds => 60);
 
 # `demo run` in the foreground, ended from elsewhere.
 my $seen = "$folder/run.out";
