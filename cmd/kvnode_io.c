@@ -258,6 +258,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
     options.peer.port = o->port;
     options.api.port = o->api;
     arc4random_buf(&options.seed, sizeof options.seed);
+    arc4random_buf(options.secret, sizeof options.secret);
     char cause[384];
     if (node_open(&options, &host, now_ms(), &p->node, cause, sizeof cause))
         return true;

@@ -12,6 +12,7 @@
 #include "discovery/discovery.h"
 #include "replication/peers.h"
 #include "replication/replica.h"
+#include "storage/hard_state.h"
 
 enum node_level { NODE_DEBUG, NODE_INFO, NODE_NOTICE, NODE_WARNING, NODE_ERROR };
 
@@ -46,12 +47,13 @@ struct node_options {
     bool broadcast;
     bool named_peers; /* -peers was given */
     const char *const *allow_hosts;
-    uint32_t slow_ms;           /* requests that take longer are logged; 0: none are */
-    enum node_level level;      /* of the log */
-    uint32_t clients_max;       /* of the HTTP server; 0: its default */
-    uint32_t segment_size;      /* 0: the log's default */
-    uint64_t snapshot_log_size; /* 0: the replica's default */
-    uint64_t seed;              /* of every random choice */
+    uint32_t slow_ms;                     /* requests that take longer are logged; 0: none are */
+    enum node_level level;                /* of the log */
+    uint32_t clients_max;                 /* of the HTTP server; 0: its default */
+    uint32_t segment_size;                /* 0: the log's default */
+    uint64_t snapshot_log_size;           /* 0: the replica's default */
+    uint64_t seed;                        /* of every random choice but the next */
+    uint8_t secret[IDENTITY_SECRET_SIZE]; /* random; of a new directory */
 };
 
 struct node_host {

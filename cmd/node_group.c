@@ -46,6 +46,7 @@ static void new_identity(struct node *n) {
         memcpy(n->identity.node_id, n->options.id, NODE_ID_SIZE);
     else
         random_id(n->options.seed, n->identity.node_id);
+    memcpy(n->identity.secret, n->options.secret, IDENTITY_SECRET_SIZE);
 }
 
 static bool foreign(const struct node *n, char *why, size_t why_size) {

@@ -14,7 +14,7 @@
 #define COPY_STEP         4096u /* from one copy to the other: physical sectors of their own */
 #define COPY_STEP_OLD     512u  /* in files of before, until there is room for a new one */
 
-static const char hard_state_magic[] = "KVNHARD1", identity_magic[] = "KVNIDEN1";
+static const char hard_state_magic[] = "KVNHARD1", identity_magic[] = "KVNIDEN2";
 
 static enum file_result save(struct file_system *fs, const char *name, struct buffer *content) {
     write_u32(content, crc32c(0, buffer_bytes(content)));
@@ -25,6 +25,15 @@ static enum file_result save(struct file_system *fs, const char *name, struct bu
 
 static enum file_result damaged(const char *name, char *why, size_t why_size) {
     snprintf(why, why_size, "%s is damaged: restore it, or remove the data directory to join anew", name);
+    return FILE_IO_ERROR;
+}
+
+static enum file_result other_version(const char *name, char *why, size_t why_size) {
+    snprintf(
+        why, why_size,
+        "%s was written by another version of kvnode: start that version, or remove the data directory to "
+        "join anew",
+        name);
     return FILE_IO_ERROR;
 }
 
@@ -39,11 +48,13 @@ static enum file_result load(struct file_system *fs, const char *name, const cha
         return result;
     }
     struct bytes whole = buffer_bytes(content);
-    if (whole.size < 8 + 4 || memcmp(whole.data, magic, 8) != 0)
+    if (whole.size < 8 + 4 || memcmp(whole.data, magic, 7) != 0)
         return damaged(name, why, why_size);
     struct bytes checked = {whole.data, whole.size - 4};
     if (crc32c(0, checked) != get_u32(whole.data + checked.size))
         return damaged(name, why, why_size);
+    if (whole.data[7] != (uint8_t)magic[7])
+        return other_version(name, why, why_size);
     *r = reader_of((struct bytes){checked.data + 8, checked.size - 8});
     return FILE_OK;
 }
@@ -182,6 +193,7 @@ enum file_result identity_save(struct file_system *fs, const struct identity *id
     write_u32(&content, identity->group);
     write_u64(&content, identity->group_id);
     write_bytes8(&content, bytes_of(identity->cluster));
+    buffer_append(&content, (struct bytes){identity->secret, sizeof identity->secret});
     return save(fs, IDENTITY_NAME, &content);
 }
 
@@ -195,11 +207,13 @@ enum file_result identity_load(struct file_system *fs, struct identity *out, cha
         out->incarnation = read_u64(&r);
         out->group = read_u32(&r);
         out->group_id = read_u64(&r);
-        struct bytes cluster = read_bytes8(&r);
-        if (!reader_done(&r) || cluster.size > CLUSTER_NAME_MAX || memchr(cluster.data, 0, cluster.size))
+        struct bytes cluster = read_bytes8(&r), secret = read_bytes(&r, sizeof out->secret);
+        if (!reader_done(&r) || cluster.size > CLUSTER_NAME_MAX || memchr(cluster.data, 0, cluster.size)) {
             result = damaged(IDENTITY_NAME, why, why_size);
-        else
+        } else {
             memcpy(out->cluster, cluster.data, cluster.size);
+            memcpy(out->secret, secret.data, secret.size);
+        }
     }
     buffer_release(&content);
     return result;

@@ -16,12 +16,15 @@ struct hard_state {
     uint64_t vote_incarnation;
 };
 
+#define IDENTITY_SECRET_SIZE 16
+
 struct identity {
     uint8_t node_id[NODE_ID_SIZE];
     uint64_t incarnation; /* random, new whenever the directory is new */
     uint32_t group;       /* group number */
     uint64_t group_id;    /* random, made by the group's founding; 0: belongs to none yet */
     char cluster[CLUSTER_NAME_MAX + 1];
+    uint8_t secret[IDENTITY_SECRET_SIZE]; /* random, told to nobody: it proves that a directory is a copy */
 };
 
 /* FILE_NOT_FOUND in a new directory; FILE_IO_ERROR with `why` for a damaged file. */

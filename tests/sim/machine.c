@@ -216,6 +216,7 @@ static bool open_node(struct machine *m) {
     char id[NODE_ID_SIZE + 16];
     snprintf(id, sizeof id, "node-%u-----------", m->index + 1);
     memcpy(options.id, id, NODE_ID_SIZE);
+    memcpy(options.secret, id, NODE_ID_SIZE);
     for (unsigned i = 0; i < sim->options.machines; i++)
         options.named_peers = options.named_peers || m->named[i];
     m->epoch++;

@@ -1,6 +1,8 @@
 #include "storage/hard_state.h"
 
 #include "storage/buffer.h"
+#include "storage/crc32c.h"
+#include "storage/wire.h"
 #include "tests/sim/disk.h"
 #include "tests/tap.h"
 
@@ -29,6 +31,7 @@ TEST(both_come_back_as_they_were_saved) {
     struct hard_state hard;
     char why[128];
     memset(identity.cluster, 'c', CLUSTER_NAME_MAX);
+    memset(identity.secret, 0xa5, IDENTITY_SECRET_SIZE);
     EQUAL(hard_state_save(fs, &state), FILE_OK);
     EQUAL(identity_save(fs, &identity), FILE_OK);
     EQUAL(hard_state_load(fs, &hard, why, sizeof why), FILE_OK);
@@ -37,6 +40,7 @@ TEST(both_come_back_as_they_were_saved) {
     OK(memcmp(identity.node_id, other.node_id, NODE_ID_SIZE) == 0);
     OK(other.incarnation == 9 && other.group == 4 && other.group_id == 12);
     TEXT_EQUAL(other.cluster, identity.cluster);
+    OK(memcmp(identity.secret, other.secret, IDENTITY_SECRET_SIZE) == 0);
     file_system_free(fs);
 }
 
@@ -77,6 +81,23 @@ TEST(damage_to_one_copy_of_the_hard_state_does_no_harm_and_to_both_is_noticed) {
             OK(loads(fs, &state));
     }
     file_close(file);
+    file_system_free(fs);
+}
+
+TEST(an_identity_of_another_version_is_refused_in_words) {
+    struct file_system *fs = file_system_memory_new();
+    struct identity identity = {.node_id = "fedcba987654321", .incarnation = 9, .cluster = "name"};
+    struct buffer content = {0};
+    char why[200] = "";
+    EQUAL(identity_save(fs, &identity), FILE_OK);
+    REQUIRE(file_read_all(fs, "identity", 1000, &content) == FILE_OK);
+    size_t checked = buffer_size(&content) - 4;
+    content.data[7] = '1';
+    put_u32(content.data + checked, crc32c(0, (struct bytes){content.data, checked}));
+    EQUAL(file_replace(fs, "identity", buffer_bytes(&content)), FILE_OK);
+    EQUAL(identity_load(fs, &identity, why, sizeof why), FILE_IO_ERROR);
+    OK(strstr(why, "identity was written by another version of kvnode: ") != NULL);
+    buffer_release(&content);
     file_system_free(fs);
 }
 
@@ -284,6 +305,7 @@ TEST(what_a_start_has_loaded_and_written_again_no_power_cut_takes_back) {
 
 TESTS(TAP(a_new_directory_has_neither), TAP(both_come_back_as_they_were_saved),
       TAP(damage_to_one_copy_of_the_hard_state_does_no_harm_and_to_both_is_noticed),
+      TAP(an_identity_of_another_version_is_refused_in_words),
       TAP(every_flipped_bit_and_every_cut_of_the_identity_is_noticed_with_the_file_named),
       TAP(a_full_disk_takes_terms_and_votes),
       TAP(a_copy_that_was_written_up_to_any_byte_leaves_the_other_and_a_lost_sector_takes_one_copy_only),
