@@ -1,6 +1,7 @@
 #include "replication/peer_io.h"
 
 #include "cluster/socket_io.h"
+#include "storage/chunks.h"
 
 #include <assert.h>
 #include <err.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +23,7 @@
 #define READ_SIZE         (256u * 1024) /* bytes from one connection in a turn */
 #define ACCEPTS_A_TURN    32
 #define TELL_SIZE         (1u << 20) /* unsent bytes from which every write tells the core */
-#define OUTPUT_KEEP       (1u << 20)
+#define PIECES_MAX        16         /* chunks that leave in one send */
 #define ACCEPT_PAUSE_MS   100
 
 struct socket_connection {
@@ -33,7 +35,7 @@ struct socket_connection {
     enum peers_close why; /* of a failed dial */
     struct event *read;
     struct event *write; /* while it connects, or waits for the socket to take more */
-    struct buffer output;
+    struct chunks output;
     TAILQ_ENTRY(socket_connection) all, next_dirty, next_failed;
 };
 
@@ -89,16 +91,20 @@ static struct socket_connection *add(struct peer_io *io, uint32_t number, int fd
 /* Sends what it can. On a broken connection nothing more is to be sent; what came before the break is still
  * to be read, and the end is found there. */
 static void send_output(struct socket_connection *c) {
-    while (buffer_size(&c->output) > 0) {
-        struct bytes rest = buffer_bytes(&c->output);
-        ssize_t sent = send(c->fd, rest.data, rest.size, MSG_NOSIGNAL);
+    while (c->output.size > 0) {
+        struct bytes rest[PIECES_MAX];
+        struct iovec pieces[PIECES_MAX];
+        struct msghdr message = {.msg_iov = pieces};
+        message.msg_iovlen = chunks_front(&c->output, rest, PIECES_MAX);
+        for (size_t i = 0; i < message.msg_iovlen; i++)
+            pieces[i] = (struct iovec){(void *)(uintptr_t)rest[i].data, rest[i].size};
+        ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
-        buffer_consume(&c->output, sent < 0 ? rest.size : (size_t)sent);
+        chunks_consume(&c->output, sent < 0 ? c->output.size : (size_t)sent);
     }
-    buffer_trim(&c->output, OUTPUT_KEEP);
 }
 
 static void writable(evutil_socket_t fd, short what, void *arg);
@@ -127,7 +133,7 @@ static void drop(struct socket_connection *c) {
     else
         close(c->fd);
     TAILQ_REMOVE(&io->all, c, all);
-    buffer_release(&c->output);
+    chunks_release(&c->output);
     free(c);
 }
 
@@ -140,12 +146,12 @@ static void drop_and_tell(struct socket_connection *c, enum peers_close why) {
 
 static void flush(struct socket_connection *c) {
     send_output(c);
-    bool wait = buffer_size(&c->output) > 0;
+    bool wait = c->output.size > 0;
     if (wait && c->write == NULL)
         watch_writes(c);
     else if (!wait)
         unwatch_writes(c);
-    peers_unsent(c->io->peers, c->number, buffer_size(&c->output));
+    peers_unsent(c->io->peers, c->number, wait ? c->output.memory : 0);
 }
 
 static void readable(evutil_socket_t fd, short what, void *arg) {
@@ -413,12 +419,12 @@ void peer_io_write(struct peer_io *io, uint32_t connection, struct bytes data) {
     struct socket_connection *c = find(io, connection);
     if (c == NULL || c->connecting)
         return;
-    buffer_append(&c->output, data);
+    chunks_append(&c->output, data);
     if (!c->dirty)
         TAILQ_INSERT_TAIL(&io->dirty, c, next_dirty);
     c->dirty = true;
-    if (buffer_size(&c->output) >= TELL_SIZE)
-        peers_unsent(io->peers, connection, buffer_size(&c->output));
+    if (c->output.size >= TELL_SIZE)
+        peers_unsent(io->peers, connection, c->output.memory);
 }
 
 void peer_io_close(struct peer_io *io, uint32_t connection) {

@@ -46,6 +46,8 @@ static inline void buffer_append(struct buffer *b, struct bytes more) {
     b->end += more.size;
 }
 void buffer_append_text(struct buffer *b, const char *text);
+/* The same towards a content of `whole` bytes: no more memory than that, or than the content has. */
+void buffer_append_within(struct buffer *b, struct bytes more, size_t whole);
 
 /* Drops size bytes from the front; an emptied buffer starts again at 0. */
 void buffer_consume(struct buffer *b, size_t size);
@@ -53,5 +55,7 @@ void buffer_clear(struct buffer *b);
 
 /* Gives memory back when an empty buffer holds more than keep bytes. */
 void buffer_trim(struct buffer *b, size_t keep);
+/* The same also where the content fills less than a quarter of it. */
+void buffer_shrink(struct buffer *b, size_t keep);
 
 #endif

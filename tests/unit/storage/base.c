@@ -28,6 +28,29 @@ TEST(an_empty_buffer_gives_room_for_nothing_without_an_allocation) {
     buffer_release(&b);
 }
 
+TEST(a_buffer_that_is_filled_towards_a_size_takes_no_more_memory_than_that) {
+    static uint8_t piece[1000];
+    struct buffer b = {0};
+    for (size_t size = 0; size < 100 * sizeof piece; size += sizeof piece) {
+        memset(piece, (int)(size / sizeof piece), sizeof piece);
+        buffer_append_within(&b, (struct bytes){piece, sizeof piece}, 100 * sizeof piece);
+        OK(b.capacity <= 100 * sizeof piece && b.capacity <= 2 * (size + sizeof piece));
+    }
+    for (size_t i = 0; i < 100; i++)
+        EQUAL(buffer_bytes(&b).data[i * sizeof piece + 7], i);
+    buffer_append_within(&b, (struct bytes){piece, 5}, 10);
+    EQUAL(buffer_size(&b), 100 * sizeof piece + 5);
+    buffer_consume(&b, 99 * sizeof piece);
+    buffer_shrink(&b, 2000);
+    OK(b.capacity <= 2000);
+    EQUAL(buffer_size(&b), sizeof piece + 5);
+    EQUAL(buffer_bytes(&b).data[0], 99);
+    buffer_consume(&b, sizeof piece + 5);
+    buffer_shrink(&b, 0);
+    EQUAL(b.capacity, 0);
+    buffer_release(&b);
+}
+
 TEST(every_prefix_of_encoded_fields_fails_softly) {
     struct buffer b = {0};
     write_u8(&b, 7);
@@ -72,4 +95,5 @@ TEST(the_same_seed_gives_the_same_numbers) {
 
 TESTS(TAP(an_empty_buffer_gives_room_for_nothing_without_an_allocation),
       TAP(a_buffer_keeps_its_content_while_it_grows_and_is_consumed),
+      TAP(a_buffer_that_is_filled_towards_a_size_takes_no_more_memory_than_that),
       TAP(every_prefix_of_encoded_fields_fails_softly), TAP(the_same_seed_gives_the_same_numbers))
