@@ -24,6 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/grpc.h"
+
 enum {
     CONNECTIONS_MAX = 1024,
     DEPTH_MAX = 1024,
@@ -52,7 +54,15 @@ struct connection {
     char *out, *in;
     size_t out_size, out_sent, in_size;
     bool blocked; /* the kernel takes no more of out */
+    /* gRPC: the number of the stream under way, bytes that the server takes, whether the message is right. */
+    uint32_t stream;
+    int64_t window;
+    bool message;
 };
+
+enum protocol { HTTP, RESP, GRPC };
+
+static const char wait_text[] = "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n";
 
 struct load {
     /* what to do */
@@ -61,10 +71,12 @@ struct load {
     unsigned connections, depth;
     uint64_t keys, requests_max, duration_ns;
     size_t value_size;
-    bool resp, set, wait, any_key;
+    enum protocol protocol;
+    bool set, wait, any_key;
     const char *path, *body, *contains;
     /* how */
     struct shape request, reply; /* reply: an HTTP body, or a whole RESP reply */
+    size_t data_at;              /* in a request of gRPC: its second frame */
     size_t in_capacity;
     int epoll_fd;
     struct connection *table;
@@ -130,9 +142,8 @@ static void shapes_resp(struct load *l, const char *value) {
     char size[32];
     snprintf(size, sizeof size, "\r\n$%zu\r\n", l->value_size);
     if (l->set) {
-        l->request = shape_new("*3\r\n$3\r\nSET\r\n$16\r\n", true, size, value,
-                               l->wait ? "\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n" : "\r\n");
-        l->reply = shape_new("+OK\r\n", false, l->wait ? ":1\r\n" : "", "", "");
+        l->request = shape_new("*3\r\n$3\r\nSET\r\n$16\r\n", true, size, value, "\r\n");
+        l->reply = shape_new("+OK\r\n", false, "", "", "");
     } else {
         l->request = shape_new("*2\r\n$3\r\nGET\r\n$16\r\n", true, "\r\n", "", "");
         l->reply = shape_new(size + 2, false, "", value, "\r\n");
@@ -158,19 +169,40 @@ static void shapes_http(struct load *l, const char *value) {
     }
 }
 
+static void shapes_grpc(struct load *l, const char *value) {
+    char host[64], name[INET_ADDRSTRLEN];
+    size_t key_at;
+    inet_ntop(AF_INET, &l->address, name, sizeof name);
+    snprintf(host, sizeof host, "%s:%u", name, l->port);
+    l->request.text = malloc(GRPC_CALL_MAX + l->value_size);
+    if (!l->request.text)
+        err(1, "memory");
+    l->request.size =
+        grpc_call(l->request.text, host, "key-000000000000", l->set ? value : NULL, &l->data_at, &key_at);
+    l->request.key_at = (ssize_t)key_at;
+    l->reply = shape_new("", true, "", "", "");
+}
+
 static void prepare(struct load *l) {
+    static void (*const shapes[])(struct load * l, const char *value) = {shapes_http, shapes_resp,
+                                                                         shapes_grpc};
     char *value = malloc(l->value_size + 1);
     if (!value)
         err(1, "memory");
     memset(value, 'x', l->value_size);
     value[l->value_size] = 0;
-    (l->resp ? shapes_resp : shapes_http)(l, value);
+    shapes[l->protocol](l, value);
     free(value);
     l->in_capacity = 65536 + HEADERS_SIZE_MAX + l->reply.size;
     l->table = calloc(l->connections, sizeof *l->table);
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!l->table || l->epoll_fd < 0)
         err(1, "start");
+}
+
+static void grpc_send(struct connection *c, const char *data, size_t size) {
+    if (send(c->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
+        err(1, "write");
 }
 
 static void connection_open(struct load *l, struct connection *c) {
@@ -181,10 +213,15 @@ static void connection_open(struct load *l, struct connection *c) {
         err(1, "connect to port %u", l->port);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     c->in = malloc(l->in_capacity);
-    c->out = reallocarray(NULL, l->depth, l->request.size);
+    c->out = malloc(l->depth * l->request.size + sizeof wait_text);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     if (!c->in || !c->out || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->fd, &e))
         err(1, "connection");
+    if (l->protocol == GRPC) {
+        char hello[GRPC_CALL_MAX];
+        grpc_send(c, hello, grpc_open(hello));
+        c->window = 65535;
+    }
 }
 
 static void interest(struct load *l, struct connection *c, uint32_t events) {
@@ -209,6 +246,16 @@ static void connection_write(struct load *l, struct connection *c) {
     c->blocked = blocked;
 }
 
+static void grpc_next(struct load *l, struct connection *c, char *request) {
+    c->stream += c->stream == 0 ? 1 : 2;
+    c->window -= (int64_t)(l->request.size - l->data_at - GRPC_FRAME_SIZE);
+    if (c->window < 0 || c->stream > INT32_MAX)
+        errx(1, "the server takes no more on a connection");
+    grpc_put_u32(request + 5, c->stream);
+    grpc_put_u32(request + l->data_at + 5, c->stream);
+    c->message = false;
+}
+
 /* The next batch, unless the run is over. */
 static void connection_send(struct load *l, struct connection *c) {
     if (l->sequence >= l->requests_max || l->now_ns - l->start_ns >= l->duration_ns) {
@@ -224,8 +271,12 @@ static void connection_send(struct load *l, struct connection *c) {
         memcpy(at, l->request.text, l->request.size);
         if (l->request.key_at >= 0)
             key_write(at + l->request.key_at, key_of(l, l->sequence));
+        if (l->protocol == GRPC)
+            grpc_next(l, c, at);
         l->sequence++;
     }
+    if (l->wait)
+        at = stpcpy(at, wait_text);
     c->out_size = (size_t)(at - c->out);
     c->out_sent = 0;
     connection_write(l, c);
@@ -255,21 +306,79 @@ static size_t content_length(const char *head, const char *end) {
     errx(1, "a reply has no Content-Length: %.*s", (int)(end - head), head);
 }
 
-/* WAIT's answer is the number of replicas, one digit, which is right from 1 on. */
-static size_t reply_size_resp(struct load *l, const char *data, size_t size, bool *right) {
-    size_t known = l->reply.size - (l->wait ? strlen("1\r\n") : 0);
+static size_t reply_size_resp(const struct load *l, const char *data, size_t size, bool *right) {
+    size_t known = l->reply.size;
     if (memcmp(data, l->reply.text, size < known ? size : known))
         errx(1, "a wrong reply: %.*s", (int)(size < 80 ? size : 80), data);
-    if (size < l->reply.size)
-        return 0;
-    *right = !l->wait || (data[known] >= '1' && data[known] <= '9' && data[known + 1] == '\r');
-    return l->reply.size;
+    *right = true;
+    return size < known ? 0 : known;
 }
 
-/* The size of the first reply in [data, data + size), 0 while it is not whole. */
-static size_t reply_size(struct load *l, const char *data, size_t size, bool *right, uint64_t sequence) {
-    if (l->resp)
-        return reply_size_resp(l, data, size, right);
+/* The replies to a batch and to its WAIT: the number of replicas, one digit, which is right from 1 on. */
+static size_t batch_size_resp(const struct load *l, const struct connection *c, const char *data, size_t size,
+                              bool *right) {
+    size_t known = c->batch * l->reply.size, whole = known + strlen(":1\r\n");
+    if (size < whole)
+        return 0;
+    for (unsigned i = 0; i < c->batch; i++)
+        reply_size_resp(l, data + i * l->reply.size, l->reply.size, right);
+    *right =
+        data[known] == ':' && data[known + 1] >= '1' && data[known + 1] <= '9' && data[known + 2] == '\r';
+    return whole;
+}
+
+static void grpc_acknowledge(struct connection *c, const struct grpc_frame *frame) {
+    char answer[GRPC_FRAME_SIZE + 8];
+    if (frame->flags & GRPC_END)
+        return;
+    size_t size = frame->type == GRPC_PING ? 8 : 0;
+    memcpy(grpc_frame_head(answer, frame->type, GRPC_END, 0, size), frame->payload, size);
+    grpc_send(c, answer, GRPC_FRAME_SIZE + size);
+}
+
+/* A frame of a reply, or one between replies. A get's message holds the key, a put's only a head. */
+static size_t frame_size_grpc(struct load *l, struct connection *c, const char *data, size_t size,
+                              bool *whole, bool *right) {
+    struct grpc_frame frame;
+    size_t used = grpc_frame_read(data, size, &frame);
+    *whole = false;
+    if (used == 0)
+        return 0;
+    switch (frame.type) {
+    case GRPC_SETTINGS:
+    case GRPC_PING:
+        grpc_acknowledge(c, &frame);
+        break;
+    case GRPC_WINDOW_UPDATE:
+        if (frame.stream == 0 && frame.size == 4)
+            c->window += grpc_u32(frame.payload) & INT32_MAX;
+        break;
+    case GRPC_DATA:
+        key_write(l->reply.text, key_of(l, c->batch_first));
+        c->message = l->set ? frame.size > GRPC_PREFIX_SIZE
+                            : memmem(frame.payload, frame.size, l->reply.text, KEY_SIZE) != NULL;
+        break;
+    case GRPC_HEADERS:
+        *whole = frame.stream == c->stream && (frame.flags & GRPC_END);
+        *right = c->message;
+        break;
+    case GRPC_RST_STREAM:
+    case GRPC_GOAWAY:
+        errx(1, "the server ended a call or a connection");
+    default:
+        break;
+    }
+    return used;
+}
+
+/* The size of the first reply in [data, data + size), 0 while it is not whole. Of gRPC: of a part of it. */
+static size_t reply_size(struct load *l, struct connection *c, const char *data, size_t size, bool *whole,
+                         bool *right) {
+    *whole = true;
+    if (l->protocol == GRPC)
+        return frame_size_grpc(l, c, data, size, whole, right);
+    if (l->protocol == RESP)
+        return l->wait ? batch_size_resp(l, c, data, size, right) : reply_size_resp(l, data, size, right);
     const char *end = memmem(data, size, "\r\n\r\n", 4);
     if (!end)
         return 0;
@@ -278,7 +387,8 @@ static size_t reply_size(struct load *l, const char *data, size_t size, bool *ri
         errx(1, "a reply of %zu bytes", body);
     if (size - head < body)
         return 0;
-    *right = memcmp(data, "HTTP/1.1 200", 12) == 0 && reply_is_right(l, end + 4, body, sequence);
+    *right = memcmp(data, "HTTP/1.1 200", 12) == 0 &&
+             reply_is_right(l, end + 4, body, c->batch_first + c->batch - c->waiting);
     if (!*right && l->errors == 0)
         warnx("a wrong reply: %.*s", (int)(head + body < 600 ? head + body : 600), data);
     return head + body;
@@ -295,18 +405,20 @@ static void connection_read(struct load *l, struct connection *c) {
     c->in_size += (size_t)n;
     l->now_ns = clock_ns();
     size_t at = 0, size;
-    bool right;
-    while (c->waiting > 0 && (size = reply_size(l, c->in + at, c->in_size - at, &right,
-                                                c->batch_first + c->batch - c->waiting))) {
+    bool whole, right = false;
+    while (c->waiting > 0 && (size = reply_size(l, c, c->in + at, c->in_size - at, &whole, &right))) {
         at += size;
-        c->waiting--;
-        l->replies++;
-        l->errors += !right;
-        l->histogram[bucket_of(l->now_ns - c->sent_ns)]++;
+        if (!whole)
+            continue;
+        unsigned count = l->wait ? c->batch : 1;
+        c->waiting -= count;
+        l->replies += count;
+        l->errors += right ? 0 : count;
+        l->histogram[bucket_of(l->now_ns - c->sent_ns)] += count;
     }
     c->in_size -= at;
     memmove(c->in, c->in + at, c->in_size);
-    if (c->in_size == l->in_capacity || (c->waiting == 0 && c->in_size > 0))
+    if (c->in_size == l->in_capacity || (c->waiting == 0 && c->in_size > 0 && l->protocol != GRPC))
         errx(1, "more came than was asked for");
     if (c->waiting == 0)
         connection_send(l, c);
@@ -344,25 +456,30 @@ static uint64_t number(const char *text, uint64_t max) {
     return (uint64_t)n;
 }
 
-static bool choice(const char *text, const char *no, const char *yes) {
-    if (strcmp(text, no) && strcmp(text, yes))
-        errx(2, "%s is neither %s nor %s", text, no, yes);
-    return !strcmp(text, yes);
+static unsigned choice(const char *text, const char *const choices[], unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        if (!strcmp(text, choices[i]))
+            return i;
+    errx(2, "%s is none of %s, %s%s%s", text, choices[0], choices[1], count > 2 ? ", " : "",
+         count > 2 ? choices[2] : "");
 }
 
 static void usage(void) {
-    fputs("load -p PORT [-a 127.0.0.1] [-P http|resp] [-o get|set] [-c connections] [-d depth] [-k keys]\n"
-          "     [-v value bytes] [-t seconds] [-n requests] [-w] [-f]\n"
-          "     [-u path [-b body] -x text]\n"
-          "Without -t and -n: 5 seconds.\n"
-          "-w sends WAIT 1 1000 after each SET of RESP, and counts the two as one request.\n"
-          "-f takes a reply with any key. -u sends one fixed HTTP request, a POST with -b; replies must "
-          "contain -x.\n",
-          stderr);
+    fputs(
+        "load -p PORT [-a 127.0.0.1] [-P http|resp|grpc] [-o get|set] [-c connections] [-d depth] [-k keys]\n"
+        "     [-v value bytes] [-t seconds] [-n requests] [-w] [-f]\n"
+        "     [-u path [-b body] -x text]\n"
+        "Without -t and -n: 5 seconds.\n"
+        "-w sends WAIT 1 1000 after each batch of RESP's SETs, which count when it is answered.\n"
+        "grpc asks etcd: Put, and Range of what the member has; one request at a time on a connection.\n"
+        "-f takes a reply with any key. -u sends one fixed HTTP request, a POST with -b; replies must "
+        "contain -x.\n",
+        stderr);
     exit(2);
 }
 
 static void options(struct load *l, int argc, char **argv) {
+    static const char *const protocols[] = {"http", "resp", "grpc"}, *const operations[] = {"get", "set"};
     for (int o; (o = getopt(argc, argv, "a:p:P:o:c:d:k:v:t:n:u:b:x:fw")) != -1;) {
         switch (o) {
         case 'a':
@@ -373,10 +490,10 @@ static void options(struct load *l, int argc, char **argv) {
             l->port = (uint16_t)number(optarg, UINT16_MAX);
             break;
         case 'P':
-            l->resp = choice(optarg, "http", "resp");
+            l->protocol = (enum protocol)choice(optarg, protocols, 3);
             break;
         case 'o':
-            l->set = choice(optarg, "get", "set");
+            l->set = choice(optarg, operations, 2) == 1;
             break;
         case 'c':
             l->connections = (unsigned)number(optarg, CONNECTIONS_MAX);
@@ -415,7 +532,8 @@ static void options(struct load *l, int argc, char **argv) {
             usage();
         }
     }
-    if (optind != argc || l->port == 0 || (l->wait && !(l->resp && l->set)) || !l->path != !l->contains ||
+    if (optind != argc || l->port == 0 || (l->wait && !(l->protocol == RESP && l->set)) ||
+        (l->protocol == GRPC && (l->depth > 1 || l->path)) || !l->path != !l->contains ||
         (l->path && strlen(l->path) > 128))
         usage();
 }
