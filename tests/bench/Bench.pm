@@ -10,7 +10,7 @@ use IO::Socket::INET;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw(cpu_seconds environment exchange fill free_port http kvnode kvnode_found kvnode_group kvnode_snapshot
+our @EXPORT = qw(against_base binaries cpu_seconds environment exchange fill free_port http kvnode kvnode_found kvnode_group kvnode_snapshot
     kvnode_start load_command load_run median programs quantile raw_reply redis_ask redis_start request_text server_start server_stop
     temporary wait_for wait_port which);
 
@@ -22,6 +22,24 @@ sub which {
 }
 
 sub kvnode { my $path = $ENV{KVNODE} // './kvnode'; return -x $path ? $path : undef }
+
+# What is measured: kvnode, and the base that it is compared with where BASE names one. Each [name, program].
+sub binaries {
+    my $base = $ENV{BASE} // '';
+    die "BASE: there is no program $base\n" if $base ne '' && !-x $base;
+    return (['kvnode', kvnode()], $base ne '' ? ['base', $base] : ());
+}
+
+# Both binaries' figures of one name, in the words that tests/bench/run reads; a base's also as "of_base", the median of
+# the ratios within each round.
+sub against_base {
+    my ($format, $name, $kvnode, $base) = @_;
+    my @words = sprintf "$name=$format", median(@$kvnode);
+    return @words unless $base && @$base;
+    push @words, sprintf "base_$name=$format", median(@$base);
+    push @words, sprintf "of_base_$name=%.3f", median(map { $kvnode->[$_] / $base->[$_] } 0 .. $#$kvnode);
+    return @words;
+}
 
 sub temporary { return File::Temp->newdir("kvbench-XXXXXX", TMPDIR => 1) }
 
@@ -152,12 +170,13 @@ sub raw_reply {
     return exchange($s, request_text($port, $path, $body)) // die "no whole reply from port $port\n";
 }
 
-# kvnode_start(dir, before => [words before the program], flags => [...], port =>, api =>): the node, with its pid.
+# kvnode_start(dir, program => kvnode(), before => [words before it], flags => [...], port =>, api =>): the node, with its
+# pid.
 sub kvnode_start {
     my ($dir, %o) = @_;
     my %node = (%o, dir => $dir, port => $o{port} // free_port(), api => $o{api} // free_port());
     my @flags = ('-port', $node{port}, '-api', $node{api}, '-group', 0, '-data', "$dir/data", @{ $o{flags} // [] });
-    my $server = server_start('kvnode', "$dir/log", @{ $o{before} // [] }, kvnode(), @flags);
+    my $server = server_start('kvnode', "$dir/log", @{ $o{before} // [] }, $o{program} // kvnode(), @flags);
     return { %node, %$server };
 }
 
@@ -195,7 +214,7 @@ sub kvnode_snapshot {
     my $before = $inode->();
     server_stop($node, 'TERM', 120);
     return if $inode->() != $before;
-    $node = kvnode_start($node->{dir}, before => $node->{before}, flags => $node->{flags});
+    $node = kvnode_start($node->{dir}, program => $node->{program}, before => $node->{before}, flags => $node->{flags});
     wait_port($node->{api});
     for (1 .. 400) {
         load_run('-p', $node->{api}, '-o', 'set', '-k', $keys, '-n', 1 + int($keys / 20), qw(-c 50 -d 16));
@@ -269,7 +288,7 @@ sub environment {
         'congestion control: ' . first_line('cat /proc/sys/net/ipv4/tcp_congestion_control'));
     my $load = (split ' ', first_line('cat /proc/loadavg'))[0];
     push @lines, "load before the start: $load" . ($load > 0.5 ? ' (other work shares the cores: requests/s and latency are off)' : '');
-    push @lines, 'versions: ' . join '; ', version_of('kvnode', kvnode(), '-version'),
+    push @lines, 'versions: ' . join '; ', (map { version_of($_->[0], $_->[1], '-version') } binaries()),
         map { version_of($_->[0], which($_->[0]), $_->[1]) } [etcd => '--version'], [nginx => '-v'], ['redis-server' => '--version'];
     return @lines;
 }
