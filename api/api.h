@@ -19,8 +19,7 @@
  * logged. */
 struct api_host {
     void *arg;
-    /* Whether requests are well sent to this node; *why, one sentence, where not. */
-    bool (*ready)(void *arg, uint64_t now_ms, const char **why);
+    void (*health)(void *arg, uint64_t now_ms, struct health_view *out);
     /* Appends families in Prometheus' form. */
     void (*metrics)(void *arg, uint64_t now_ms, struct buffer *out);
     const char *(*level)(void *arg); /* of the log */

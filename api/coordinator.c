@@ -224,8 +224,9 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
 uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
     c->now_ms = now_ms;
+    uint64_t look_ms = look_for_room(c, now_ms);
     if (c->count == 0 && TAILQ_EMPTY(&c->gathers))
-        return UINT64_MAX;
+        return look_ms;
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)
     if (p->deadline_ms <= now_ms)

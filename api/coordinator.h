@@ -5,6 +5,7 @@
 #ifndef API_COORDINATOR_H
 #define API_COORDINATOR_H
 
+#include "api/health.h"
 #include "api/request.h"
 #include "cluster/groups.h"
 #include "cluster/membership.h"
@@ -67,8 +68,6 @@ void coordinator_link_down(struct coordinator *c, uint64_t now_ms, const struct 
 /* The ring to route by; epoch 0: none is known. own: it is the one in force in the own group's log; otherwise
  * the own group owns nothing. groups is copied. */
 void coordinator_set_ring(struct coordinator *c, const struct groups *groups, bool own);
-/* Why the own group is on no ring, a sentence for /health; NULL where it is on one. Borrowed. */
-void coordinator_set_joining(struct coordinator *c, const char *reason);
 /* Commit, leadership or applied moved: answers what can be answered. True where the replica has something to
  * flush. */
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms);
@@ -108,15 +107,10 @@ struct keys_request {
 void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_request *request,
                       uint64_t ticket);
 
-struct coordinator_health {
-    const char *status; /* "healthy", "degraded", "waiting", "joining", "no_leader", "stopping" */
-    const char *role;   /* "leader", "follower", "candidate", "learner", "newcomer" */
-    uint32_t group;
-    uint64_t keys;
-    const char *reason; /* one sentence where status is not healthy, else NULL */
-};
-
-struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms);
+/* This node's, as in struct health_view. */
+const char *coordinator_role(const struct coordinator *c);
+/* The leader of the own group: this node, or the one that it follows and is connected to. */
+bool coordinator_leader(const struct coordinator *c, struct member_id *out);
 
 #define COORDINATOR_NODES_MAX (MEMBERSHIP_NODES_MAX + 1 + 64) /* own and foreign ones */
 
@@ -126,7 +120,7 @@ struct coordinator_node {
     struct node_info info;
     bool is_leader; /* own group: from its log; others: hinted */
     bool is_self;
-    const char *role;  /* as in coordinator_health, of the own group from its configuration */
+    const char *role;  /* as in struct health_view, of the own group from its configuration */
     const char *state; /* "alive", "suspect" */
 };
 size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max);

@@ -112,7 +112,6 @@ struct coordinator {
     struct groups groups; /* the ring to route by */
     struct ring *ring;    /* NULL: none is known */
     bool own_ring;        /* groups is in force in the own group's log */
-    const char *joining;
     struct gather_list gathers;
     struct buffer slice; /* of keys, for an answer */
 };
@@ -154,6 +153,8 @@ bool write_step(struct coordinator *c, struct pending *p, const struct request *
 void writes_poll(struct coordinator *c);
 /* An entry was, or was not, appended for lack of room. */
 void note_room(struct coordinator *c, bool room);
+/* Whether a disk that was full still is. Returns when it wants to be called next, absolute. */
+uint64_t look_for_room(struct coordinator *c, uint64_t now_ms);
 
 /* coordinator_expire.c */
 void pending_expire(struct coordinator *c, struct pending *p);

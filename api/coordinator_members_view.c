@@ -28,9 +28,8 @@ static void add_addresses(struct buffer *out, const struct address *peer, const 
 }
 
 static void add_role(const struct coordinator *c, struct buffer *out, const struct member *member) {
-    const struct raft *raft = coordinator_raft(c);
     struct member_id leader;
-    bool is_leader = raft_leader(raft, &leader) && member_id_equal(&leader, &member->id);
+    bool is_leader = coordinator_leader(c, &leader) && member_id_equal(&leader, &member->id);
     bool votes = member_votes(member);
     add(out, ",\"role\":\"%s\",\"voter\":%s",
         is_leader ? "leader"
@@ -121,7 +120,7 @@ void members_view(struct coordinator *c, uint64_t now_ms, struct buffer *out) {
     add(out, "{");
     add_id(out, "seen_by", c->options.self->id);
     add(out, ",\"group\":%u,\"term\":%llu", c->options.self->group, (unsigned long long)raft_term(raft));
-    if (raft_leader(raft, &leader)) {
+    if (coordinator_leader(c, &leader)) {
         add(out, ",");
         add_id(out, "leader", leader.id);
     } else {

@@ -37,10 +37,6 @@ void coordinator_set_ring(struct coordinator *c, const struct groups *groups, bo
     c->retried_ms = 0;
 }
 
-void coordinator_set_joining(struct coordinator *c, const char *reason) {
-    c->joining = reason;
-}
-
 enum owner owner_of_group(const struct coordinator *c, uint32_t group) {
     return c->own_ring && group == c->options.self->group ? OWNER_HERE : OWNER_THERE;
 }

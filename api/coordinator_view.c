@@ -1,7 +1,7 @@
 /* What a node shows of itself and of its cluster. */
 #include "api/coordinator_internal.h"
 
-static const char *own_role(const struct coordinator *c) {
+const char *coordinator_role(const struct coordinator *c) {
     const struct raft *raft = coordinator_raft(c);
     struct member_id self = {.incarnation = c->options.self->incarnation};
     memcpy(self.id, c->options.self->id, NODE_ID_SIZE);
@@ -25,41 +25,10 @@ static const char *hinted_role(enum node_role role) {
     return (size_t)role < sizeof names / sizeof names[0] ? names[role] : "unknown";
 }
 
-struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms) {
-    const struct raft *raft = coordinator_raft(c);
-    struct member_id leader;
-    struct coordinator_health health = {
-        .status = "healthy",
-        .role = own_role(c),
-        .group = c->options.self->group,
-        .keys = store_count(replica_store(c->options.replica)),
-    };
-    (void)now_ms;
-    if (c->stopping) {
-        health.status = "stopping";
-        health.reason = "this node is shutting down";
-    } else if (c->options.self->role == NODE_REMOVED) {
-        health.status = "removed";
-        health.reason =
-            "this node was removed from its group and serves nothing: POST /cluster/join at a member, or "
-            "empty its data directory";
-    } else if (raft_configuration(raft)->count == 0) {
-        health.status = "waiting";
-        health.reason =
-            "this node waits for a member of its group; if the group is new, start one node with -leader";
-    } else if (c->joining != NULL) {
-        health.status = "joining";
-        health.reason = c->joining;
-    } else if (raft_alone(raft)) {
-        health.status = "degraded";
-        health.reason = "this leader hears no majority of the voters and goes on alone";
-    } else if (!raft_leader(raft, &leader)) {
-        health.status = "no_leader";
-        health.reason = configuration_voters(raft_configuration(raft)) == 2
-                            ? "one of two voters alone cannot elect a leader: start the other node"
-                            : "no leader is known; a majority of the voters must be up to elect one";
-    }
-    return health;
+bool coordinator_leader(const struct coordinator *c, struct member_id *out) {
+    if (!raft_leader(coordinator_raft(c), out))
+        return false;
+    return coordinator_is_leader(c) || peers_find(c->options.peers, out) != NULL;
 }
 
 static struct coordinator_node self_node(const struct coordinator *c) {
@@ -67,9 +36,30 @@ static struct coordinator_node self_node(const struct coordinator *c) {
         .info = *c->options.self,
         .is_leader = coordinator_is_leader(c),
         .is_self = true,
-        .role = own_role(c),
+        .role = coordinator_role(c),
         .state = "alive",
     };
+}
+
+static struct member_id id_of(const struct node_info *info) {
+    struct member_id id = {.incarnation = info->incarnation};
+    memcpy(id.id, info->id, NODE_ID_SIZE);
+    return id;
+}
+
+/* By what it said last: it is there, and no other says so of a later term. */
+static bool leads_by_hint(const struct coordinator *c, const struct node_info *info) {
+    const struct membership *membership = c->options.membership;
+    struct member_id id = id_of(info);
+    if (info->role != NODE_LEADER || peers_find(c->options.peers, &id) == NULL)
+        return false;
+    for (size_t i = 0; i < membership_count(membership); i++) {
+        const struct node_info *other = &membership_at(membership, i)->info;
+        if (other->role == NODE_LEADER && other->group == info->group && other->group_id == info->group_id &&
+            other->term > info->term)
+            return false;
+    }
+    return true;
 }
 
 static struct coordinator_node other_node(const struct coordinator *c, const struct membership_row *row) {
@@ -78,13 +68,12 @@ static struct coordinator_node other_node(const struct coordinator *c, const str
     struct coordinator_node node = {
         .info = row->info,
         .role = hinted_role(row->info.role),
-        .is_leader = row->info.role == NODE_LEADER,
+        .is_leader = leads_by_hint(c, &row->info),
         .state = row->state == MEMBERSHIP_ALIVE ? "alive" : "suspect",
     };
-    if (row->info.group != c->options.self->group || raft_configuration(raft)->count == 0)
-        return node;
     /* Of the own group the log knows better than a hint. */
-    node.is_leader = raft_leader(raft, &leader) && memcmp(leader.id, row->info.id, NODE_ID_SIZE) == 0;
+    if (row->info.group == c->options.self->group && raft_configuration(raft)->count > 0)
+        node.is_leader = coordinator_leader(c, &leader) && memcmp(leader.id, row->info.id, NODE_ID_SIZE) == 0;
     if (node.is_leader)
         node.role = "leader";
     else if (row->info.role == NODE_LEADER)

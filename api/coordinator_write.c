@@ -7,6 +7,7 @@
 /* A disk is no longer full when it has taken all entries for so long: small ones may fit where large ones do
  * not. */
 #define FULL_MS 5000
+#define LOOK_MS 1000 /* between looks whether it has room */
 
 static enum ack_mode needed_ack(const struct coordinator *c, const struct request *request) {
     enum ack_mode mode = raft_configuration(coordinator_raft(c))->mode;
@@ -34,6 +35,17 @@ void note_room(struct coordinator *c, bool room) {
         c->full_ms = c->now_ms > 0 ? c->now_ms : 1;
     else if (c->full_ms != 0 && c->now_ms - c->full_ms >= FULL_MS)
         c->full_ms = 0;
+}
+
+/* A leader whose disk is full may get no write any more, since it is not ready: it looks by itself. */
+uint64_t look_for_room(struct coordinator *c, uint64_t now_ms) {
+    if (c->full_ms == 0)
+        return UINT64_MAX;
+    if (now_ms - c->full_ms >= FULL_MS && replica_has_room(c->options.replica))
+        c->full_ms = 0;
+    else if (now_ms - c->full_ms >= FULL_MS)
+        c->full_ms += LOOK_MS;
+    return now_ms + LOOK_MS;
 }
 
 bool coordinator_disk_full(const struct coordinator *c) {

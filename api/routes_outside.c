@@ -18,40 +18,55 @@ static bool refuse_absent(struct call *call) {
 
 /* ---- health ---- */
 
-/* True where the request is answered or refused: ready=1, and the node is not. */
-static bool check_ready(struct call *call, bool *ready) {
-    const struct api_host *host = &call->client->api->options.host;
-    struct bytes value = call->parameters.value[PARAMETER_READY];
-    const char *why;
-    *ready = false;
-    if (!bytes_equal(value, bytes_of("1")))
-        return refuse(&call->why, ERROR_BAD_PARAMETER, "ready is 1, or left out.");
-    if (host->ready == NULL)
-        return refuse_absent(call);
-    *ready = host->ready(host->arg, call->now_ms, &why);
-    return *ready || refuse(&call->why, ERROR_NOT_READY, "%s", why);
+static bool answer_not_ready(struct call *call, const struct health_view *view) {
+    struct api_client *client = call->client;
+    struct reply reply = {
+        .error = ERROR_NOT_READY, .message = bytes_of(view->reason), .fix = bytes_of(view->fix)};
+    struct speaker speaker = client_speaker(client);
+    struct manner manner = client_manner(client);
+    struct buffer *out = client_answer_begin(client);
+    answer_error(out, manner, &speaker, &reply, NULL);
+    client_answer_end(client, out, ERROR_NOT_READY);
+    return true;
+}
+
+static void append_text(struct buffer *out, const char *name, const char *text) {
+    if (text[0] == '\0')
+        return;
+    buffer_append_text(out, name);
+    json_append(out, bytes_of(text));
+}
+
+/* What is not there where all is well stands behind what always is. */
+static void print_health(const struct health_view *view, size_t rejected, struct buffer *out) {
+    char text[200];
+    snprintf(text, sizeof text, "{\"status\":\"%s\",\"role\":\"%s\",\"group\":%u,\"keys\":%llu", view->status,
+             view->role, view->group, (unsigned long long)view->keys);
+    buffer_append_text(out, text);
+    snprintf(text, sizeof text, ",\"rejected\":%zu", rejected);
+    if (rejected > 0)
+        buffer_append_text(out, text);
+    if (view->reason[0] != '\0')
+        buffer_append_text(out, view->ready ? ",\"ready\":true" : ",\"ready\":false");
+    append_text(out, ",\"reason\":", view->reason);
+    append_text(out, ",\"fix\":", view->fix);
+    buffer_append_text(out, "}");
 }
 
 bool run_health(struct call *call) {
     const struct api_options *options = &call->client->api->options;
-    struct coordinator_health h = coordinator_health(options->coordinator, call->now_ms);
+    bool asks_ready = parameter_has(&call->parameters, PARAMETER_READY);
+    struct health_view view;
     struct buffer body = {0};
-    char text[200];
-    bool ready;
-    if (parameter_has(&call->parameters, PARAMETER_READY) && !check_ready(call, &ready))
-        return false;
-    snprintf(text, sizeof text, "{\"status\":\"%s\",\"role\":\"%s\",\"group\":%u,\"keys\":%llu", h.status,
-             h.role, h.group, (unsigned long long)h.keys);
-    buffer_append_text(&body, text);
+    if (asks_ready && !bytes_equal(call->parameters.value[PARAMETER_READY], bytes_of("1")))
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "ready is 1, or left out.");
+    if (options->host.health == NULL)
+        return refuse_absent(call);
+    options->host.health(options->host.arg, call->now_ms, &view);
+    if (asks_ready && !view.ready)
+        return answer_not_ready(call, &view);
     size_t rejected = options->replica == NULL ? 0 : ledger_count(replica_ledger(options->replica));
-    snprintf(text, sizeof text, ",\"rejected\":%zu", rejected);
-    if (rejected > 0)
-        buffer_append_text(&body, text);
-    if (h.reason != NULL) {
-        buffer_append_text(&body, ",\"reason\":");
-        json_append(&body, bytes_of(h.reason));
-    }
-    buffer_append_text(&body, "}");
+    print_health(&view, rejected, &body);
     route_answer(call, &body, false);
     return true;
 }

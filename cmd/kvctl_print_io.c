@@ -189,19 +189,23 @@ int print_health(const struct options *o, struct json *j) {
 /* ---- cluster status ---- */
 
 static void print_server(const char *server, struct json *j) {
-    static const char *const names[] = {"status", "role", "group", "keys", "rejected", "reason"};
-    struct bytes name, texts[6] = {{0}};
+    enum { STATUS, ROLE, GROUP, KEYS, REJECTED, REASON, FIX, TEXTS };
+    static const char *const names[TEXTS] = {"status", "role", "group", "keys", "rejected", "reason", "fix"};
+    struct bytes name, texts[TEXTS] = {{0}};
     for (json_open_object(j); json_next_member(j, &name);) {
         struct bytes text = read_text(j);
-        for (size_t i = 0; i < 6; i++)
+        for (size_t i = 0; i < TEXTS; i++)
             if (bytes_equal(name, bytes_of(names[i])))
                 texts[i] = text;
     }
-    printf("%-22s %-10.*s %-10.*s %5.*s %9.*s %9.*s  %.*s\n", server, (int)texts[0].size,
-           (const char *)texts[0].data, (int)texts[1].size, (const char *)texts[1].data, (int)texts[2].size,
-           (const char *)texts[2].data, (int)texts[3].size, (const char *)texts[3].data,
-           texts[4].size > 0 ? (int)texts[4].size : 1, texts[4].size > 0 ? (const char *)texts[4].data : "0",
-           (int)texts[5].size, (const char *)texts[5].data);
+    printf("%-22s %-11.*s %-10.*s %5.*s %9.*s %9.*s\n", server, (int)texts[STATUS].size,
+           (const char *)texts[STATUS].data, (int)texts[ROLE].size, (const char *)texts[ROLE].data,
+           (int)texts[GROUP].size, (const char *)texts[GROUP].data, (int)texts[KEYS].size,
+           (const char *)texts[KEYS].data, texts[REJECTED].size > 0 ? (int)texts[REJECTED].size : 1,
+           texts[REJECTED].size > 0 ? (const char *)texts[REJECTED].data : "0");
+    if (texts[REASON].size > 0)
+        printf("    %.*s.\n    %.*s\n", (int)texts[REASON].size, (const char *)texts[REASON].data,
+               (int)texts[FIX].size, (const char *)texts[FIX].data);
 }
 
 static bool show_server(const char *server) {
@@ -215,7 +219,7 @@ static bool show_server(const char *server) {
     if (ok)
         print_server(server, &j);
     else
-        printf("%-22s %-10s\n", server, "unreached");
+        printf("%-22s %-11s\n", server, "unreached");
     buffer_release(&answer.body);
     client_close(client);
     return ok;
@@ -226,7 +230,7 @@ int show_status(const struct options *o) {
     struct client_answer answer = {0};
     struct options up = *o;
     up.server_count = 0;
-    printf("%-22s %-10s %-10s %5s %9s %9s\n", "SERVER", "STATUS", "ROLE", "GROUP", "KEYS", "REJECTED");
+    printf("%-22s %-11s %-10s %5s %9s %9s\n", "SERVER", "STATUS", "ROLE", "GROUP", "KEYS", "REJECTED");
     for (int i = 0; i < o->server_count; i++)
         if (show_server(o->servers[i]))
             up.servers[up.server_count++] = o->servers[i];

@@ -45,7 +45,9 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_DIVERGED] = {NODE_WARNING, "diverged"},
         [REPLICA_COMMITS_LOST] = {NODE_WARNING, "commits_lost"},
     };
-    node_log(arg, rows[notice].level, rows[notice].event, "%s", text);
+    struct node *n = arg;
+    n->known.ledger_damaged |= notice == REPLICA_LEDGER_DAMAGED;
+    node_log(n, rows[notice].level, rows[notice].event, "%s", text);
 }
 
 static void applied(void *arg, struct version at, const struct store_effect *effect) {

@@ -181,7 +181,7 @@ void node_group_update_self(struct node *n) {
 }
 
 /* The group lives already: a node of the same number has heard of, or is connected to, a founding of it. */
-static const struct node_info *living(const struct node *n) {
+const struct node_info *node_group_found(const struct node *n) {
     const struct membership *membership = discovery_membership(n->discovery);
     for (size_t i = 0; i < membership_count(membership); i++) {
         const struct node_info *info = &membership_at(membership, i)->info;
@@ -224,7 +224,7 @@ static void give_up_founding(struct node *n, const struct node_info *member) {
 }
 
 static void consider_founding(struct node *n) {
-    const struct node_info *member = living(n);
+    const struct node_info *member = node_group_found(n);
     if (member != NULL) {
         give_up_founding(n, member);
         return;
@@ -297,6 +297,8 @@ static void foundings_met(struct node *n, const struct address *at, const struct
         coordinator_stop(n->coordinator); /* not one write more */
         n->state = NODE_STARTING_OVER;
     } else if (!fresh && !other->fresh) {
+        n->twin_ms = n->now_ms;
+        n->twin = *at;
         node_log(
             n, NODE_ERROR, "founded_twice",
             "group %u was founded twice, here and at %s, and both hold data: stop the one you do not want, "

@@ -3,6 +3,7 @@
 #define CMD_NODE_INTERNAL_H
 
 #include "cmd/node.h"
+#include "cmd/node_health.h"
 #include "replication/roster_view.h"
 #include "replication/steward.h"
 
@@ -54,6 +55,11 @@ struct node {
     bool seen_ring_own;
     uint64_t trouble_ms; /* when two rings were last complained about */
     bool said_joining;
+    struct health_facts
+        known;           /* those that somebody notes as they come; node_health_facts looks up the rest */
+    uint64_t twin_ms;    /* when another founding of the group, with keys too, was last met; 0: never */
+    struct address twin; /* where it is */
+    char reason[1024];   /* of the last health_view */
     struct buffer message;
 };
 
@@ -73,6 +79,8 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
 void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
                         enum peers_refusal reason, bool ours);
 void node_group_update_self(struct node *n);
+/* A node of the same group, of whatever founding, that was heard of; NULL: none. */
+const struct node_info *node_group_found(const struct node *n);
 
 /* node_members.c: the configuration and what follows from it. */
 void node_members_open(struct node *n);
@@ -92,9 +100,16 @@ void node_ring_follow(struct node *n);
 
 /* node_outside.c: what the API shows of the node, with the node as arg. */
 struct api_host node_outside(struct node *n);
+/* Appends the members that are connected to nobody here, or all others: "<before>node X at 10.0.0.1:8000,
+ * node Y at ...". Returns how many; of none it appends nothing. */
+size_t node_list_members(const struct node *n, bool missing_voters, const char *before, char *out,
+                         size_t size);
+void node_health_facts(const struct node *n, uint64_t now_ms, struct health_facts *out);
+enum health node_health(struct node *n, uint64_t now_ms, struct health_view *out);
+void node_health_view(void *arg, uint64_t now_ms,
+                      struct health_view *out); /* the same, with the node as arg */
 /* node_metrics.c */
 void node_metrics(struct node *n, uint64_t now_ms, struct buffer *out);
-bool node_ready(const struct node *n, uint64_t now_ms, const char **why);
 
 /* node_words.c: what the log says. */
 void node_say_start(struct node *n);

@@ -15,6 +15,28 @@ static void print_about(const struct node *n, const char *version, struct buffer
     prometheus_sample(out, "kvnode_build_info", labels, 1);
 }
 
+/* Every word that /health has for a status, once; the node's own is 1. */
+static void print_health(const struct node *n, uint64_t now_ms, struct buffer *out) {
+    struct health_facts facts;
+    node_health_facts(n, now_ms, &facts);
+    const struct health_row *row = health_row(health_of(&facts));
+    prometheus_gauge(out, "kvnode_ready", "1 when the node can serve, as GET /health?ready=1 says.",
+                     row->ready);
+    prometheus_family(out, "kvnode_health", "gauge",
+                      "1 for the status that GET /health shows, 0 for the others.");
+    for (unsigned i = 0; i < HEALTH_STATES; i++) {
+        const char *status = health_row((enum health)i)->status;
+        unsigned first = 0;
+        char labels[64] = "";
+        while (strcmp(health_row((enum health)first)->status, status) != 0)
+            first++;
+        if (first < i)
+            continue;
+        prometheus_label(labels, sizeof labels, "status", status);
+        prometheus_sample(out, "kvnode_health", labels, strcmp(status, row->status) == 0);
+    }
+}
+
 static void print_group(const struct node *n, uint64_t now_ms, struct buffer *out) {
     const struct raft *raft = replica_raft_view(n->replica);
     const struct configuration *configuration = raft_configuration(raft);
@@ -22,11 +44,10 @@ static void print_group(const struct node *n, uint64_t now_ms, struct buffer *ou
     bool leads = raft_role(raft) == RAFT_LEADER;
     size_t voters = configuration_voters(configuration);
     struct member_id leader;
-    const char *why;
-    prometheus_gauge(out, "kvnode_ready", "1 when the node can serve, as GET /health?ready=1 says.",
-                     node_ready(n, now_ms, &why));
+    print_health(n, now_ms, out);
     prometheus_gauge(out, "kvnode_is_leader", "1 on the leader of the group.", leads);
-    prometheus_gauge(out, "kvnode_has_leader", "1 when the node knows a leader.", raft_leader(raft, &leader));
+    prometheus_gauge(out, "kvnode_has_leader", "1 when the node knows a leader.",
+                     coordinator_leader(n->coordinator, &leader));
     prometheus_gauge(out, "kvnode_degraded", "1 on an async leader that hears no majority.",
                      raft_alone(raft));
     prometheus_gauge(out, "kvnode_voters", "Voters of the group.", voters);

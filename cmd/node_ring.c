@@ -87,22 +87,18 @@ static void complain(struct node *n) {
              n->self.cluster);
 }
 
-static const char *joining_text(enum steward_trouble trouble) {
+static enum health_ring ring_of(enum steward_trouble trouble) {
     switch (trouble) {
     case STEWARD_KEYS:
-        return "the groups on the ring hold keys, and keys cannot move yet: this group owns nothing and "
-               "passes "
-               "requests on";
+        return HEALTH_RING_KEYS;
     case STEWARD_LISTED:
-        return "another founding of this group's number is on the ring: this group owns nothing; bring the "
-               "other's "
-               "nodes back, or start this one under another number";
+        return HEALTH_RING_TAKEN;
     case STEWARD_WAITS:
     case STEWARD_WELL:
     case STEWARD_TWO_RINGS:
         break;
     }
-    return "this group looks for others to share the keys with; requests wait until that is decided";
+    return HEALTH_RING_WAITS;
 }
 
 /* A node whose group has a log and no ring says why. */
@@ -112,11 +108,15 @@ static void say_trouble(struct node *n) {
     enum steward_trouble trouble = steward_trouble(n->steward, &view);
     bool joining =
         raft_configuration(replica_raft_view(n->replica))->count > 0 && view.state->current.epoch == 0;
-    const char *reason = joining ? joining_text(trouble) : NULL;
-    coordinator_set_joining(n->coordinator, reason);
-    bool stays = joining && (trouble == STEWARD_KEYS || trouble == STEWARD_LISTED);
-    if (stays && !n->said_joining)
-        node_log(n, NODE_WARNING, "joining", "group %u is not on the ring: %s", n->self.group, reason);
+    n->known.ring = joining ? ring_of(trouble) : HEALTH_RING_SHARED;
+    n->known.two_rings = trouble == STEWARD_TWO_RINGS;
+    bool stays = n->known.ring == HEALTH_RING_KEYS || n->known.ring == HEALTH_RING_TAKEN;
+    if (stays && !n->said_joining) {
+        const struct health_row *row =
+            health_row(n->known.ring == HEALTH_RING_KEYS ? HEALTH_JOINING_WITH_KEYS : HEALTH_JOINING_TAKEN);
+        node_log(n, NODE_WARNING, "joining", "group %u is not on the ring: %s. %s", n->self.group,
+                 row->reason, row->fix);
+    }
     n->said_joining = stays;
     if (trouble == STEWARD_TWO_RINGS)
         complain(n);

@@ -7,7 +7,7 @@
 #define TWO_VOTERS_MS 2000 /* a group that has two voters for so long is said to */
 
 void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...) {
-    char text[512];
+    char text[1200];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);

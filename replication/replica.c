@@ -430,6 +430,10 @@ static void tell_diverged(struct replica *r) {
     r->told_diverged = raft_diverged(r->raft);
 }
 
+bool replica_has_room(struct replica *r) {
+    return log_has_room(r->log);
+}
+
 bool replica_answer(struct replica *r, uint64_t now_ms) {
     uint64_t last = log_last(r->log), target = apply_target(r);
     r->now_ms = now_ms;

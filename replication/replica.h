@@ -102,6 +102,9 @@ bool replica_ring_idle(struct replica *r);
  * applied yet: what is appended now is appended under replica_groups()->current. */
 bool replica_takes_writes(struct replica *r);
 
+/* After RAFT_NO_SPACE: whether the disk has room for more log again. */
+bool replica_has_room(struct replica *r);
+
 /* End of a turn, leader: applies what may be applied and nothing else, so that its answers leave before the
  * next batch is written and sent. True after several, and as long as each turn after brings more for that
  * batch: the turn ends here, and another one is wanted at once. Where the next batch is large already nothing

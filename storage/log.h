@@ -76,6 +76,8 @@ uint64_t log_last(const struct log *log);    /* appended */
 uint64_t log_written(const struct log *log); /* in the segment, for the kernel to lose */
 uint64_t log_durable(const struct log *log); /* synced */
 uint64_t log_last_term(const struct log *log);
+/* The file of the next segment is there, or could be made now: after LOG_NO_SPACE, whether to try again. */
+bool log_has_room(struct log *log);
 uint64_t log_size(const struct log *log); /* bytes of records in the segments held and in memory */
 /* The term at index; index log_first - 1 is known too. False where it is not. */
 bool log_term_at(const struct log *log, uint64_t index, uint64_t *term);

@@ -74,3 +74,7 @@ enum file_result log_spare_take(struct log *log, uint64_t number, struct file **
     *out = spare.file;
     return FILE_OK;
 }
+
+bool log_has_room(struct log *log) {
+    return !log->failed && log_spare_ready(log) == FILE_OK;
+}

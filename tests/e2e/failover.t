@@ -147,7 +147,7 @@ subtest 'of a group of two the survivor of a leader serves reads, and says how w
     is($reply->header('Retry-After'), 1, 'it may be tried again');
     error_is($read, '503|504', 'a linearizable read');
     my $health = poll(sub { my $health = $other->health; $health->{status} eq 'no_leader' && $health }, 'no leader');
-    like($health->{reason}, qr/start the other node/, '/health says why');
+    like($health->{fix}, qr/^Start the voters that are missing/, '/health says how');
     $other->kill9;
     $other->start->up;
     my $alone = $other->get('k');

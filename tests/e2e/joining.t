@@ -30,7 +30,7 @@ subtest 'a node that is started first waits, and its log says for what' => sub {
     like($early->wait_event('waiting'), qr/waits for a member of group 0; .*-leader/, 'the log says what to do');
     my $health = $early->health;
     is("$health->{status} $health->{role} $health->{keys}", 'waiting newcomer 0', '/health says so');
-    like($health->{reason}, qr/-leader/, 'with the mend');
+    like($health->{fix}, qr/-leader/, 'with the mend');
     my $read = $early->get('k');
     is($read->{status}, 503, 'it does not answer reads with an empty store');
     is($read->header('Retry-After'), 1, 'but asks to come back');

@@ -245,10 +245,16 @@ TEST(nodes_of_other_clusters_are_listed_apart) {
         "],"
         "\"node_count\":2,\"foreign\":[{\"node_id\":\"node-ccccccccccc\",\"address\":\"127.0.0.1:8001\","
         "\"group_id\":0,\"cluster\":\"oth\\\"er\"}]}");
-    f->c->health = (struct coordinator_health){"degraded", "leader", 2, 7, "No majority."};
+    f->c->health = (struct health_view){.status = "degraded",
+                                        .role = "leader",
+                                        .group = 2,
+                                        .keys = 7,
+                                        .ready = true,
+                                        .reason = "no majority",
+                                        .fix = "Start \"b\"."};
     TEXT_EQUAL(body(say(f, GET("/health"))),
                "{\"status\":\"degraded\",\"role\":\"leader\",\"group\":2,\"keys\":7,"
-               "\"reason\":\"No majority.\"}");
+               "\"ready\":true,\"reason\":\"no majority\",\"fix\":\"Start \\\"b\\\".\"}");
     fixture_free(f);
 }
 

@@ -33,7 +33,7 @@ struct coordinator {
     struct node_info self;
     struct coordinator_node nodes[4];
     size_t nodes_count;
-    struct coordinator_health health;
+    struct health_view health;
     bool leader;
     bool gathers, keys_linearizable;
     uint64_t keys_limit;
@@ -71,6 +71,12 @@ static inline void mock_set(struct coordinator *c, struct bytes key, struct byte
     found->version = (struct version){3, ++c->index};
 }
 
+/* Of the api's host, with the mock as arg. */
+static inline void mock_health(void *arg, uint64_t now_ms, struct health_view *out) {
+    (void)now_ms;
+    *out = ((struct coordinator *)arg)->health;
+}
+
 static inline void mock_free(struct coordinator *c) {
     for (size_t i = 0; i < c->count; i++) {
         buffer_release(&c->keys[i].key);
@@ -92,7 +98,8 @@ static inline struct coordinator *mock_new(void) {
     c->nodes[0] = (struct coordinator_node){c->self, true, true, "leader", "alive"};
     c->nodes_count = 1;
     c->leader = true;
-    c->health = (struct coordinator_health){"healthy", "leader", 0, 5, NULL};
+    c->health = (struct health_view){
+        .status = "healthy", .role = "leader", .keys = 5, .ready = true, .reason = "", .fix = ""};
     return c;
 }
 
@@ -194,11 +201,6 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
 
 void coordinator_ring(const struct coordinator *c, struct coordinator_ring *out) {
     *out = c->ring;
-}
-
-struct coordinator_health coordinator_health(const struct coordinator *c, uint64_t now_ms) {
-    (void)now_ms;
-    return c->health;
 }
 
 size_t coordinator_nodes(const struct coordinator *c, struct coordinator_node *out, size_t count_max) {

@@ -16,11 +16,14 @@ struct fixture {
     char text[256 * 1024];
 };
 
-static bool ready(void *arg, uint64_t now_ms, const char **why) {
+static void health(void *arg, uint64_t now_ms, struct health_view *out) {
     struct fixture *f = arg;
     (void)now_ms;
-    *why = "It is the wrong phase of the moon.";
-    return f->ready;
+    *out = (struct health_view){.status = f->ready ? "healthy" : "lagging",
+                                .role = "follower",
+                                .ready = f->ready,
+                                .reason = f->ready ? "" : "it is the wrong phase of the moon",
+                                .fix = f->ready ? "" : "Wait a week."};
 }
 
 static void metrics(void *arg, uint64_t now_ms, struct buffer *out) {
@@ -54,7 +57,7 @@ static struct fixture *fixture_new(void) {
     snprintf(f->level, sizeof f->level, "info");
     struct api_options options = {
         .coordinator = f->c,
-        .host = {f, ready, metrics, level, set_level, request},
+        .host = {f, health, metrics, level, set_level, request},
         .slow_ms = 200,
     };
     f->api = api_new(&options);
@@ -106,8 +109,11 @@ TEST(a_load_balancer_is_told_whether_the_node_can_serve_and_why_not) {
     struct fixture *f = fixture_new();
     const char *answer = ask(f, "/health?ready=1");
     OK(has(answer, "HTTP/1.1 503 ") && has(answer, "\"error\":\"not_ready\"") &&
-       has(answer, "phase of the moon."));
-    OK(has(ask(f, "/health"), "HTTP/1.1 200 OK"));
+       has(answer, "\"message\":\"it is the wrong phase of the moon\"") &&
+       has(answer, "\"fix\":\"Wait a week.\""));
+    answer = ask(f, "/health");
+    OK(has(answer, "HTTP/1.1 200 OK") && has(answer, "\"status\":\"lagging\"") &&
+       has(answer, "\"ready\":false"));
     f->ready = true;
     OK(has(ask(f, "/health?ready=1"), "HTTP/1.1 200 OK"));
     OK(has(ask(f, "/health?ready=2"), "HTTP/1.1 400 "));

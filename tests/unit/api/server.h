@@ -23,7 +23,10 @@ static inline struct fixture *fixture_new(uint32_t clients_max) {
     static const char *const hosts[] = {"kv.example", NULL};
     struct fixture *f = calloc(1, sizeof *f);
     f->c = mock_new();
-    struct api_options options = {.coordinator = f->c, .allow_hosts = hosts, .clients_max = clients_max};
+    struct api_options options = {.coordinator = f->c,
+                                  .host = {.arg = f->c, .health = mock_health},
+                                  .allow_hosts = hosts,
+                                  .clients_max = clients_max};
     f->api = api_new(&options);
     f->now_ms = 1000;
     f->client = api_open(f->api, f->now_ms, f);

@@ -39,7 +39,8 @@ static struct world *world_new(uint32_t clients_max) {
     w->base = event_base_new();
     w->c = mock_new();
     mock_set(w->c, bytes_of("username"), bytes_of("alice"));
-    struct api_options options = {.coordinator = w->c, .clients_max = clients_max};
+    struct api_options options = {
+        .coordinator = w->c, .host = {.arg = w->c, .health = mock_health}, .clients_max = clients_max};
     w->api = api_new(&options);
     struct api_io_options io = {.base = w->base, .api = w->api};
     address_parse_ip("127.0.0.1", 0, &io.bind);

@@ -13,7 +13,7 @@ struct asking {
     unsigned status;    /* of the last answer; 0: none */
     uint64_t asked_us, took_ms;
     struct version at; /* of a write */
-    char body[4096], error[32];
+    char body[64 * 1024], error[32];
 };
 
 static inline void asking_answered(void *arg, struct client *client, const struct response *response) {

@@ -1,0 +1,293 @@
+/* What a node says of itself in the states that it gets into: whole nodes in the simulator, asked over HTTP.
+ */
+#include "tests/unit/sim/asking.h"
+
+#define HEALTH  "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define READY   "GET /health?ready=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define METRICS "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define CLUSTER "GET /cluster HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+static bool says(struct asking *a, unsigned machine, const char *question, const char *text) {
+    ask_text(a, machine, question);
+    return strstr(a->body, text) != NULL;
+}
+
+/* /health shows the status, and ready=1 and the metric agree with it. */
+static void is(struct tap *tap, struct asking *a, unsigned machine, const char *status, bool ready) {
+    char text[64];
+    snprintf(text, sizeof text, "\"status\":\"%s\"", status);
+    if (!OK(says(a, machine, HEALTH, text)))
+        printf("# wanted %s of %u: %s\n", status, machine, a->body);
+    bool healthy = strcmp(status, "healthy") == 0;
+    OK((strstr(a->body, "\"reason\":") == NULL) == healthy &&
+       (strstr(a->body, "\"fix\":") == NULL) == healthy);
+    STATUS_IS(a, ask_text(a, machine, READY), ready ? 200 : 503);
+    OK(ready || strcmp(a->error, "not_ready") == 0);
+    OK(says(a, machine, METRICS, ready ? "\nkvnode_ready 1\n" : "\nkvnode_ready 0\n"));
+    snprintf(text, sizeof text, "\nkvnode_health{status=\"%s\"} 1\n", status);
+    OK(strstr(a->body, text) != NULL);
+}
+
+/* The node is asked for its status until it has this one. */
+static bool becomes(struct asking *a, unsigned machine, const char *status) {
+    char text[64];
+    snprintf(text, sizeof text, "\"status\":\"%s\"", status);
+    for (uint64_t end = a->sim->now_us + 10 * SECOND; a->sim->now_us < end; sim_run(a->sim, 20 * MS))
+        if (says(a, machine, HEALTH, text))
+            return true;
+    printf("# %u does not become %s: %s\n", machine, status, a->body);
+    return false;
+}
+
+/* The id of a machine whose node runs. */
+static const char *id_at(const struct asking *a, unsigned machine, char out[NODE_ID_SIZE + 1]) {
+    memcpy(out, node_self(a->sim->machines[machine]->node)->id, NODE_ID_SIZE);
+    out[NODE_ID_SIZE] = '\0';
+    return out;
+}
+
+static void cut(struct asking *a, unsigned machine, bool off) {
+    for (unsigned i = 0; i < a->sim->options.machines; i++)
+        a->sim->blocked[i][machine] = a->sim->blocked[machine][i] = off && i != machine;
+}
+
+/* ---- ready means that it serves ---- */
+
+/* From now on: asked every 2 ms whether it is ready; once it is a write is answered at once. */
+static void serves_once_ready(struct tap *tap, struct asking *a, unsigned machine, uint64_t within_us) {
+    uint64_t end = a->sim->now_us + within_us;
+    while (a->sim->now_us < end && ask_text(a, machine, READY) != 200)
+        sim_run(a->sim, 2 * MS);
+    STATUS_IS(a, a->status, 200);
+    STATUS_IS(a, set(a, machine, "k", "v"), 200);
+    TOOK_AT_MOST(a, 100);
+    STATUS_IS(a, get(a, machine, "k", true), 200);
+    TOOK_AT_MOST(a, 100);
+    is(tap, a, machine, "healthy", true);
+}
+
+TEST(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before) {
+    struct asking *a = asking_make(1, 1, 1, ACK_ASYNC);
+    machine_start(a->sim->machines[0]);
+    is(tap, a, 0, "waiting", false);
+    OK(becomes(a, 0, "joining"));
+    is(tap, a, 0, "joining", false);
+    serves_once_ready(tap, a, 0, 3 * SECOND);
+    asking_free(a);
+}
+
+TEST(each_node_is_ready_when_it_serves_after_a_start_and_after_its_leader_died) {
+    for (unsigned i = 0; i < 3; i++) {
+        struct asking *a = asking_make(1, 3, 1, i == 0 ? ACK_ASYNC : ACK_QUORUM);
+        for (unsigned machine = 0; machine < 3; machine++)
+            machine_start(a->sim->machines[machine]);
+        serves_once_ready(tap, a, i, 5 * SECOND);
+        sim_run(a->sim, 5 * SECOND);
+        unsigned leader = leader_in(a, 0);
+        machine_kill(a->sim->machines[leader]);
+        serves_once_ready(tap, a, (leader + 1) % 3, 5 * SECOND);
+        serves_once_ready(tap, a, (leader + 2) % 3, 5 * SECOND);
+        asking_free(a);
+    }
+}
+
+TEST(a_node_that_waits_to_join_says_so_and_what_to_do) {
+    struct asking *a = asking_make(1, 2, 1, ACK_ASYNC);
+    machine_start(a->sim->machines[1]);
+    is(tap, a, 1, "waiting", false);
+    sim_run(a->sim, 3 * SECOND);
+    is(tap, a, 1, "waiting", false);
+    OK(says(a, 1, HEALTH, "start one of its nodes with -leader") && strstr(a->body, "-peers") != NULL);
+    STATUS_IS(a, get(a, 1, "k", false), 503);
+    machine_start(a->sim->machines[0]);
+    OK(becomes(a, 1, "healthy"));
+    is(tap, a, 1, "healthy", true);
+    asking_free(a);
+}
+
+/* ---- without a leader ---- */
+
+TEST(a_dead_leader_is_not_shown_as_one) {
+    struct asking *a = asking_make(1, 2, 1, ACK_ASYNC); /* one votes, the other one learns */
+    a->sim->options.voters_max = 1;
+    asking_start(a);
+    OK(says(a, 1, CLUSTER, "\"is_leader\":true"));
+    is(tap, a, 1, "healthy", true);
+    machine_kill(a->sim->machines[0]);
+    sim_run(a->sim, SECOND);
+    OK(!says(a, 1, CLUSTER, "\"is_leader\":true"));
+    is(tap, a, 1, "no_leader", false);
+    OK(says(a, 1, METRICS, "\nkvnode_has_leader 0\n"));
+    asking_free(a);
+    a = asking_new(2, 2, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 1);
+    char shown[128], id[NODE_ID_SIZE + 1];
+    id_at(a, leader, id);
+    ask_text(a, 0, CLUSTER);
+    OK(strstr(strstr(a->body, id), "\"is_leader\":true") != NULL);
+    machine_kill(a->sim->machines[leader]);
+    sim_run(a->sim, SECOND);
+    snprintf(shown, sizeof shown, "%s", id);
+    ask_text(a, 0, CLUSTER);
+    const char *row = strstr(a->body, shown);
+    REQUIRE(row != NULL);
+    OK(strncmp(strstr(row, "\"is_leader\":"), "\"is_leader\":false", 17) == 0);
+    asking_free(a);
+}
+
+/* ---- members ---- */
+
+TEST(a_node_outside_its_groups_list_of_members_is_not_ready) {
+    struct asking *a = asking_make(1, 4, 1, ACK_QUORUM);
+    static char value[4000];
+    memset(value, 'v', sizeof value - 1);
+    for (unsigned i = 0; i < 3; i++)
+        machine_start(a->sim->machines[i]);
+    sim_run(a->sim, 8 * SECOND);
+    for (unsigned i = 0; i < 150; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%u", i);
+        STATUS_IS(a, set(a, 0, key, value), 200);
+    }
+    machine_start(a->sim->machines[3]);
+    while (raft_configuration(raft_at(a, 3))->count == 0 && sim_step(a->sim)) {
+    }
+    struct member_id self = {.incarnation = node_self(a->sim->machines[3]->node)->incarnation};
+    memcpy(self.id, node_self(a->sim->machines[3]->node)->id, NODE_ID_SIZE);
+    REQUIRE(configuration_find(raft_configuration(raft_at(a, 3)), &self) == NULL);
+    is(tap, a, 3, "catching_up", false);
+    cut(a, 3, true);
+    sim_run(a->sim, 12 * SECOND);
+    REQUIRE(configuration_find(raft_configuration(raft_at(a, 3)), &self) == NULL);
+    is(tap, a, 3, "outside", false);
+    cut(a, 3, false);
+    OK(becomes(a, 3, "healthy"));
+    asking_free(a);
+}
+
+TEST(a_node_that_was_removed_says_so) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 0), gone = (leader + 1) % 3;
+    STATUS_IS(a, change(a, leader, "leave", gone), 200);
+    sim_run(a->sim, SECOND);
+    is(tap, a, gone, "removed", false);
+    STATUS_IS(a, change(a, leader, "join", gone), 200);
+    OK(becomes(a, gone, "healthy"));
+    asking_free(a);
+}
+
+/* ---- disks ---- */
+
+static void fill_disk(struct asking *a, unsigned machine, bool full) {
+    struct sim_disk *disk = a->sim->machines[machine]->disk;
+    sim_disk_set_capacity(disk, full ? sim_disk_used(disk) : 0);
+}
+
+static unsigned write_much(struct asking *a, unsigned machine) {
+    static char value[3001];
+    unsigned status = 200;
+    memset(value, 'v', sizeof value - 1);
+    for (unsigned i = 0; i < 60 && status == 200; i++)
+        status = set(a, machine, "k", value);
+    return status;
+}
+
+TEST(a_leader_that_answers_507_is_not_ready_until_it_takes_writes_again) {
+    struct asking *a = asking_new(1, 1, 1, ACK_ASYNC);
+    fill_disk(a, 0, true);
+    EQUAL(write_much(a, 0), 507);
+    is(tap, a, 0, "disk_full", false);
+    sim_run(a->sim, 30 * SECOND);
+    is(tap, a, 0, "disk_full", false);
+    fill_disk(a, 0, false);
+    sim_run(a->sim, 8 * SECOND); /* nobody writes: who asks ready=1 first would never write */
+    is(tap, a, 0, "healthy", true);
+    STATUS_IS(a, set(a, 0, "k", "v"), 200);
+    asking_free(a);
+}
+
+TEST(a_follower_whose_disk_is_full_is_not_ready_until_it_follows_on) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 0), follower = (leader + 1) % 3;
+    fill_disk(a, follower, true);
+    EQUAL(write_much(a, leader), 200);
+    is(tap, a, follower, "disk_full", false);
+    is(tap, a, leader, "healthy", true);
+    fill_disk(a, follower, false);
+    OK(becomes(a, follower, "healthy"));
+    asking_free(a);
+}
+
+TEST(a_follower_that_can_follow_no_further_is_not_ready) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    struct sim_disk *old[2];
+    STATUS_IS(a, set(a, 0, "k", "1"), 200);
+    sim_run(a->sim, SECOND);
+    for (unsigned i = 0; i < 2; i++)
+        old[i] = sim_disk_copy(a->sim->machines[i]->disk);
+    for (unsigned i = 0; i < 20; i++)
+        STATUS_IS(a, set(a, 0, "k", "2"), 200);
+    sim_run(a->sim, SECOND);
+    for (unsigned i = 0; i < 3; i++)
+        machine_kill(a->sim->machines[i]);
+    for (unsigned i = 0; i < 2; i++) { /* two disks that lied */
+        sim_disk_free(a->sim->machines[i]->disk);
+        a->sim->machines[i]->disk = old[i];
+        machine_start(a->sim->machines[i]);
+    }
+    sim_run(a->sim, 3 * SECOND);
+    for (unsigned i = 0; i < 25; i++)
+        STATUS_IS(a, set(a, 0, "k", "3"), 200);
+    machine_start(a->sim->machines[2]);
+    OK(becomes(a, 2, "stuck"));
+    is(tap, a, 2, "stuck", false);
+    asking_free(a);
+}
+
+/* ---- two stores ---- */
+
+TEST(groups_that_come_after_keys_were_written_are_joining_and_say_what_to_do) {
+    struct asking *a = asking_make(3, 1, 1, ACK_ASYNC);
+    machine_start(a->sim->machines[0]);
+    STATUS_IS(a, set(a, 0, "k", "v"), 200); /* as soon as the first node answers */
+    machine_start(a->sim->machines[1]);
+    machine_start(a->sim->machines[2]);
+    sim_run(a->sim, 8 * SECOND);
+    is(tap, a, 0, "healthy", true);
+    for (unsigned i = 1; i < 3; i++) {
+        is(tap, a, i, "joining", false);
+        OK(says(a, i, HEALTH, "\"fix\":\"Use the nodes of the other groups."));
+        STATUS_IS(a, set(a, i, "k", "w"), 200); /* passed on */
+    }
+    asking_free(a);
+}
+
+TEST(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other) {
+    struct asking *a = asking_make(1, 2, 1, ACK_ASYNC);
+    a->sim->machines[1]->leader_flag = true;
+    cut(a, 0, true);
+    asking_start(a);
+    STATUS_IS(a, set(a, 0, "k", "v"), 200);
+    STATUS_IS(a, set(a, 1, "k", "w"), 200);
+    is(tap, a, 0, "healthy", true);
+    cut(a, 0, false);
+    sim_run(a->sim, 40 * SECOND);
+    for (unsigned i = 0; i < 2; i++) {
+        is(tap, a, i, "split", true);
+        OK(says(a, i, HEALTH, "the other is at "));
+    }
+    machine_kill(a->sim->machines[1]);
+    sim_run(a->sim, 100 * SECOND);
+    is(tap, a, 0, "healthy", true);
+    asking_free(a);
+}
+
+TESTS(TAP(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before),
+      TAP(each_node_is_ready_when_it_serves_after_a_start_and_after_its_leader_died),
+      TAP(a_node_that_waits_to_join_says_so_and_what_to_do), TAP(a_dead_leader_is_not_shown_as_one),
+      TAP(a_node_outside_its_groups_list_of_members_is_not_ready), TAP(a_node_that_was_removed_says_so),
+      TAP(a_leader_that_answers_507_is_not_ready_until_it_takes_writes_again),
+      TAP(a_follower_whose_disk_is_full_is_not_ready_until_it_follows_on),
+      TAP(a_follower_that_can_follow_no_further_is_not_ready),
+      TAP(groups_that_come_after_keys_were_written_are_joining_and_say_what_to_do),
+      TAP(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other))
