@@ -41,6 +41,7 @@ void coordinator_free(struct coordinator *c) {
     buffer_release(&c->scratch);
     buffer_release(&c->explain);
     buffer_release(&c->view);
+    buffer_release(&c->fix);
     buffer_release(&c->slice);
     ring_free(c->ring);
     free(c);
@@ -62,10 +63,11 @@ bool coordinator_full(const struct coordinator *c, struct reply *reply) {
 }
 
 /* A newcomer's empty store would answer "no such key" for keys that its group has. */
-static bool belongs_to_none(const struct coordinator *c, struct reply *reply) {
+static bool belongs_to_none(struct coordinator *c, struct reply *reply) {
     if (raft_configuration(coordinator_raft(c))->count > 0)
         return false;
-    *reply = reply_error(c, ERROR_NO_LEADER, "this node waits to join its group and has no data yet");
+    *reply =
+        reply_no_leader(c, c->now_ms, ERROR_NO_LEADER, "this node has joined no group yet and has no data");
     return true;
 }
 
@@ -180,6 +182,7 @@ static bool retry_waiting(struct coordinator *c, uint64_t now_ms) {
     passed_poll(c, now_ms);
     TAILQ_FOREACH_SAFE(p, &c->states[PENDING_WAITING], link, next)
     begun = step(c, now_ms, p) || begun;
+    no_leader_poll(c, now_ms);
     gathers_poll(c, now_ms);
     c->retried_ms = now_ms;
     return begun && coordinator_is_leader(c);

@@ -27,6 +27,8 @@ struct coordinator_host {
     void (*answer)(void *arg, uint64_t ticket, const struct reply *reply);
     /* Nodes of other cluster names that were heard of, by position; NULL past the last. May be NULL: none. */
     const struct node_info *(*foreign)(void *arg, size_t position);
+    /* May be NULL: nothing is known. */
+    void (*health)(void *arg, uint64_t now_ms, struct health_view *out);
 };
 
 /* -route: what a follower does with a request for the leader. */

@@ -12,7 +12,7 @@ static void expire_elsewhere(struct coordinator *c, struct pending *p) {
                  : "group %u owns the key and cannot be reached; its keys stay with it",
              p->group);
     if (c->ring == NULL)
-        pending_error(c, p, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");
+        pending_no_leader(c, p, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");
     else
         pending_error(c, p, ERROR_GROUP_UNREACHABLE, text);
 }
@@ -35,11 +35,7 @@ void pending_expire(struct coordinator *c, struct pending *p) {
             pending_error(c, p, ERROR_NO_LEADER, "a change of the groups that share the keys was under way");
             break;
         }
-        pending_error(c, p, ERROR_NO_LEADER,
-                      raft_configuration(coordinator_raft(c))->count == 2
-                          ? "the group has no leader, and one of two voters alone cannot elect one: "
-                            "start the other node"
-                          : "the group has no leader that this node can reach");
+        pending_no_leader(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
         break;
     case PENDING_FORWARDED:
         if (operation_of_members(p->operation))
@@ -65,7 +61,7 @@ void pending_expire(struct coordinator *c, struct pending *p) {
     case PENDING_ASKING:
     case PENDING_APPLYING:
     case PENDING_STATES:
-        pending_error(c, p, ERROR_NO_MAJORITY, "no majority confirmed the read before the deadline");
+        pending_no_leader(c, p, ERROR_NO_MAJORITY, "no majority confirmed the read before the deadline");
         break;
     }
 }

@@ -108,7 +108,7 @@ struct coordinator {
     struct member_id seen_leader;
     bool seen_leading, stopping;
     uint64_t full_ms; /* when the disk last had no room for an entry; 0: since then it had again */
-    struct buffer scratch, explain, view;
+    struct buffer scratch, explain, view, fix;
     struct groups groups; /* the ring to route by */
     struct ring *ring;    /* NULL: none is known */
     bool own_ring;        /* groups is in force in the own group's log */
@@ -155,6 +155,14 @@ void writes_poll(struct coordinator *c);
 void note_room(struct coordinator *c, bool room);
 /* Whether a disk that was full still is. Returns when it wants to be called next, absolute. */
 uint64_t look_for_room(struct coordinator *c, uint64_t now_ms);
+
+/* coordinator_no_leader.c */
+/* An error for lack of a leader or a majority, with what the node knows of it; otherwise: the message where
+ * it knows of nothing. Borrows until the next one. */
+struct reply reply_no_leader(struct coordinator *c, uint64_t now_ms, enum error error, const char *otherwise);
+void pending_no_leader(struct coordinator *c, struct pending *p, enum error error, const char *otherwise);
+/* Answers what waits in vain. */
+void no_leader_poll(struct coordinator *c, uint64_t now_ms);
 
 /* coordinator_expire.c */
 void pending_expire(struct coordinator *c, struct pending *p);

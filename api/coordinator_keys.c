@@ -196,8 +196,8 @@ void gathers_poll(struct coordinator *c, uint64_t now_ms) {
         } else if (groups_known(c)) {
             begin(c, now_ms, g);
         } else if (g->deadline_ms <= now_ms) {
-            struct reply reply =
-                reply_error(c, ERROR_NO_LEADER, "it is not decided yet which groups share the keys");
+            struct reply reply = reply_no_leader(c, now_ms, ERROR_NO_LEADER,
+                                                 "it is not decided yet which groups share the keys");
             gather_answer(c, g, &reply);
         }
     }

@@ -354,7 +354,7 @@ void members_expire(struct coordinator *c, struct pending *p) {
     else if (begun(p) || p->state == PENDING_FORWARDED)
         pending_unknown(c, p, "the deadline passed before it was committed");
     else if (!leads(c))
-        pending_error(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
+        pending_no_leader(c, p, ERROR_NO_LEADER, "the group has no leader that this node can reach");
     else if (p->operation == OPERATION_JOIN && p->tried)
         pending_error(c, p, ERROR_UNREACHABLE, "");
     else

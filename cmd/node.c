@@ -255,6 +255,7 @@ static void make_cores(struct node *n) {
         .read_index = try_message,
         .answer = answer,
         .foreign = foreign,
+        .health = node_health_view,
     };
     n->peers = peers_new(&peers_host, &n->self, n->options.memory, n->options.seed + 1);
     n->steward = steward_new();

@@ -5,6 +5,8 @@
 #include "cmd/node_internal.h"
 
 #define TWO_VOTERS_MS 2000 /* a group that has two voters for so long is said to */
+#define MISSING_MS    2000 /* likewise one that has too few to elect a leader */
+#define LOOK_MS       50   /* between looks at the node's health */
 
 void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...) {
     char text[1200];
@@ -173,7 +175,37 @@ static void say_disk(struct node *n) {
     n->seen_full = full;
 }
 
+/* Once too few voters have answered for a while, and whenever their number changes then. A whole group that
+ * is started passes through it. */
+static void say_missing(struct node *n, enum health state) {
+    char text[1024] = "";
+    if (state != HEALTH_NO_MAJORITY) {
+        n->leaderless_ms = n->said_missing = 0;
+        return;
+    }
+    if (n->leaderless_ms == 0)
+        n->leaderless_ms = n->now_ms;
+    size_t missing = node_list_members(n, true, "; missing: ", text, sizeof text);
+    if (n->now_ms - n->leaderless_ms < MISSING_MS || missing == n->said_missing)
+        return;
+    n->said_missing = missing;
+    node_log(n, NODE_WARNING, "no_majority", "group %u has no leader: too few of its %zu voters answer%s. %s",
+             n->self.group, configuration_voters(raft_configuration(replica_raft_view(n->replica))), text,
+             health_row(state)->fix);
+}
+
+static void say_health(struct node *n) {
+    struct health_facts facts;
+    if (n->started_ms == 0 || n->now_ms - n->looked_ms < LOOK_MS)
+        return;
+    n->looked_ms = n->now_ms;
+    node_health_facts(n, n->now_ms, &facts);
+    enum health state = health_of(&facts);
+    say_missing(n, state);
+}
+
 void node_say_changes(struct node *n) {
+    say_health(n);
     say_disk(n);
     say_waiting(n);
     say_two_voters(n);

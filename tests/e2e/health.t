@@ -94,6 +94,34 @@ subtest 'groups that come when the first one has keys are joining, and not ready
     is_status($nodes[0], 'healthy', 1);
 };
 
+subtest 'a voter that restarts alone names those it misses' => sub {
+    my $cluster = Cluster->new(args => [-ack => 'quorum']);
+    my @nodes = $cluster->start(3);
+    $nodes[0]->set(k => 'v', query => '?ack=all');
+    my @ids = map { $_->id } @nodes;
+    $_->kill9 for @nodes;
+    $nodes[2]->start->up;
+    my $health = is_status($nodes[2], 'no_leader', 0);
+    my $said = $nodes[2]->wait_event('no_majority');
+    for my $i (0, 1) {
+        my $missing = qr/node $ids[$i] at 127\.0\.0\.1:$nodes[$i]{port}\b/;
+        like($health->{reason}, $missing, "/health names node " . ($i + 1));
+        like($said, $missing, 'its log too');
+        for my $request ([POST => '/set', body => '{"key":"k","value":"w"}'], [GET => '/get?key=k&consistency=linearizable'],
+            [GET => '/keys?consistency=linearizable'], [POST => '/cluster/leave', body => qq({"id":"$ids[0]"})]) {
+            my $from = time;
+            my $reply = $nodes[2]->request(@$request);
+            is($reply->{status}, 503, "$request->[0] $request->[1]");
+            cmp_ok(time - $from, '<', 1, 'at once');
+            like($reply->json->{message}, $missing, 'names it');
+            like($reply->json->{fix}, qr/^Start the voters/, 'and says what to do');
+        }
+    }
+    like($nodes[2]->get('k')->{status}, qr/^(?:200|404)$/, 'default reads go on');
+    $nodes[1]->start;
+    is_status($nodes[2], 'healthy', 1);
+};
+
 subtest 'a dead leader is not shown as one' => sub {
     my $cluster = Cluster->new(args => [-voters => 1]);
     my ($leader, $learner) = map { $cluster->node(leader => $_ == 1) } 1 .. 2;

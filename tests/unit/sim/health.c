@@ -51,6 +51,27 @@ static void cut(struct asking *a, unsigned machine, bool off) {
         a->sim->blocked[i][machine] = a->sim->blocked[machine][i] = off && i != machine;
 }
 
+struct log {
+    unsigned missing, serving;
+    char text[1200];
+};
+
+static void logged(void *arg, struct machine *m, const char *event, const char *text) {
+    struct log *log = arg;
+    (void)m;
+    bool missing = strcmp(event, "no_majority") == 0, serving = strcmp(event, "serving") == 0;
+    log->missing += missing;
+    log->serving += serving;
+    if (missing || serving)
+        snprintf(log->text, sizeof log->text, "%s", text);
+}
+
+static void listen(struct asking *a, struct log *log) {
+    *log = (struct log){0};
+    a->sim->said = logged;
+    a->sim->said_arg = log;
+}
+
 /* ---- ready means that it serves ---- */
 
 /* From now on: asked every 2 ms whether it is ready; once it is a write is answered at once. */
@@ -99,6 +120,7 @@ TEST(a_node_that_waits_to_join_says_so_and_what_to_do) {
     is(tap, a, 1, "waiting", false);
     OK(says(a, 1, HEALTH, "start one of its nodes with -leader") && strstr(a->body, "-peers") != NULL);
     STATUS_IS(a, get(a, 1, "k", false), 503);
+    OK(strstr(a->body, "no member of its group was found") != NULL);
     machine_start(a->sim->machines[0]);
     OK(becomes(a, 1, "healthy"));
     is(tap, a, 1, "healthy", true);
@@ -106,6 +128,93 @@ TEST(a_node_that_waits_to_join_says_so_and_what_to_do) {
 }
 
 /* ---- without a leader ---- */
+
+TEST(a_voter_that_restarts_alone_names_the_voters_it_misses_in_its_log_and_in_every_503) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    char first[NODE_ID_SIZE + 1], second[NODE_ID_SIZE + 1];
+    struct log log;
+    STATUS_IS(a, set(a, 0, "k", "v"), 200);
+    sim_run(a->sim, SECOND);
+    id_at(a, 0, first);
+    id_at(a, 1, second);
+    for (unsigned i = 0; i < 3; i++)
+        machine_kill(a->sim->machines[i]);
+    listen(a, &log);
+    machine_start(a->sim->machines[2]);
+    sim_run(a->sim, 300 * MS);
+    is(tap, a, 2, "no_leader", false);
+    STATUS_IS(a, get(a, 2, "k", false), 200);
+    struct buffer request = {0};
+    for (unsigned i = 0; i < 4; i++) {
+        if (i == 0)
+            request_set(&request, "k", "w", NULL, (struct version){0, 0});
+        else if (i == 1)
+            request_get(&request, "k", true);
+        else if (i == 2)
+            buffer_append_text(&request,
+                               "GET /keys?consistency=linearizable HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        else
+            buffer_append_text(&request, READY);
+        write_u8(&request, 0);
+        STATUS_IS(a, ask(a, 2, &request), 503);
+        TOOK_AT_MOST(a, 120);
+        OK(strstr(a->body, first) != NULL && strstr(a->body, second) != NULL);
+        OK(strstr(a->body, "10.0.0.1:8000") != NULL || strstr(a->body, " at ") != NULL);
+        OK(strstr(a->body, "\"fix\":\"Start the voters that are missing") != NULL);
+    }
+    EQUAL(log.missing, 0); /* it may be that all have just been started */
+    sim_run(a->sim, 10 * SECOND);
+    EQUAL(log.missing, 1);
+    OK(strstr(log.text, first) != NULL && strstr(log.text, second) != NULL &&
+       strstr(log.text, "Start") != NULL);
+    machine_start(a->sim->machines[1]);
+    OK(becomes(a, 2, "healthy"));
+    STATUS_IS(a, set(a, 2, "k", "w"), 200);
+    asking_free(a);
+}
+
+TEST(an_election_that_can_succeed_is_waited_for) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned leader = leader_in(a, 0);
+    machine_kill(a->sim->machines[leader]);
+    sim_run(a->sim, 3 * MS); /* the others' connections to it are closed */
+    STATUS_IS(a, set(a, (leader + 1) % 3, "k", "v"), 200);
+    OK(a->took_ms > 10);
+    STATUS_IS(a, get(a, (leader + 2) % 3, "k", true), 200);
+    asking_free(a);
+}
+
+TEST(voters_behind_a_cut_network_are_waited_for_until_their_connections_are_known_to_be_gone) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned follower = (leader_in(a, 0) + 1) % 3;
+    cut(a, follower, true);
+    sim_run(a->sim, 12 * SECOND);
+    is(tap, a, follower, "no_leader", false);
+    STATUS_IS(a, set(a, follower, "k", "v"), 503);
+    TOOK_AT_MOST(a, 120);
+    STATUS_IS(a, set(a, (follower + 1) % 3, "k", "v"), 200);
+    cut(a, follower, false);
+    OK(becomes(a, follower, "healthy"));
+    asking_free(a);
+}
+
+TEST(an_async_leader_alone_refuses_at_once_what_needs_a_majority) {
+    struct asking *a = asking_new(1, 3, 1, ACK_ASYNC);
+    unsigned leader = leader_in(a, 0);
+    char id[NODE_ID_SIZE + 1];
+    id_at(a, (leader + 1) % 3, id);
+    for (unsigned i = 1; i < 3; i++)
+        machine_kill(a->sim->machines[(leader + i) % 3]);
+    sim_run(a->sim, 2 * SECOND);
+    is(tap, a, leader, "degraded", true);
+    OK(says(a, leader, HEALTH, id));
+    STATUS_IS(a, set(a, leader, "k", "v"), 200);
+    STATUS_IS(a, get(a, leader, "k", true), 503);
+    TEXT_EQUAL(a->error, "no_majority");
+    TOOK_AT_MOST(a, 120);
+    OK(strstr(a->body, id) != NULL);
+    asking_free(a);
+}
 
 TEST(a_dead_leader_is_not_shown_as_one) {
     struct asking *a = asking_make(1, 2, 1, ACK_ASYNC); /* one votes, the other one learns */
@@ -118,6 +227,8 @@ TEST(a_dead_leader_is_not_shown_as_one) {
     OK(!says(a, 1, CLUSTER, "\"is_leader\":true"));
     is(tap, a, 1, "no_leader", false);
     OK(says(a, 1, METRICS, "\nkvnode_has_leader 0\n"));
+    STATUS_IS(a, set(a, 1, "k", "v"), 503);
+    TOOK_AT_MOST(a, 120);
     asking_free(a);
     a = asking_new(2, 2, 1, ACK_QUORUM);
     unsigned leader = leader_in(a, 1);
@@ -284,8 +395,13 @@ TEST(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other) {
 
 TESTS(TAP(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before),
       TAP(each_node_is_ready_when_it_serves_after_a_start_and_after_its_leader_died),
-      TAP(a_node_that_waits_to_join_says_so_and_what_to_do), TAP(a_dead_leader_is_not_shown_as_one),
-      TAP(a_node_outside_its_groups_list_of_members_is_not_ready), TAP(a_node_that_was_removed_says_so),
+      TAP(a_node_that_waits_to_join_says_so_and_what_to_do),
+      TAP(a_voter_that_restarts_alone_names_the_voters_it_misses_in_its_log_and_in_every_503),
+      TAP(an_election_that_can_succeed_is_waited_for),
+      TAP(voters_behind_a_cut_network_are_waited_for_until_their_connections_are_known_to_be_gone),
+      TAP(an_async_leader_alone_refuses_at_once_what_needs_a_majority),
+      TAP(a_dead_leader_is_not_shown_as_one), TAP(a_node_outside_its_groups_list_of_members_is_not_ready),
+      TAP(a_node_that_was_removed_says_so),
       TAP(a_leader_that_answers_507_is_not_ready_until_it_takes_writes_again),
       TAP(a_follower_whose_disk_is_full_is_not_ready_until_it_follows_on),
       TAP(a_follower_that_can_follow_no_further_is_not_ready),
