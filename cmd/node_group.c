@@ -211,6 +211,7 @@ static void found(struct node *n) {
         n->state = NODE_FAILED;
         return;
     }
+    n->founded = true;
     node_log(n, NODE_NOTICE, "founded", "founded group %u: this node is its first voter", n->options.group);
 }
 
@@ -268,6 +269,7 @@ static bool adopt(struct node *n, const struct peer *peer) {
     if (n->founding == FOUNDING_LISTENING)
         give_up_founding(n, &peer->info);
     replica_set_group(n->replica, n->identity.group_id);
+    n->joined = true;
     node_log(n, NODE_NOTICE, "adopted", "joins group %u: its leader at %s sends the data", n->self.group,
              address_text(&peer->info.peer, text));
     node_group_update_self(n);

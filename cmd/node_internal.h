@@ -45,7 +45,9 @@ struct node {
     enum raft_role seen_role;
     uint64_t seen_term, seen_configuration;
     uint64_t two_voters_ms; /* when to say that the group has two voters; 0: it was said, or has not */
-    bool seen_removed, seen_alone, seen_full, said_waiting, said_mode, said_promise;
+    bool seen_removed, seen_alone, seen_full, said_waiting, said_mode, said_promise, said_serving;
+    bool founded, joined;   /* in this run */
+    uint64_t serving_ms;    /* since when it is ready; 0: it is not */
     uint64_t looked_ms;     /* when its health was last looked at for the log */
     uint64_t leaderless_ms; /* since when too few voters answer; 0: enough do */
     size_t said_missing;    /* how many voters were then said to be missing */

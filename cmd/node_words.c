@@ -6,7 +6,11 @@
 
 #define TWO_VOTERS_MS 2000 /* a group that has two voters for so long is said to */
 #define MISSING_MS    2000 /* likewise one that has too few to elect a leader */
-#define LOOK_MS       50   /* between looks at the node's health */
+#define SERVING_MS    500  /* a node that is ready for so long has started */
+#define MINUTE_MS     60000ull
+#define DAY_MS        (24 * 60 * MINUTE_MS)
+#define DAYS_MAX      2932896 /* from 1970 to the year 9999 */
+#define LOOK_MS       50      /* between looks at the node's health */
 
 void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...) {
     char text[1200];
@@ -194,6 +198,67 @@ static void say_missing(struct node *n, enum health state) {
              health_row(state)->fix);
 }
 
+static bool is_leap(unsigned year) {
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+/* "2026-11-21 14:00 UTC"; empty past the year 9999. */
+static void date_text(uint64_t unix_ms, char *out, size_t size) {
+    static const unsigned char month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    uint64_t days = unix_ms / DAY_MS, minutes = unix_ms / MINUTE_MS % (24 * 60);
+    unsigned year = 1970, month = 0;
+    out[0] = '\0';
+    if (days > DAYS_MAX)
+        return;
+    for (; days >= 365u + is_leap(year); year++)
+        days -= 365u + is_leap(year);
+    for (; days >= month_days[month] + (month == 1 && is_leap(year) ? 1u : 0u); month++)
+        days -= month_days[month] + (month == 1 && is_leap(year) ? 1u : 0u);
+    snprintf(out, size, "%04u-%02u-%02u %02u:%02u UTC", year, month + 1, (unsigned)days + 1,
+             (unsigned)(minutes / 60), (unsigned)(minutes % 60));
+}
+
+/* "2026-11-21 14:00 UTC, 3 days ago" */
+static void founding_text(uint64_t founded_ms, uint64_t wall_ms, char *out, size_t size) {
+    static const struct {
+        uint64_t ms;
+        const char *unit;
+    } units[] = {{DAY_MS, "days"}, {60 * MINUTE_MS, "hours"}, {MINUTE_MS, "minutes"}, {1000, "s"}};
+    uint64_t age_ms = wall_ms > founded_ms ? wall_ms - founded_ms : 0;
+    size_t i = 0;
+    date_text(founded_ms, out, size);
+    size_t used = strlen(out);
+    while (i < 3 && age_ms < 2 * units[i].ms)
+        i++;
+    snprintf(out + used, size - used, ", %llu %s ago", (unsigned long long)(age_ms / units[i].ms),
+             units[i].unit);
+}
+
+/* The last line of a start: which store it is that this node serves. Whoever started it by mistake into
+ * somebody else's reads it here. */
+static void say_serving(struct node *n, bool ready) {
+    const struct configuration *configuration = raft_configuration(replica_raft_view(n->replica));
+    char members[900] = "", founded[80];
+    if (!ready)
+        n->serving_ms = 0;
+    else if (n->serving_ms == 0)
+        n->serving_ms = n->now_ms;
+    if (n->said_serving || !ready || n->now_ms - n->serving_ms < SERVING_MS)
+        return;
+    n->said_serving = true;
+    size_t others = node_list_members(n, false, "; other members: ", members, sizeof members);
+    founding_text(configuration->founded_ms, n->host.wall_ms(n->host.arg), founded, sizeof founded);
+    node_log(
+        n, NODE_NOTICE, "serving", "%s: cluster '%s', group %u, founded %s, %llu keys%s%s",
+        n->founded  ? "made a new store"
+        : n->joined ? "joined a store that was there before"
+                    : "serves the store of its data directory",
+        n->self.cluster, n->self.group, founded, (unsigned long long)store_count(replica_store(n->replica)),
+        others > 0 ? members : "; no other members",
+        n->joined ? ". For a store of its own start the node with -cluster NAME on an empty data directory"
+                  : "");
+}
+
 static void say_health(struct node *n) {
     struct health_facts facts;
     if (n->started_ms == 0 || n->now_ms - n->looked_ms < LOOK_MS)
@@ -202,6 +267,7 @@ static void say_health(struct node *n) {
     node_health_facts(n, n->now_ms, &facts);
     enum health state = health_of(&facts);
     say_missing(n, state);
+    say_serving(n, health_row(state)->ready);
 }
 
 void node_say_changes(struct node *n) {

@@ -204,4 +204,23 @@ subtest 'a node outside its configuration says so' => sub {
     is_status($learner, 'healthy', 1);
 };
 
+subtest 'whoever starts a node reads which store it serves' => sub {
+    my $cluster = Cluster->new;
+    my ($first, $second) = map { $cluster->node(leader => 1) } 1 .. 2;
+    $first->start->up;
+    like($first->wait_event('serving'), qr/^made a new store: cluster '\Q$cluster->{name}\E', group 0, .* no other members$/, 'a new one');
+    $first->set("k$_" => 'v') for 1 .. 7;
+    $second->start->up;
+    my $line = $second->wait_event('serving');
+    like($line, qr/^joined a store that was there before: cluster '\Q$cluster->{name}\E'/, 'somebody else\'s');
+    like($line, qr/founded \d{4}-\d\d-\d\d \d\d:\d\d UTC, \d+ s ago, 7 keys/, 'with its age and its keys');
+    like($line, qr/other members: node @{[ $first->id ]} at 127\.0\.0\.1:$first->{port}\b/, 'its members');
+    like($line, qr/-cluster NAME/, 'and how to have one of one\'s own');
+    poll(sub { $second->health->{status} eq 'healthy' }, 'health');
+    is((($second->lines)[-1] // '') =~ /"event":"(\w+)"/ ? $1 : '', 'serving', 'it is the last line of the start');
+    $second->kill9;
+    $second->start;
+    like($second->wait_event('serving'), qr/^serves the store of its data directory: .* 7 keys; other members/, 'its own');
+};
+
 finish();

@@ -393,6 +393,38 @@ TEST(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other) {
     asking_free(a);
 }
 
+/* ---- the last line of a start ---- */
+
+TEST(a_start_ends_with_a_line_that_names_the_store_its_age_its_keys_and_its_members) {
+    struct asking *a = asking_make(1, 2, 1, ACK_ASYNC);
+    struct log log;
+    char id[NODE_ID_SIZE + 1];
+    listen(a, &log);
+    machine_start(a->sim->machines[0]);
+    sim_run(a->sim, 5 * SECOND);
+    EQUAL(log.serving, 1);
+    OK(strstr(log.text, "made a new store") != NULL && strstr(log.text, " 0 keys; no other members") != NULL);
+    STATUS_IS(a, set(a, 0, "k", "v"), 200);
+    a->sim->machines[1]->leader_flag = true;
+    machine_start(a->sim->machines[1]);
+    sim_run(a->sim, 5 * SECOND);
+    EQUAL(log.serving, 2);
+    id_at(a, 0, id);
+    OK(strstr(log.text, "joined a store that was there before") != NULL && strstr(log.text, id) != NULL);
+    OK(strstr(log.text, " ago, 1 keys") != NULL && strstr(log.text, "-cluster NAME") != NULL);
+    sim_run(a->sim, 3 * 3600 * SECOND);
+    machine_kill(a->sim->machines[0]);
+    machine_start(a->sim->machines[0]);
+    sim_run(a->sim, 5 * SECOND);
+    EQUAL(log.serving, 3);
+    if (!OK(strstr(log.text, "serves the store of its data directory") != NULL &&
+            strstr(log.text, "founded 2023-11-") != NULL &&
+            strstr(log.text, " UTC, 3 hours ago, 1 keys") != NULL &&
+            strstr(log.text, "-cluster NAME") == NULL))
+        printf("# %s\n", log.text);
+    asking_free(a);
+}
+
 TESTS(TAP(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before),
       TAP(each_node_is_ready_when_it_serves_after_a_start_and_after_its_leader_died),
       TAP(a_node_that_waits_to_join_says_so_and_what_to_do),
@@ -406,4 +438,5 @@ TESTS(TAP(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before),
       TAP(a_follower_whose_disk_is_full_is_not_ready_until_it_follows_on),
       TAP(a_follower_that_can_follow_no_further_is_not_ready),
       TAP(groups_that_come_after_keys_were_written_are_joining_and_say_what_to_do),
-      TAP(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other))
+      TAP(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other),
+      TAP(a_start_ends_with_a_line_that_names_the_store_its_age_its_keys_and_its_members))
