@@ -12,8 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "storage/clock_io.h"
 
 #define ACCEPTS_MAX   64          /* connections taken in one turn, so that clients get theirs */
 #define READ_SIZE     (64 * 1024) /* bytes read at a time, so that clients get their turns */
@@ -42,16 +43,6 @@ struct api_io {
     size_t lingering_count;
     uint8_t scratch[READ_SIZE];
 };
-
-static uint64_t clock_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static uint64_t clock_ms(void) {
-    return clock_us() / 1000;
-}
 
 static struct timeval time_of(uint64_t ms) {
     return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};

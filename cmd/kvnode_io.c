@@ -20,6 +20,7 @@
 #include "discovery/discovery_io.h"
 #include "discovery/resolver_io.h"
 #include "replication/peer_io.h"
+#include "storage/clock_io.h"
 #include "storage/worker_io.h"
 
 #define RESOLVE_AGAIN_MS 30000 /* names of -peers are looked up again this often: addresses move */
@@ -48,16 +49,6 @@ struct program {
     struct resolver *resolver;
     uint32_t clients_max;
 };
-
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static uint64_t now_ms(void) {
-    return now_us() / 1000;
-}
 
 static uint64_t wall_ms(void *arg) {
     struct timespec now;
@@ -128,19 +119,19 @@ static void log_line(void *arg, enum node_level level, const char *event, const 
 
 static void job_finished(void *arg, struct job *job) {
     struct program *p = arg;
-    node_job_done(p->node, now_ms(), job);
+    node_job_done(p->node, clock_ms(), job);
 }
 
 static void datagram_came(void *arg, const struct address *from, struct bytes datagram) {
     struct program *p = arg;
-    node_datagram(p->node, now_ms(), from, datagram);
+    node_datagram(p->node, clock_ms(), from, datagram);
 }
 
 static void resolved(void *arg, const char *name, const struct address *found, size_t count) {
     struct program *p = arg;
     char text[RESOLVER_NAME_MAX + 64];
     for (size_t i = 0; i < count; i++)
-        node_learn(p->node, now_ms(), &found[i]);
+        node_learn(p->node, clock_ms(), &found[i]);
     snprintf(text, sizeof text, "-peers: no address for %s yet; it is looked up again", name);
     if (count == 0)
         say(p, NODE_WARNING, "no_such_name", text);
@@ -161,7 +152,7 @@ static void signalled(evutil_socket_t number, short what, void *arg) {
     struct program *p = arg;
     (void)number;
     (void)what;
-    node_stop(p->node, now_ms());
+    node_stop(p->node, clock_ms());
 }
 
 /* SIGUSR1: one step more verbose; SIGUSR2: one less. */
@@ -260,7 +251,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
     arc4random_buf(&options.seed, sizeof options.seed);
     arc4random_buf(options.secret, sizeof options.secret);
     char cause[384];
-    if (node_open(&options, &host, now_ms(), &p->node, cause, sizeof cause))
+    if (node_open(&options, &host, clock_ms(), &p->node, cause, sizeof cause))
         return true;
     snprintf(why, why_size, "%s: %s", o->memory ? "-memory" : o->data, cause);
     return false;
@@ -322,12 +313,12 @@ static void start_resolving(struct program *p) {
  */
 static enum node_state run(struct program *p) {
     for (;;) {
-        uint64_t began_us = now_us(), now = began_us / 1000;
+        uint64_t began_us = clock_us(), now = began_us / 1000;
         api_clock(node_api(p->node), began_us);
         uint64_t next = node_turn(p->node, now);
         peer_io_flush(p->peers);
         bool turned = api_io_flush(p->api);
-        histogram_add_us(&p->turns, now_us() - began_us);
+        histogram_add_us(&p->turns, clock_us() - began_us);
         bool ran = worker_turn(p->worker);
         enum node_state state = node_state(p->node);
         if (state != NODE_RUNNING && state != NODE_STOPPING)
@@ -375,7 +366,7 @@ static enum node_state serve(struct program *p, char *why, size_t why_size) {
         return NODE_FAILED;
     }
     open_discovery(p);
-    node_start(p->node, now_ms());
+    node_start(p->node, clock_ms());
     start_resolving(p);
     enum node_state state = run(p);
     close_shells(p);

@@ -2,6 +2,7 @@
 
 #include "cluster/socket_io.h"
 #include "storage/chunks.h"
+#include "storage/clock_io.h"
 
 #include <assert.h>
 #include <err.h>
@@ -15,7 +16,6 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RETRANSMIT_MIN_US 20000
@@ -52,12 +52,6 @@ struct peer_io {
     uint64_t turned_away;
     uint8_t *input; /* READ_SIZE, shared by all: what the core does not take it copies */
 };
-
-static uint64_t clock_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static struct address local_address(int fd) {
     struct sockaddr_storage name;

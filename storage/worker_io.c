@@ -8,8 +8,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "storage/clock_io.h"
 
 struct queue {
     struct job *first, **last;
@@ -51,12 +52,6 @@ static struct job *pop(struct queue *queue) {
     return job;
 }
 
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Under the mutex. */
 static void note_time(struct lane *lane, bool brief, uint64_t took_us) {
     histogram_add_us(&lane->times, took_us);
@@ -79,9 +74,9 @@ static void *lane_main(void *arg) {
             continue;
         }
         pthread_mutex_unlock(&worker->mutex);
-        uint64_t before_us = now_us();
+        uint64_t before_us = clock_us();
         job->run(job);
-        uint64_t took_us = now_us() - before_us;
+        uint64_t took_us = clock_us() - before_us;
         pthread_mutex_lock(&worker->mutex);
         note_time(lane, job->brief, took_us);
         push(&worker->done, job);
@@ -173,9 +168,9 @@ bool worker_turn(struct worker *worker) {
     if (job == NULL)
         return false;
     worker->here = NULL;
-    uint64_t before_us = now_us();
+    uint64_t before_us = clock_us();
     job->run(job);
-    uint64_t took_us = now_us() - before_us;
+    uint64_t took_us = clock_us() - before_us;
     pthread_mutex_lock(&worker->mutex);
     note_time(&worker->lanes[job->lane], true, took_us);
     pthread_mutex_unlock(&worker->mutex);

@@ -1,6 +1,7 @@
 /* The server and the client over loopback sockets, in one process. */
 #include "api/api_io.h"
 #include "api/client_io.h"
+#include "storage/clock_io.h"
 #include "tests/tap.h"
 #include "tests/unit/api/mock_coordinator.h"
 
@@ -26,12 +27,6 @@ struct world {
     struct sockaddr_in address;
     bool stop; /* of a loop in a thread of its own */
 };
-
-static uint64_t clock_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static struct world *world_new(uint32_t clients_max) {
     struct world *w = calloc(1, sizeof *w);

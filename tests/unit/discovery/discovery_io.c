@@ -2,6 +2,7 @@
 #include "discovery/discovery_io.h"
 
 #include "discovery/discovery.h"
+#include "storage/clock_io.h"
 #include "tests/tap.h"
 
 #include <arpa/inet.h>
@@ -18,12 +19,6 @@ struct node {
     int oversized, received, answered;
     struct address from;
 };
-
-static uint64_t clock_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static struct address ip(const char *text, uint16_t port) {
     struct address a = {0};
