@@ -32,6 +32,8 @@ static void encode_append(struct buffer *out, const struct message *m) {
     write_version(out, m->append.previous);
     write_u64(out, m->append.commit);
     write_u64(out, m->append.read);
+    write_u64(out, m->append.echo.asked);
+    write_u64(out, m->append.echo.index);
     write_flags(out, m->append.alone, false);
     buffer_append(out, m->append.records);
 }
@@ -41,6 +43,7 @@ static void encode_append_reply(struct buffer *out, const struct message *m) {
     write_u64(out, m->append_reply.match);
     write_u64(out, m->append_reply.durable);
     write_u64(out, m->append_reply.read);
+    write_u64(out, m->append_reply.asked);
     write_version(out, m->append_reply.hint);
     write_u64(out, m->append_reply.last);
 }
@@ -98,6 +101,8 @@ static bool decode_append(struct reader *r, struct message *out) {
     out->append.previous = read_version(r);
     out->append.commit = read_u64(r);
     out->append.read = read_u64(r);
+    out->append.echo.asked = read_u64(r);
+    out->append.echo.index = read_u64(r);
     read_flags(r, &out->append.alone, NULL);
     out->append.records = read_rest(r);
     return out->append.records.size <= MESSAGE_RECORDS_MAX;
@@ -108,6 +113,7 @@ static bool decode_append_reply(struct reader *r, struct message *out) {
     out->append_reply.match = read_u64(r);
     out->append_reply.durable = read_u64(r);
     out->append_reply.read = read_u64(r);
+    out->append_reply.asked = read_u64(r);
     out->append_reply.hint = read_version(r);
     out->append_reply.last = read_u64(r);
     return true;

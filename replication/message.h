@@ -21,6 +21,11 @@ enum message_type {
     MESSAGE_REMOVED, /* to a former member: the committed configuration no longer lists it */
 };
 
+/* Whoever has applied up to index held at `asked` what was committed then. */
+struct proof {
+    uint64_t asked, index;
+};
+
 struct message {
     enum message_type type;
     uint64_t term; /* the sender's; for a pre-vote the term it would stand for */
@@ -38,6 +43,7 @@ struct message {
             uint64_t commit;
             uint64_t read;        /* sequence of the newest read waiting for a confirmation round */
             bool alone;           /* an async leader without a majority: resets no election timer */
+            struct proof echo;    /* of the receiver's state; asked is 0 or a time of the receiver's */
             struct bytes records; /* as log_slice gives them; empty for a heartbeat */
         } append;
         struct {
@@ -46,6 +52,7 @@ struct message {
                 match; /* success: appended up to here; refusal: the index of the previous that did not fit */
             uint64_t durable;    /* of that, durable under the follower's own -fsync */
             uint64_t read;       /* echoed */
+            uint64_t asked;      /* the sender's time, to be echoed */
             struct version hint; /* refusal: where to try next (Raft, section 5.3, the fast way back) */
             uint64_t last;       /* refusal: the follower's last index */
         } append_reply;

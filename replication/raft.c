@@ -42,6 +42,8 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_host
     r->now_ms = now_ms;
     r->commit = options->commit < log_last(r->log) ? options->commit : log_last(r->log);
     random_seed(&r->random, options->seed);
+    r->time_base = ~r->random.state[0];
+    r->started_ms = now_ms;
     if (r->state.term < log_last_term(r->log))
         r->state = (struct hard_state){.term = log_last_term(r->log)};
     raft_configurations_load(r, configuration, configuration_index);
@@ -327,6 +329,7 @@ void raft_flush(struct raft *r, uint64_t now_ms) {
     r->holding = r->role == RAFT_LEADER && holds(r);
     if (r->role == RAFT_LEADER) {
         raft_configuration_finish(r);
+        raft_proof_confirm(r);
         send_to_all(r);
         if (r->transferring && !r->failed)
             raft_send_timeout_now(r);
@@ -436,12 +439,6 @@ bool raft_leader(const struct raft *r, struct member_id *out) {
     if (r->leader_known)
         *out = r->leader;
     return r->leader_known;
-}
-
-uint64_t raft_heard_ms(const struct raft *r) {
-    if (r->role == RAFT_LEADER)
-        return r->alone ? raft_majority_heard(r) : r->now_ms;
-    return r->heard_ms;
 }
 
 uint64_t raft_leader_commit(const struct raft *r) {

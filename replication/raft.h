@@ -161,9 +161,9 @@ uint64_t raft_commit(const struct raft *r);
 bool raft_term_committed(const struct raft *r);
 /* The leader of the current term, where known. */
 bool raft_leader(const struct raft *r, struct member_id *out);
-/* Follower: when the last append that was not `alone` came; leader: now, while it hears a majority. 0 never.
- */
-uint64_t raft_heard_ms(const struct raft *r);
+/* Follower: whoever has applied up to *index held at the time given, of this node's clock, all that was
+ * committed then, and in an async group all that the leader had answered. 0 never. */
+uint64_t raft_proven_ms(const struct raft *r, uint64_t *index);
 /* Follower: the leader's commit index as last heard. */
 uint64_t raft_leader_commit(const struct raft *r);
 /* An async leader that has heard no majority for an election timeout. */

@@ -202,6 +202,7 @@ void raft_receive_append(struct raft *r, const struct member_id *from, const str
         return;
     if (r->leader_commit < m->append.commit)
         r->leader_commit = m->append.commit;
+    raft_proof_take(r, m->append.echo);
     if (r->read_seen < m->append.read) {
         r->read_seen = m->append.read;
         r->owed.now = true;
@@ -214,6 +215,7 @@ void raft_receive_append(struct raft *r, const struct member_id *from, const str
     if (r->failed)
         return;
     raft_match_position(r, matched, m->append.commit);
+    raft_proof_reach(r);
     if (m->append.records.size == 0)
         r->owed.now = true;
 }
@@ -232,6 +234,7 @@ void raft_send_owed(struct raft *r) {
     m.append_reply.match = r->owed.refusal ? r->owed.refused : r->matched;
     m.append_reply.durable = r->owed.refusal ? 0 : durable;
     m.append_reply.read = r->read_seen;
+    m.append_reply.asked = raft_proof_asked(r);
     m.append_reply.hint = r->owed.refusal ? r->owed.hint : (struct version){0};
     m.append_reply.last = log_last(r->log);
     r->owed = (struct owed_reply){.wanted = r->owed.wanted && durable < r->matched};

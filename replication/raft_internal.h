@@ -5,6 +5,7 @@
  * raft_quorum.c         majorities
  * raft_replicate.c      the leader's side of appends: progress of each member, commit, reads
  * raft_append.c         the follower's side of appends
+ * raft_proof.c          how old a follower's state may be
  * raft_configuration.c  the configurations of the log, and the members that follow from the newest
  * raft_snapshot.c       chunks, both sides */
 #ifndef REPLICATION_RAFT_INTERNAL_H
@@ -63,7 +64,9 @@ struct raft_peer {
 
     enum progress progress; /* the rest: leader only */
     uint64_t next, match, durable;
-    uint64_t read; /* highest sequence it answered in this term */
+    uint64_t read;         /* highest sequence it answered in this term */
+    uint64_t asked, bound; /* its time in its newest answer; and when the round under way began */
+    struct proof echo;     /* what goes back to it */
     uint64_t heard_ms;
     uint64_t commit_told, read_told;
     uint64_t probe_last; /* last index that the probe under way covers */
@@ -109,8 +112,10 @@ struct raft {
     uint64_t commit;
     uint64_t leader_commit;
     uint64_t heard_ms;
-    uint64_t matched;   /* follower: verified to be the leader's log up to here */
-    uint64_t read_seen; /* follower: highest sequence in this term's appends */
+    uint64_t matched;               /* follower: verified to be the leader's log up to here */
+    uint64_t read_seen;             /* follower: highest sequence in this term's appends */
+    struct proof proofs[2], proven; /* follower: not reached yet, the older first; asked 0: none */
+    uint64_t started_ms, time_base;
     struct owed_reply owed;
     uint64_t ignored; /* messages that no correct leader sends */
 
@@ -119,6 +124,9 @@ struct raft {
     bool holding;       /* the log's unwritten records gather */
     uint64_t flight_ms; /* when the last batch left */
     uint64_t read;
+    struct {
+        uint64_t sequence, index; /* 0: none is under way */
+    } round;
     bool alone;
     bool transferring;
     struct member_id transfer_to;
@@ -212,6 +220,15 @@ void raft_configurations_prune(struct raft *r);
 /* Leader: what follows a joint configuration, when it is time. */
 void raft_configuration_finish(struct raft *r);
 enum raft_result raft_configuration_append(struct raft *r, const struct configuration *next);
+
+/* raft_proof.c */
+/* Leader: with a heartbeat; before the next is sent. */
+void raft_proof_begin(struct raft *r);
+void raft_proof_confirm(struct raft *r);
+/* Follower: what an answer asks, what an append echoes, what its commit reached. */
+uint64_t raft_proof_asked(const struct raft *r);
+void raft_proof_take(struct raft *r, struct proof echo);
+void raft_proof_reach(struct raft *r);
 
 /* raft_snapshot.c */
 void raft_snapshot_send(struct raft *r, struct raft_peer *p);

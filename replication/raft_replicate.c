@@ -43,6 +43,8 @@ void raft_peer_replicate(struct raft_peer *p) {
 void raft_peer_start(struct raft *r, struct raft_peer *p) {
     raft_peer_probe(p, log_last(r->log) + 1);
     p->match = p->durable = p->read = p->commit_told = p->read_told = 0;
+    p->asked = p->bound = 0;
+    p->echo = (struct proof){0};
     p->heard_ms = r->now_ms;
     p->transfer = (struct transfer){0};
 }
@@ -57,6 +59,7 @@ void raft_lead(struct raft *r, enum raft_cause cause) {
     for (size_t i = 0; i < r->peer_count; i++)
         raft_peer_start(r, &r->peers[i]);
     r->heartbeat_ms = r->sample_ms = r->now_ms;
+    r->round.sequence = 0;
     r->offer = (struct version){0};
     r->offer_ms = 0;
     if (log_last_term(r->log) < r->state.term) { /* a founding has written its first record already */
@@ -96,6 +99,7 @@ static bool send_append(struct raft *r, struct raft_peer *p, uint64_t next, size
     m.append.commit = r->commit;
     m.append.read = r->read;
     m.append.alone = r->alone;
+    m.append.echo = p->echo;
     *size = m.append.records.size;
     p->commit_told = r->commit;
     p->read_told = r->read;
@@ -254,6 +258,7 @@ void raft_receive_append_reply(struct raft *r, struct raft_peer *p, const struct
     uint64_t read = m->append_reply.read < r->read ? m->append_reply.read : r->read;
     if (p->read < read)
         p->read = read;
+    p->asked = m->append_reply.asked;
     if (!m->append_reply.success) {
         refused(r, p, m);
         return;
@@ -308,6 +313,8 @@ void raft_tick_leader(struct raft *r) {
     if (r->now_ms < r->heartbeat_ms)
         return;
     r->heartbeat_ms = r->now_ms + r->options.heartbeat_ms;
+    raft_proof_confirm(r);
+    raft_proof_begin(r);
     for (size_t i = 0; i < r->peer_count && !r->failed; i++)
         raft_peer_send(r, &r->peers[i], true);
 }

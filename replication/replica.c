@@ -117,8 +117,9 @@ static bool advance(struct replica *r) {
         store_forget(r->store, commit);
         replica_settle(r, commit);
     }
-    if (raft_role(r->raft) != RAFT_LEADER && applied.index >= raft_leader_commit(r->raft))
-        r->current_ms = raft_heard_ms(r->raft);
+    uint64_t index, proven_ms = raft_proven_ms(r->raft, &index);
+    if (applied.index >= index)
+        r->current_ms = proven_ms;
     return moved;
 }
 

@@ -127,7 +127,7 @@ bool replica_find(struct replica *r, struct bytes client, struct bytes request, 
 
 /* The index that may be read at: applied, with everything committed in it. */
 uint64_t replica_applied(const struct replica *r);
-/* Follower: when this state was last known to be the leader's committed one; 0 never. */
+/* Follower: the last time at which this state surely held all that it should; 0 never (raft_proven_ms). */
 uint64_t replica_current_ms(const struct replica *r);
 /* The disk failed or lied: one line; NULL while all is well. The process must end. */
 const char *replica_failure(const struct replica *r);

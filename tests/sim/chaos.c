@@ -393,7 +393,6 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
                                       .ack = options->ack,
                                       .voters_max = 5,
                                       .sync_interval_ms = options->sync_interval_ms,
-                                      .with = options->with,
                                       .trace = options->trace};
     *result = (struct chaos_result){.machines = machines};
     struct chaos c = {.sim = sim_new(&sim_options), .result = result};

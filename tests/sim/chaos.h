@@ -28,7 +28,6 @@ struct chaos_options {
     enum ack_mode ack;
     uint64_t duration_ms;      /* of the faults; 0: 15 s */
     uint32_t sync_interval_ms; /* -fsync; 0: always. Else no disk forgets: window.h is for that */
-    unsigned with;             /* bits of enum sim_with */
     FILE *trace;
     FILE *history; /* NULL: is not written */
 };

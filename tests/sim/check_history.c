@@ -91,7 +91,7 @@ void check_history_end(struct check *c, size_t number, const struct response *r)
         line->etag = version_text(c, r->etag);
     if (line->outcome != HISTORY_OK)
         return;
-    if (op->kind == OP_GET && (c->sim->options.with & WITH_STALENESS))
+    if (op->kind == OP_GET)
         line->staleness_us = staleness_us(r);
     if ((op->kind == OP_GET || op->kind == OP_READ) && r->status == 200) {
         size_t read = check_number_read(r);

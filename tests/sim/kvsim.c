@@ -18,7 +18,7 @@ struct totals {
 
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
-          "[--trace] [--history FILE] [--with staleness] [--quiet]\n"
+          "[--trace] [--history FILE] [--quiet]\n"
           "       kvsim --corpus FILE\n",
           stderr);
     exit(2);
@@ -38,12 +38,6 @@ static enum ack_mode ack_mode(const char *text) {
         if (strcmp(text, names[i]) == 0)
             return (enum ack_mode)i;
     errx(2, "--ack is async, quorum or all");
-}
-
-static unsigned with(const char *text) {
-    if (strcmp(text, "staleness") == 0)
-        return WITH_STALENESS;
-    errx(2, "--with is staleness");
 }
 
 static void add(struct totals *t, const struct chaos_result *r) {
@@ -140,12 +134,11 @@ static void run_corpus(struct totals *totals, const char *path) {
 
 int main(int argc, char *argv[]) {
     static const struct option flags[] = {
-        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
-        {"nodes", required_argument, NULL, 'm'},   {"ack", required_argument, NULL, 'a'},
-        {"ms", required_argument, NULL, 'd'},      {"trace", no_argument, NULL, 't'},
-        {"history", required_argument, NULL, 'h'}, {"with", required_argument, NULL, 'w'},
-        {"quiet", no_argument, NULL, 'q'},         {"fsync", required_argument, NULL, 'f'},
-        {"corpus", required_argument, NULL, 'c'},  {0},
+        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'm'},  {"ack", required_argument, NULL, 'a'},
+        {"ms", required_argument, NULL, 'd'},     {"trace", no_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},        {"fsync", required_argument, NULL, 'f'},
+        {"corpus", required_argument, NULL, 'c'}, {0},
     };
     struct chaos_options options = {.seed = 1, .ack = ACK_ASYNC};
     struct totals totals = {0};
@@ -178,9 +171,6 @@ int main(int argc, char *argv[]) {
         case 'h':
             if ((options.history = fopen(optarg, "w")) == NULL)
                 err(2, "%s", optarg);
-            break;
-        case 'w':
-            options.with |= with(optarg);
             break;
         case 'c':
             corpus = optarg;

@@ -53,14 +53,8 @@ enum sim_stream {
     STREAMS
 };
 
-/* What the tree does not pass yet and a run looks at only when asked to (kvsim --with). */
-enum sim_with {
-    WITH_STALENESS = 1, /* KV-Staleness-Ms is at least the truth */
-};
-
 struct sim_options {
     uint64_t seed;
-    unsigned with;
     unsigned machines;
     enum ack_mode ack;
     uint8_t voters_max;

@@ -13,6 +13,8 @@ struct asking {
     unsigned status;    /* of the last answer; 0: none */
     uint64_t asked_us, took_ms;
     struct version at; /* of a write */
+    bool staleness_known;
+    uint64_t staleness_ms;
     char body[64 * 1024], error[32];
 };
 
@@ -22,6 +24,8 @@ static inline void asking_answered(void *arg, struct client *client, const struc
     a->status = response->status;
     a->took_ms = (a->sim->now_us - a->asked_us) / MS;
     a->at = response->position;
+    a->staleness_known = response->follower && response->staleness_known;
+    a->staleness_ms = response->staleness_ms;
     snprintf(a->body, sizeof a->body, "%.*s", (int)response->body.size, (const char *)response->body.data);
     snprintf(a->error, sizeof a->error, "%s", response->error);
 }
