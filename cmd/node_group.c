@@ -7,6 +7,8 @@
 
 #include "cmd/node_internal.h"
 
+#include "storage/directory.h"
+
 #define NAMED_PEERS_MS 3000 /* a founder waits this long for -peers that do not answer */
 
 static void random_id(uint64_t seed, uint8_t id[NODE_ID_SIZE]) {
@@ -30,7 +32,7 @@ uint64_t node_random(const struct node *n, uint64_t salt) {
 
 static void remove_file(void *arg, const char *name) {
     struct file_system *fs = arg;
-    if (strcmp(name, "identity") != 0 && strcmp(name, "lock") != 0)
+    if (directory_owns(name) && strcmp(name, "identity") != 0)
         file_system_remove(fs, name);
 }
 

@@ -10,6 +10,8 @@
 #define GATHER_MAX     64  /* records beyond which a batch waits for no more to join it */
 #define IDLE_COMMIT_MS 100 /* without another commit */
 
+#define ADVICE_OLD "start it with that version, or empty the data directory and load the data anew"
+
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
 
 void replica_fail(struct replica *r, const char *what, const char *why) {
@@ -190,8 +192,6 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
                           struct configuration *configuration, char *why, size_t why_size) {
     static const char advice[] =
         "if the group has other members, empty the data directory, and the node gets its data from them";
-    static const char advice_old[] =
-        "start it with that version, or empty the data directory and load the data anew";
     char cause[160];
     enum snapshot_result result =
         snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, state, cause, sizeof cause);
@@ -204,7 +204,7 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         return true;
     }
     if (result != SNAPSHOT_OK) {
-        snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? advice_old : advice);
+        snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? ADVICE_OLD : advice);
         return false;
     }
     if (!replica_state_decode(header->configuration, configuration, &r->groups)) {
@@ -217,8 +217,11 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
 
 static bool open_log(struct replica *r, struct version base, struct log_report *report, char *why,
                      size_t why_size) {
+    struct hard_state state;
+    char ignored[160];
     struct log_options options = {
         .fs = r->options.fs,
+        .exists = hard_state_load(r->options.fs, &state, ignored, sizeof ignored) != FILE_NOT_FOUND,
         .segment_size = r->options.segment_size,
         .salt = r->options.seed,
         .committed = take_committed,
@@ -227,7 +230,8 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     enum log_result result = log_open(&options, base, &r->log, report);
     if (result != LOG_OK) {
         snprintf(why, why_size, "%s%s", report->detail,
-                 result == LOG_CORRUPT
+                 result == LOG_OLD ? "; " ADVICE_OLD
+                 : result == LOG_CORRUPT
                      ? "; restore the file, or empty the data directory, and the node gets its data from the "
                        "group's other members"
                      : "");

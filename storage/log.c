@@ -41,6 +41,8 @@ const char *log_result_text(enum log_result result) {
         return "input/output error";
     case LOG_CORRUPT:
         return "corrupt";
+    case LOG_OLD:
+        return "of an older version of kvnode";
     case LOG_COMPACTED:
         return "compacted";
     case LOG_BEYOND:
@@ -254,6 +256,7 @@ const struct log_counters *log_counters(const struct log *log) {
 enum log_result log_write(struct log *log, uint64_t commit, bool force) {
     if (log->failed)
         return LOG_IO_ERROR;
+    log->closing = force;
     size_t i = log->count;
     while (i > 0 && log->segments[i - 1]->written < log->segments[i - 1]->end)
         i--;
@@ -437,6 +440,8 @@ void log_close(struct log *log) {
         file_close(log->growing.file);
     if (log->recycled.file != NULL)
         file_close(log->recycled.file);
+    if (log->end.file != NULL)
+        file_close(log->end.file);
     log_terms_release(&log->terms);
     free(log->segments);
     free(log->dropping);

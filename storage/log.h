@@ -23,6 +23,7 @@ enum log_result {
     LOG_NO_SPACE,
     LOG_IO_ERROR,
     LOG_CORRUPT,
+    LOG_OLD,       /* not damaged: of a format before this one */
     LOG_COMPACTED, /* the index is before log_first */
     LOG_BEYOND,    /* the index is after log_last */
 };
@@ -42,8 +43,10 @@ struct log_options {
     struct file_system *fs; /* borrowed; outlives the log */
     uint32_t segment_size;  /* 0: the default */
     size_t cache_size;      /* 0: the default */
-    uint64_t salt; /* random, new at every start: record checksums are seeded with it, so that no value can
-                    * hold bytes that would pass for a record; 0 will do in tests */
+    uint64_t salt;  /* random, new at every start: record checksums are seeded with it, so that no value can
+                     * hold bytes that would pass for a record; 0 will do in tests */
+    bool exists;    /* the directory has held a log: that it holds nothing of one is damage */
+    bool read_only; /* nothing is written: the log can be read, and closed */
     /* Told by log_open, in order, of every record behind its base that a batch tells to be committed, with
      * bytes borrowed for the call; also where opening then fails. NULL: nobody wants to know. */
     void (*committed)(void *arg, const struct log_record *records, size_t count);
@@ -58,14 +61,18 @@ struct log_report {
     uint64_t cut_bytes; /* of a torn tail; 0 when there was none */
     char file[FILE_NAME_MAX]; /* of the cut, or of the corruption */
     uint64_t offset;          /* there */
-    char detail[160];         /* one line, on any failure or cut */
+    uint64_t last, seen; /* LOG_CORRUPT: the index before the damage, and the highest one read behind it */
+    unsigned restored;   /* pages that were damaged and have been restored */
+    char detail[160];    /* one line, on any failure or cut */
 };
 
 struct log;
 
 /* A torn tail, past the last attested point, is cut and reported; damage before it is LOG_CORRUPT with file
- * and offset. base is where the snapshot that was loaded ends: {0, 0} without one. The log must reach base or
- * start at or before base.index + 1, else LOG_CORRUPT ("gap"); a log that ends before base is reset to it. */
+ * and offset: files that are missing, short or unreadable count. Then nothing was written. base is where the
+ * snapshot that was loaded ends: {0, 0} without one. The log must reach base or start at or before
+ * base.index + 1, else LOG_CORRUPT ("gap"); a log that ends before base is reset to it. LOG_OLD where a
+ * segment is of an older version. */
 enum log_result log_open(const struct log_options *options, struct version base, struct log **out,
                          struct log_report *report);
 /* Writes nothing. The job of a sync under way must not run any more. */

@@ -7,7 +7,7 @@
 void log_let_go(struct log *log, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct segment *segment = log->segments[i];
-        log->size -= segment->end;
+        log->size -= segment->end - SEGMENT_HEADS_SIZE;
         if (segment->image != NULL)
             log_image_free(log, segment);
         log->dropping = log_grow(log->dropping, &log->dropping_capacity, log->dropping_count + 1,
@@ -27,7 +27,9 @@ bool log_can_drop(const struct log *log) {
 /* Under a spare's name where spares are short. */
 static bool recycle(struct log *log, struct segment *segment, const char *from) {
     size_t ready = log->spare_count + (log->growing.file != NULL);
-    if (ready >= SPARES_MAX || segment->capacity != log->options.segment_size)
+    uint64_t size;
+    if (ready >= SPARES_MAX || segment->capacity != log->options.segment_size ||
+        file_size(segment->file, &size) != FILE_OK || size < segment->capacity)
         return false;
     char to[FILE_NAME_MAX];
     log_spare_name(to, log->spare_number);
@@ -63,7 +65,7 @@ enum log_result log_compact(struct log *log, struct version at, uint64_t keep_si
     uint64_t left = log->size;
     while (count + 1 < log->count) {
         const struct segment *segment = log->segments[count];
-        left -= segment->end;
+        left -= segment->end - SEGMENT_HEADS_SIZE;
         if (segment_next(segment) > at.index + 1 || left < keep_size || segment->synced < segment->end)
             break;
         count++;

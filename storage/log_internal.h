@@ -1,7 +1,7 @@
 /* What the files of the log share: log.c (append and read), log_record.c (the bytes of a record),
  * log_segment.c (a segment's file and image), log_spare.c (files for segments to come), log_terms.c (which
- * term an index has, and which are configurations), log_replay.c and log_repair.c (open), log_sync.c (the
- * job), log_compact.c (letting go).
+ * term an index has, and which are configurations), log_end.c (how far the log is durable, in a file of its
+ * own), log_replay.c and log_repair.c (open), log_sync.c (the job), log_compact.c (letting go).
  *
  * A segment's *image* is its content in memory, laid out as in the file: appends are encoded into it,
  * log_write writes from it, slices point into it. It exists for the segment being written and, as long as the
@@ -12,10 +12,11 @@
 #include "storage/log.h"
 
 #define RECORD_HEADER_SIZE 16u
-#define ENTRY_PREFIX_SIZE  17u /* bytes of an entry record's body before its payload: term, index, type */
-#define BATCH_SIZE         40u /* bytes of a whole batch record */
-#define TRUNCATION_SIZE    32u /* bytes of a whole truncation record */
-#define SEGMENT_HEADS_SIZE 1024u
+#define ENTRY_PREFIX_SIZE  17u   /* bytes of an entry record's body before its payload: term, index, type */
+#define BATCH_SIZE         40u   /* bytes of a whole batch record */
+#define TRUNCATION_SIZE    32u   /* bytes of a whole truncation record */
+#define LOG_PAGE_SIZE      4096u /* damage is thought of in pages */
+#define SEGMENT_HEADS_SIZE (2 * LOG_PAGE_SIZE)
 #define SEGMENT_END_SIZE   RECORD_HEADER_SIZE /* bytes of zeros behind the last batch */
 #define SEGMENT_SIZE_MIN   (16u * 1024)
 #define SEGMENT_SIZE_MAX   (256u * 1024 * 1024)
@@ -113,7 +114,10 @@ struct segment_head {
 };
 
 void segment_name(char *out, uint64_t number);
-bool segment_head_read(struct bytes heads, struct segment_head *out);
+/* One copy of a head, in LOG_PAGE_SIZE bytes. */
+void segment_head_put(uint8_t *page, const struct segment_head *head);
+bool segment_head_read(const uint8_t *page, struct segment_head *out);
+bool segment_head_is_old(const uint8_t *page);
 uint32_t segment_seed(uint64_t salt, uint64_t number);
 void segment_push(struct segment *segment, uint64_t index, uint32_t offset);
 void segment_free(struct segment *segment); /* closes the file */
@@ -128,6 +132,26 @@ struct window {
     uint8_t *data;
     size_t capacity;
 };
+
+#define LOG_END_FILE "log_end"
+
+/* The file that says how far the log is durable. */
+struct log_end {
+    struct file *file;
+    struct log_place durable; /* by its durable copy; when opened, by the higher one */
+    unsigned copies;          /* that were valid when it was opened */
+    unsigned next;            /* the copy to be written next */
+};
+
+/* FILE_NOT_FOUND: there is none. A file without a valid copy is FILE_OK, with copies 0. */
+enum file_result log_end_open(struct log_end *end, struct file_system *fs);
+enum file_result log_end_create(struct log_end *end, struct file_system *fs, struct log_place at);
+/* May run in a helper thread, all three. `at` is durable already. One copy written: */
+enum file_result log_end_note(struct log_end *end, struct log_place at);
+/* One copy durable, then the other written. */
+enum file_result log_end_save(struct log_end *end, struct log_place at);
+/* Both copies durable. */
+enum file_result log_end_renew(struct log_end *end, struct log_place at);
 
 /* A file that can become the next segment. */
 struct spare {
@@ -150,6 +174,8 @@ struct sync {
     struct file *spare; /* to be allocated up to spare_size; NULL: none */
     uint32_t spare_size;
     enum file_result result, spare_result;
+    struct log_end *end;     /* to be brought to target; NULL: not now */
+    bool save_end;           /* durably */
     struct log_place target; /* durable when it has succeeded */
     uint64_t target_index;
     uint64_t names_version;
@@ -161,6 +187,8 @@ struct log {
     bool truncated;                  /* since the last write */
     uint64_t last, written, durable; /* indexes */
     struct log_place durable_position;
+    struct log_end end;
+    bool closing; /* the next sync makes it durable */
     struct log_terms terms;
     struct segment **segments; /* by number; the last one is being written */
     size_t count, capacity;

@@ -7,6 +7,7 @@
  * back too, and what was told is void. */
 #include "storage/log_replay.h"
 
+#include "storage/directory.h"
 #include "storage/wire.h"
 
 #include <assert.h>
@@ -17,6 +18,12 @@
 
 #define PIECE_SIZE (256u * 1024) /* read at a time */
 
+enum log_result replay_lost(struct replay *r, const char *file, const char *what) {
+    snprintf(r->report->file, sizeof r->report->file, "%s", file);
+    snprintf(r->report->detail, sizeof r->report->detail, "%s %s", file, what);
+    return LOG_CORRUPT;
+}
+
 enum log_result replay_failure(struct replay *r, enum file_result result, const char *doing) {
     snprintf(r->report->detail, sizeof r->report->detail, "%s: %s", doing, file_result_text(result));
     return result == FILE_NO_SPACE ? LOG_NO_SPACE : LOG_IO_ERROR;
@@ -24,27 +31,13 @@ enum log_result replay_failure(struct replay *r, enum file_result result, const 
 
 /* Finding the files. */
 
-static bool parse_name(const char *name, const char *prefix, uint64_t *number) {
-    size_t size = strlen(prefix);
-    if (strncmp(name, prefix, size) != 0 || strlen(name) != size + 16)
-        return false;
-    *number = 0;
-    for (const char *c = name + size; *c != '\0'; c++) {
-        bool digit = *c >= '0' && *c <= '9', letter = *c >= 'a' && *c <= 'f';
-        if (!digit && !letter)
-            return false;
-        *number = *number << 4 | (uint64_t)(digit ? *c - '0' : *c - 'a' + 10);
-    }
-    return *number > 0 && *number < UINT64_MAX;
-}
-
 static void find_name(void *arg, const char *name) {
     struct replay *r = arg;
     uint64_t number;
-    if (parse_name(name, "log-", &number)) {
+    if (directory_number(name, DIRECTORY_SEGMENT, &number)) {
         r->found = log_grow(r->found, &r->capacity, r->count + 1, sizeof *r->found);
         r->found[r->count++] = (struct found){.number = number};
-    } else if (parse_name(name, "spare-", &number)) {
+    } else if (directory_number(name, DIRECTORY_SPARE, &number)) {
         r->spares = log_grow(r->spares, &r->spare_capacity, r->spare_count + 1, sizeof *r->spares);
         r->spares[r->spare_count++] = number;
     }
@@ -55,20 +48,45 @@ static int by_number(const void *a, const void *b) {
     return (x->number > y->number) - (x->number < y->number);
 }
 
+static void note_unreadable(struct replay *r, uint64_t segment, uint32_t offset) {
+    r->unreadable =
+        log_grow(r->unreadable, &r->unreadable_capacity, r->unreadable_count + 1, sizeof *r->unreadable);
+    r->unreadable[r->unreadable_count++] =
+        (struct log_place){segment, offset / LOG_PAGE_SIZE * LOG_PAGE_SIZE};
+}
+
+static void read_heads(struct replay *r, struct found *found) {
+    uint8_t page[LOG_PAGE_SIZE];
+    for (unsigned copy = 0; copy < 2; copy++) {
+        struct segment_head head;
+        size_t got;
+        bool readable = file_read(found->file, copy * LOG_PAGE_SIZE, page, sizeof page, &got) == FILE_OK;
+        bool valid =
+            readable && got == sizeof page && segment_head_read(page, &head) && head.number == found->number;
+        if (!readable)
+            note_unreadable(r, found->number, copy * LOG_PAGE_SIZE);
+        found->old = found->old || (readable && segment_head_is_old(page));
+        found->copies[copy] = valid;
+        if (valid)
+            found->head = head;
+        found->valid = found->valid || valid;
+    }
+}
+
 static enum log_result open_found(struct replay *r, struct found *found) {
     char name[FILE_NAME_MAX];
-    uint8_t heads[SEGMENT_HEADS_SIZE];
-    size_t got = 0;
     segment_name(name, found->number);
     enum file_result result = file_open(r->log->options.fs, name, false, &found->file);
     if (result == FILE_OK)
-        result = file_read(found->file, 0, heads, sizeof heads, &got);
+        result = file_size(found->file, &found->size);
     if (result != FILE_OK)
         return replay_failure(r, result, name);
-    memset(heads + got, 0, sizeof heads - got);
-    found->valid = segment_head_read((struct bytes){heads, sizeof heads}, &found->head) &&
-                   found->head.number == found->number;
-    return LOG_OK;
+    read_heads(r, found);
+    if (found->valid || !found->old)
+        return LOG_OK;
+    snprintf(r->report->detail, sizeof r->report->detail,
+             "%s: written by an older version of kvnode, whose format this one does not read", name);
+    return LOG_OLD;
 }
 
 static enum log_result find_segments(struct replay *r) {
@@ -220,44 +238,46 @@ static enum log_result tell(struct replay *r) {
     return result;
 }
 
-static enum log_result read_failure(struct replay *r, const struct segment *segment,
-                                    enum file_result result) {
-    segment_name(r->report->file, segment->number);
-    return replay_failure(r, result, r->report->file);
+/* A file that is too short is read as if zeros followed, a page that cannot be read as one of zeros. */
+void replay_read(struct replay *r, const struct segment *segment, uint32_t offset, uint32_t size,
+                 uint8_t *to) {
+    size_t got = 0;
+    if (file_read(segment->file, offset, to, size, &got) == FILE_OK) {
+        memset(to + got, 0, size - got);
+        return;
+    }
+    for (uint32_t done = 0; done < size;) {
+        uint32_t step = size - done < LOG_PAGE_SIZE ? size - done : LOG_PAGE_SIZE;
+        bool readable = file_read(segment->file, offset + done, to + done, step, &got) == FILE_OK;
+        got = readable ? got : 0;
+        memset(to + done + got, 0, step - got);
+        if (!readable)
+            note_unreadable(r, segment->number, offset + done);
+        done += step;
+    }
 }
 
-/* The next piece of the current segment. A file that is too short is read as if zeros followed. */
-static enum log_result read_piece(struct replay *r, struct segment *segment) {
+/* The next piece of the current segment. */
+static void read_piece(struct replay *r, struct segment *segment) {
     uint32_t left = segment->capacity - r->have, size = left < PIECE_SIZE ? left : PIECE_SIZE;
-    size_t got;
-    enum file_result result = file_read(segment->file, r->have, segment->image + r->have, size, &got);
-    if (result != FILE_OK)
-        return read_failure(r, segment, result);
-    memset(segment->image + r->have + got, 0, size - got);
-    r->held += (uint32_t)got;
+    replay_read(r, segment, r->have, size, segment->image + r->have);
     r->have += size;
-    return LOG_OK;
 }
 
-static enum log_result read_on(struct replay *r, struct segment *segment) {
-    enum log_result result = LOG_OK;
-    while (result == LOG_OK && r->have < segment->capacity)
-        result = read_piece(r, segment);
-    return result;
+static void read_on(struct replay *r, struct segment *segment) {
+    while (r->have < segment->capacity)
+        read_piece(r, segment);
 }
 
 /* The record at the segment's end, as far as there is one. */
-static enum log_result read_next(struct replay *r, struct segment *segment, struct raw_record *raw,
-                                 enum raw_result *found) {
+static enum raw_result read_next(struct replay *r, struct segment *segment, struct raw_record *raw) {
     for (;;) {
         struct bytes from = {segment->image + segment->end, r->have - segment->end};
-        *found = record_read(from, raw);
-        bool whole = *found != RAW_MORE && from.size >= RECORD_HEADER_SIZE;
+        enum raw_result found = record_read(from, raw);
+        bool whole = found != RAW_MORE && from.size >= RECORD_HEADER_SIZE;
         if (whole || r->have == segment->capacity)
-            return LOG_OK;
-        enum log_result result = read_piece(r, segment);
-        if (result != LOG_OK)
-            return result;
+            return found;
+        read_piece(r, segment);
     }
 }
 
@@ -265,10 +285,9 @@ static enum log_result read_next(struct replay *r, struct segment *segment, stru
 static enum log_result walk(struct replay *r, struct segment *segment) {
     for (;;) {
         struct raw_record raw;
-        enum raw_result found;
-        enum log_result result = read_next(r, segment, &raw, &found);
-        if (result != LOG_OK || found == RAW_END)
-            return result;
+        enum raw_result found = read_next(r, segment, &raw);
+        if (found == RAW_END)
+            return LOG_OK;
         if (found != RAW_OK || segment->end + raw.size > r->held ||
             !record_belongs(segment->image + segment->end, segment->seed, segment->end) ||
             !replay_record(r, segment, &raw)) {
@@ -276,7 +295,8 @@ static enum log_result walk(struct replay *r, struct segment *segment) {
             return LOG_OK;
         }
         segment->end += raw.size;
-        if (raw.kind == RECORD_BATCH && (result = tell(r)) != LOG_OK)
+        enum log_result result = raw.kind == RECORD_BATCH ? tell(r) : LOG_OK;
+        if (result != LOG_OK)
             return result;
     }
 }
@@ -288,10 +308,10 @@ static enum log_result replay_segment(struct replay *r, struct found *found) {
         log_image_free(log, log_current(log));
     log_segment_add(log, segment);
     segment->image = log_image_new(log, segment->capacity);
-    r->have = r->held = 0;
-    enum log_result result = read_piece(r, segment);
-    if (result == LOG_OK)
-        result = walk(r, segment);
+    r->have = 0;
+    r->held = found->size;
+    read_piece(r, segment);
+    enum log_result result = walk(r, segment);
     segment->written = segment->synced = segment->end;
     log->size += segment->end - SEGMENT_HEADS_SIZE;
     return result == LOG_OK ? tell(r) : result;
@@ -321,6 +341,31 @@ static void check_end(struct replay *r) {
         damaged_at(r, last->number, last->end);
 }
 
+/* As far as the segments can be read one after the other. */
+static enum log_result replay_on(struct replay *r, size_t start) {
+    enum log_result result = LOG_OK;
+    while (result == LOG_OK && !r->damaged && r->next < r->count) {
+        if (r->next > start && !continues(r, &r->found[r->next]))
+            break;
+        result = replay_segment(r, &r->found[r->next++]);
+    }
+    if (result == LOG_OK)
+        read_on(r, log_current(r->log));
+    if (result == LOG_OK && !r->damaged)
+        check_end(r);
+    return result;
+}
+
+/* The segments that a log begun anew has made void. */
+static void let_go_before(struct replay *r, size_t start) {
+    struct log *log = r->log;
+    for (size_t i = 0; i < start; i++) {
+        log->dropping = log_grow(log->dropping, &log->dropping_capacity, log->dropping_count + 1,
+                                 sizeof(struct segment *));
+        log->dropping[log->dropping_count++] = segment_of(&r->found[i]);
+    }
+}
+
 static enum log_result replay_all(struct replay *r) {
     size_t start = 0;
     for (size_t i = 0; i < r->count; i++)
@@ -335,22 +380,8 @@ static enum log_result replay_all(struct replay *r) {
     }
     log_terms_reset(&r->log->terms, r->found[start].head.previous);
     r->log->last = r->found[start].head.previous.index;
-    enum log_result result = LOG_OK;
-    while (result == LOG_OK && !r->damaged && r->next < r->count) {
-        if (r->next > start && !continues(r, &r->found[r->next]))
-            break;
-        result = replay_segment(r, &r->found[r->next++]);
-    }
-    if (result == LOG_OK)
-        result = read_on(r, log_current(r->log));
-    if (result == LOG_OK && !r->damaged)
-        check_end(r);
-    for (size_t i = 0; i < start; i++) {
-        struct log *log = r->log;
-        log->dropping = log_grow(log->dropping, &log->dropping_capacity, log->dropping_count + 1,
-                                 sizeof(struct segment *));
-        log->dropping[log->dropping_count++] = segment_of(&r->found[i]);
-    }
+    enum log_result result = replay_on(r, start);
+    let_go_before(r, start);
     return result;
 }
 
@@ -372,15 +403,40 @@ static enum log_result begin(struct replay *r, struct version base) {
 }
 
 /* The snapshot that was loaded and the log have to meet. */
-static enum log_result meet(struct replay *r, struct version base) {
+static enum log_result check_gap(struct replay *r) {
+    const struct log *log = r->log;
+    if (log_first(log) <= r->base.index + 1)
+        return LOG_OK;
+    struct log_report *report = r->report;
+    segment_name(report->file, log->segments[0]->number);
+    snprintf(report->detail, sizeof report->detail,
+             "gap: the log begins at index %" PRIu64 " in %s, the snapshot ends at %" PRIu64, log_first(log),
+             report->file, r->base.index);
+    return LOG_CORRUPT;
+}
+
+/* All that is written when a log is opened. */
+static enum log_result make_usable(struct replay *r) {
+    enum log_result result = log_repair(r);
+    if (result != LOG_OK)
+        return result;
+    remove_spares(r);
+    return meets(r->log, r->base) ? LOG_OK : begin(r, r->base);
+}
+
+/* Before the first segment. Where there is a snapshot, there was a log. */
+static enum log_result open_end(struct replay *r) {
     struct log *log = r->log;
-    if (log->count > 0 && log_first(log) > base.index + 1) {
-        snprintf(r->report->detail, sizeof r->report->detail,
-                 "gap: the log begins at index %" PRIu64 ", the snapshot ends at %" PRIu64, log_first(log),
-                 base.index);
-        return LOG_CORRUPT;
-    }
-    return meets(log, base) ? LOG_OK : begin(r, base);
+    enum file_result result = log_end_open(&log->end, log->options.fs);
+    bool new = r->count == 0 && r->base.index == 0 && !log->options.exists;
+    if (result == FILE_NOT_FOUND && new && !log->options.read_only)
+        result = log_end_create(&log->end, log->options.fs, (struct log_place){0, 0});
+    else if (result == FILE_NOT_FOUND && !new)
+        return replay_lost(r, LOG_END_FILE, "is missing");
+    else if (result == FILE_OK && log->end.copies == 0)
+        return replay_lost(r, LOG_END_FILE, "is damaged");
+    return result == FILE_OK || (new &&result == FILE_NOT_FOUND) ? LOG_OK
+                                                                 : replay_failure(r, result, LOG_END_FILE);
 }
 
 static void replay_release(struct replay *r) {
@@ -389,6 +445,7 @@ static void replay_release(struct replay *r) {
             file_close(r->found[i].file);
     free(r->found);
     free(r->spares);
+    free(r->unreadable);
 }
 
 enum log_result log_open(const struct log_options *options, struct version base, struct log **out,
@@ -409,13 +466,15 @@ enum log_result log_open(const struct log_options *options, struct version base,
     struct replay r = {.log = log, .report = report, .base = base, .told = base.index};
     enum log_result result = find_segments(&r);
     if (result == LOG_OK)
+        result = open_end(&r);
+    if (result == LOG_OK)
         result = replay_all(&r);
     if (result == LOG_OK)
-        result = log_repair(&r);
-    if (result == LOG_OK) {
-        remove_spares(&r);
-        result = meet(&r, base);
-    }
+        result = log_judge(&r);
+    if (result == LOG_OK && log->count > 0)
+        result = check_gap(&r);
+    if (result == LOG_OK && !options->read_only)
+        result = make_usable(&r);
     replay_release(&r);
     if (result != LOG_OK) {
         log_close(log);

@@ -10,9 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HEAD_STEP 512u /* bytes from one copy of the head to the other */
-
-static const char head_magic[] = "KVNLOG01";
+static const char head_magic[] = "KVNLOG02", old_magic[] = "KVNLOG01";
 
 void *log_grow(void *array, size_t *capacity, size_t count, size_t size) {
     if (count <= *capacity)
@@ -36,8 +34,8 @@ uint32_t segment_seed(uint64_t salt, uint64_t number) {
     return crc32c(0, (struct bytes){both, sizeof both});
 }
 
-static void head_put(uint8_t *at, const struct segment_head *head) {
-    memset(at, 0, SEGMENT_HEADS_SIZE);
+void segment_head_put(uint8_t *at, const struct segment_head *head) {
+    memset(at, 0, LOG_PAGE_SIZE);
     memcpy(at, head_magic, 8);
     put_u64(at + 8, head->number);
     put_u64(at + 16, head->salt);
@@ -46,10 +44,9 @@ static void head_put(uint8_t *at, const struct segment_head *head) {
     put_u32(at + 40, head->anew ? 1 : 0);
     put_u32(at + 44, head->capacity);
     put_u32(at + 48, crc32c(0, (struct bytes){at, 48}));
-    memcpy(at + HEAD_STEP, at, 52);
 }
 
-static bool head_read(const uint8_t *at, struct segment_head *out) {
+bool segment_head_read(const uint8_t *at, struct segment_head *out) {
     if (memcmp(at, head_magic, 8) != 0 || crc32c(0, (struct bytes){at, 48}) != get_u32(at + 48))
         return false;
     out->number = get_u64(at + 8);
@@ -60,9 +57,8 @@ static bool head_read(const uint8_t *at, struct segment_head *out) {
     return out->capacity >= SEGMENT_SIZE_MIN && out->capacity <= SEGMENT_SIZE_MAX;
 }
 
-bool segment_head_read(struct bytes heads, struct segment_head *out) {
-    return heads.size == SEGMENT_HEADS_SIZE &&
-           (head_read(heads.data, out) || head_read(heads.data + HEAD_STEP, out));
+bool segment_head_is_old(const uint8_t *page) {
+    return memcmp(page, old_magic, 8) == 0 && crc32c(0, (struct bytes){page, 48}) == get_u32(page + 48);
 }
 
 void segment_push(struct segment *segment, uint64_t index, uint32_t offset) {
@@ -88,7 +84,7 @@ void segment_free(struct segment *segment) {
 void log_segment_add(struct log *log, struct segment *segment) {
     log->segments = log_grow(log->segments, &log->capacity, log->count + 1, sizeof(struct segment *));
     log->segments[log->count++] = segment;
-    log->size += segment->end;
+    log->size += segment->end - SEGMENT_HEADS_SIZE;
 }
 
 struct segment *log_segment_of(const struct log *log, uint64_t index) {
@@ -160,7 +156,8 @@ enum log_result log_roll(struct log *log, struct version previous, bool anew) {
     segment->first = previous.index + 1;
     segment->image = log_image_new(log, head.capacity);
     segment->end = SEGMENT_HEADS_SIZE;
-    head_put(segment->image, &head);
+    segment_head_put(segment->image, &head);
+    segment_head_put(segment->image + LOG_PAGE_SIZE, &head);
     log_segment_add(log, segment);
     log_evict(log);
     return LOG_OK;

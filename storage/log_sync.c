@@ -1,4 +1,4 @@
-/* The sync: content of the segments written, names, and a piece of the next segment's file. */
+/* The sync: content of the segments written, names, a piece of the next segment's file, and `log_end`. */
 #include "storage/log_internal.h"
 
 #include <assert.h>
@@ -21,6 +21,9 @@ static void sync_run(struct job *job) {
     }
     if (sync->names && sync->result == FILE_OK)
         sync->result = file_system_sync(sync->fs);
+    if (sync->end != NULL && sync->result == FILE_OK)
+        sync->result =
+            sync->save_end ? log_end_save(sync->end, sync->target) : log_end_note(sync->end, sync->target);
 }
 
 static void sync_done(struct job *job) {
@@ -32,7 +35,8 @@ static void sync_done(struct job *job) {
  * first. */
 static bool wants_spare(const struct log *log) {
     const struct segment *current = log_current(log);
-    if (log->spare_count > 0 || log->recycled.file != NULL || current->end < current->capacity / 4)
+    uint32_t used = current->end - SEGMENT_HEADS_SIZE, room = current->capacity - SEGMENT_HEADS_SIZE;
+    if (log->spare_count > 0 || log->recycled.file != NULL || used < room / 4)
         return false;
     return log->spare_failed.segment != current->number ||
            current->end - log->spare_failed.offset >= current->capacity / SPARE_STEPS;
@@ -75,7 +79,13 @@ static void gather_segments(struct log *log) {
 
 static bool is_brief(const struct sync *sync) {
     return sync->count == 1 && sync->segments[0]->written - sync->segments[0]->synced <= BRIEF_SIZE &&
-           sync->spare == NULL && !sync->names;
+           sync->spare == NULL && !sync->names && !sync->save_end;
+}
+
+/* Before anybody counts on the first records of a segment, its loss would be noticed. */
+static bool wants_durable_end(const struct log *log) {
+    const struct log_place *target = &log->sync.target, *durable = &log->end.durable;
+    return target->segment > durable->segment || (log->closing && log_place_after(*target, *durable));
 }
 
 struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) {
@@ -89,7 +99,9 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) 
     log_drop_one(log);
     prepare_spare(log);
     sync->names = log->names_version != log->names_synced;
-    if (sync->count == 0 && sync->spare == NULL && !sync->names)
+    sync->save_end = wants_durable_end(log);
+    sync->end = sync->save_end || sync->count > 0 ? &log->end : NULL;
+    if (sync->count == 0 && sync->spare == NULL && !sync->names && sync->end == NULL)
         return NULL;
     sync->job = (struct job){.lane = JOB_LOG, .brief = is_brief(sync), .run = sync_run, .done = sync_done};
     sync->done = done;

@@ -117,15 +117,28 @@ subtest 'a data directory that cannot be had is refused' => sub {
     refuses(1, qr/closed.*-data/, 'one that may not be read', @flags, -data => "$folder/closed");
 };
 
+subtest "other people's files in a data directory stay" => sub {
+    my %files = ('thesis.txt' => 'years of work', 'log-notes' => 'mine', 'spare-parts' => 'x', 'snapshot.jpg' => 'y',
+        'identity.bak' => 'z', 'lock' => '');
+    my $alone = Cluster->new;
+    my $waiting = $alone->node;
+    mkdir $waiting->{data};
+    Cluster::spew("$waiting->{data}/$_", $files{$_}) for keys %files;
+    for (1 .. 3) {
+        $waiting->start;
+        $waiting->up;
+        $waiting->kill9;
+    }
+    is(eval { Cluster::slurp("$waiting->{data}/$_") }, $files{$_}, $_) for sort keys %files;
+    $waiting->start('-leader');
+    $alone->settle;
+    is($waiting->set(one => 1)->{status}, 200, 'with -leader it founds its group');
+    $waiting->kill9;
+    is(eval { Cluster::slurp("$waiting->{data}/$_") }, $files{$_}, $_) for sort keys %files;
+};
+
 # The log: its only segment.
 sub segment { "$_[0]{data}/log-0000000000000001" }
-
-sub offset_of {
-    my ($file, $text) = @_;
-    my $at = rindex Cluster::slurp($file), $text;
-    die "'$text' is not in $file" if $at < 0;
-    return $at;
-}
 
 sub patch {
     my ($file, $at, $bytes) = @_;
@@ -135,7 +148,22 @@ sub patch {
     close $handle;
 }
 
+sub offset_of {
+    my ($file, $text) = @_;
+    my $at = rindex Cluster::slurp($file), $text;
+    die "'$text' is not in $file" if $at < 0;
+    return $at;
+}
+
 sub end_of { my ($text) = Cluster::slurp($_[0]) =~ /^(.*[^\0])/s; return length($text) + 7 & ~7 }
+
+# Refused; the first line that is no event says why.
+sub refused_start {
+    my ($one, $why, $what) = @_;
+    $one->start;
+    is($one->ended, 1, "$what: exit status 1");
+    like((grep { !/^\{/ } $one->lines)[0], $why, 'with what is wrong');
+}
 
 subtest 'a torn end of the log is cut, with a notice' => sub {
     $cluster->settle;
@@ -148,11 +176,19 @@ subtest 'a torn end of the log is cut, with a notice' => sub {
     $cluster->settle;
     is($node->value('last'), 'one', 'nothing before it is lost');
     is($node->health->{keys}, 201, 'not one key');
+    my $end_before = Cluster::slurp("$node->{data}/log_end");
     $node->set(torn => 'in the middle');
     $node->kill9;
-    truncate $file, offset_of($file, 'in the middle') + 3 or die $!;
+    my $cut = offset_of($file, 'in the middle') + 3;
+    my $whole = Cluster::slurp($file);
+    truncate $file, $cut or die $!;
+    refused_start($node, qr/log-0000000000000001 has lost its end/, 'a file that is shorter than it was allocated');
+    Cluster::spew($file, $whole);
+    patch($file, $cut, "\0" x 4096);
+    refused_start($node, qr/log-0000000000000001 is damaged at offset \d+, in what had been durable/, 'the last batch');
+    Cluster::spew("$node->{data}/log_end", $end_before);
     $node->start;
-    like($node->wait_event('tail_cut'), qr/torn tail/, 'a record that is cut off');
+    like($node->wait_event('tail_cut'), qr/torn tail/, 'a batch whose sync a power cut came before');
     $cluster->settle;
     is($node->value('last'), 'one', 'what stood before it is there');
     is($node->set(torn => 'again')->{status}, 200, 'and it goes on');

@@ -231,7 +231,7 @@ static inline struct message records(struct foreign *f, uint64_t message_term, s
     struct log_report report;
     f->disk = disk_new();
     options.fs = &f->disk->fs;
-    enum log_result result = log_open(&options, previous, &f->log, &report);
+    enum log_result result = log_open(&options, (struct version){0}, &f->log, &report);
     if (result == LOG_OK && previous.index > 0)
         result = log_reset(f->log, previous);
     struct entry entry = {.key = bytes_of("k"), .value = bytes_of("foreign")};

@@ -314,7 +314,7 @@ TEST(a_full_disk_refuses_a_proposal_and_an_append_softly) {
     win(o);
     turn(o);
     o->disk->full = true;
-    static const uint8_t value[60000];
+    static const uint8_t value[40000];
     struct entry entry = {.key = bytes_of("k"), .value = {value, sizeof value}};
     struct version at;
     enum raft_result result = RAFT_OK;

@@ -4,6 +4,7 @@
 #include "storage/hard_state.h"
 #include "storage/store_parts.h"
 #include "tests/tap.h"
+#include "tests/unit/replication/begin_log.h"
 
 #define GROUP_ID 7
 
@@ -84,7 +85,7 @@ static bool make_snapshot(struct file_system *fs) {
     buffer_release(&state);
     buffer_release(&out);
     struct hard_state hard_state = {.term = 3};
-    return ok && hard_state_save(fs, &hard_state) == FILE_OK;
+    return ok && begin_log(fs) && hard_state_save(fs, &hard_state) == FILE_OK;
 }
 
 static bool add_row(struct ledger *l, uint64_t term, uint64_t index, const char *key,

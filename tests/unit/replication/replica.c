@@ -12,6 +12,7 @@
 #include "storage/wire.h"
 #include "tests/sim/disk.h"
 #include "tests/tap.h"
+#include "tests/unit/replication/begin_log.h"
 #include "tests/unit/replication/one.h"
 
 #define GROUP_ID 7
@@ -125,7 +126,8 @@ static struct follower *follower_with(const struct replica_options *options, str
     make_snapshot_of(&snapshot, base, "old", value);
     save(sim_disk_file_system(f->disk), "snapshot", buffer_bytes(&snapshot));
     buffer_release(&snapshot);
-    if (hard_state_save(sim_disk_file_system(f->disk), &state) != FILE_OK || !open_follower(f))
+    if (!begin_log(sim_disk_file_system(f->disk)) ||
+        hard_state_save(sim_disk_file_system(f->disk), &state) != FILE_OK || !open_follower(f))
         abort();
     return f;
 }
@@ -223,8 +225,8 @@ TEST(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing) {
 TEST(a_truncation_that_the_log_has_no_room_for_waits_too) {
     struct follower *f = follower_new(0);
     struct message term = heartbeat(5, base, base.index);
-    hear_records(f, 2, base, 4, 2, base.index);
-    struct version previous = {4, 12};
+    hear_records(f, 2, base, 4, 3, base.index);
+    struct version previous = {4, 13};
     sim_disk_inject(
         f->disk, (struct sim_disk_fault){.kinds = SIM_DISK_ALLOCATE, .result = FILE_NO_SPACE, .stays = true});
     while (f->notices[REPLICA_DISK_FULL] == 0) { /* the segment is full, and there is no other */

@@ -50,6 +50,7 @@ TEST(a_leader_says_once_that_its_disk_is_full_and_once_that_it_has_room_again) {
     EQUAL(heard.room, 1);
     sim_disk_set_capacity(a->sim->machines[0]->disk, sim_disk_used(a->sim->machines[0]->disk));
     OK(fill(a));
+    sim_run(a->sim, SECOND);
     EQUAL(heard.full, 2);
     asking_free(a);
 }

@@ -74,6 +74,7 @@ TEST(only_a_sync_of_little_in_one_file_is_brief) {
     struct log_report report;
     struct log *log = NULL;
     REQUIRE(log_open(&options, (struct version){0}, &log, &report) == LOG_OK);
+    OK(!is_brief(log, 10)); /* the first one of a segment is recorded in another file */
     OK(is_brief(log, 10));
     OK(!is_brief(log, 20000));
     OK(is_brief(log, 10));
@@ -89,7 +90,7 @@ TEST(records_are_read_from_memory_and_from_old_segments_and_after_a_restart) {
         EQUAL(append_many(log, 2, 10), LOG_OK);
         EQUAL(flush(log, (uint64_t)i * 10), LOG_OK);
     }
-    OK(segments_on(disk) > 10);
+    OK(segments_on(disk) > 6);
     OK(holds(log, 2, 1, 1000));
     log = reopened(tap, log, disk, &report);
     EQUAL(log_last(log), 1000);
@@ -329,7 +330,7 @@ TEST(bit_rot_in_an_old_segment_is_neither_read_nor_sent) {
     uint64_t last;
     EQUAL(append_many(log, 1, 1000), LOG_OK);
     EQUAL(flush(log, 0), LOG_OK);
-    OK(sim_disk_flip(disk, "log-0000000000000001", 1024 + 40 + 16 + 20, 4)); /* in the payload of record 1 */
+    OK(sim_disk_flip(disk, "log-0000000000000001", HEADS + 40 + 16 + 20, 4)); /* in the payload of record 1 */
     EQUAL(log_read(log, 1, &record), LOG_CORRUPT);
     EQUAL(log_slice(log, 1, 5000, &slice, &last), LOG_CORRUPT);
     EQUAL(log_read(log, 2, &record), LOG_OK);
@@ -372,8 +373,8 @@ TEST(compaction_keeps_what_lagging_followers_may_need_and_what_the_snapshot_does
     struct log *log = new_log(tap, disk);
     EQUAL(append_many(log, 1, 1000), LOG_OK);
     EQUAL(flush(log, 1000), LOG_OK);
-    EQUAL(log_compact(log, (struct version){1, 1000}, 10 * SMALL_SEGMENT), LOG_OK);
-    OK(log_size(log) >= 9 * SMALL_SEGMENT);
+    EQUAL(log_compact(log, (struct version){1, 1000}, 5 * SMALL_SEGMENT), LOG_OK);
+    OK(log_size(log) >= 4 * SMALL_SEGMENT);
     EQUAL(log_compact(log, (struct version){1, 500}, 0), LOG_OK);
     OK(log_first(log) <= 501);
     OK(holds(log, 1, log_first(log), 1000));
@@ -426,7 +427,7 @@ TEST(a_full_disk_refuses_an_append_and_takes_it_when_there_is_room_again) {
     struct sim_disk *disk = sim_disk_new();
     struct log *log = new_log(tap, disk);
     struct log_report report;
-    sim_disk_set_capacity(disk, 3 * SMALL_SEGMENT + 1000);
+    sim_disk_set_capacity(disk, 3 * SMALL_SEGMENT + 10000);
     enum log_result result = LOG_OK;
     unsigned appended = 0;
     while (appended < 1000 && (result = append_one(log, 1)) == LOG_OK) {
@@ -531,10 +532,10 @@ TEST(a_clean_shutdown_records_the_commit_and_attests_everything) {
     log = reopened(tap, log, disk, &report);
     EQUAL(report.commit, 5);
     log_close(log);
-    OK(sim_disk_flip(disk, "log-0000000000000001", 1024 + 40 + 16, 1));
+    OK(sim_disk_flip(disk, "log-0000000000000001", HEADS + 40 + 16, 1));
     EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_CORRUPT);
     TEXT_EQUAL(report.file, "log-0000000000000001");
-    EQUAL(report.offset, 1024 + 40);
+    EQUAL(report.offset, HEADS + 40);
     sim_disk_free(disk);
 }
 

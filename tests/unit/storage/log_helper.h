@@ -7,7 +7,9 @@
 #include "tests/sim/disk.h"
 #include "tests/tap.h"
 
-#define SMALL_SEGMENT (16u * 1024)
+#define SMALL_SEGMENT (32u * 1024)
+#define HEADS         8192u /* bytes of a segment before its first batch */
+#define PAGE          4096u
 
 /* The payload of the record (term, index): 1 to 300 bytes. */
 static inline struct bytes payload_of(uint64_t term, uint64_t index, uint8_t *room) {

@@ -1,8 +1,11 @@
 /* Opening a log that was cut or damaged. */
+#include "storage/crc32c.h"
+#include "storage/wire.h"
 #include "tests/unit/storage/log_helper.h"
 
 #define RECORDS 12
 #define FIRST   "log-0000000000000001"
+#define SECTOR  512u
 
 /* Batches of three records, each synced; the last batch attests those before it. */
 static struct sim_disk *disk_with_records(struct tap *tap, unsigned records) {
@@ -26,18 +29,30 @@ static void cut_file(struct sim_disk *disk, const char *name, uint64_t size) {
     file_close(file);
 }
 
-/* The bytes of a segment that are in use: where its last byte that is not zero stands, and the zeros behind
- * it. */
-static uint32_t used_bytes(struct sim_disk *disk, const char *name) {
-    static uint8_t content[SMALL_SEGMENT];
+static void read_file(struct sim_disk *disk, const char *name, uint8_t content[SMALL_SEGMENT]) {
     struct file *file;
-    size_t got;
+    size_t got = 0;
     file_open(sim_disk_file_system(disk), name, false, &file);
-    file_read(file, 0, content, sizeof content, &got);
+    file_read(file, 0, content, SMALL_SEGMENT, &got);
+    memset(content + got, 0, SMALL_SEGMENT - got);
     file_close(file);
-    while (got > 0 && content[got - 1] == 0)
-        got--;
-    return (uint32_t)got;
+}
+
+/* Where the last byte before `until` that is not zero stands. */
+static uint32_t used_until(struct sim_disk *disk, const char *name, uint32_t until) {
+    static uint8_t content[SMALL_SEGMENT];
+    read_file(disk, name, content);
+    while (until > 0 && content[until - 1] == 0)
+        until--;
+    return until;
+}
+
+/* Records of term 1, and behind those of a disk's first opening of term 2. */
+static bool holds_first(struct log *log, uint64_t count) {
+    uint64_t term, old = 0;
+    while (old < count && log_term_at(log, old + 1, &term) && term == 1)
+        old++;
+    return holds(log, 1, 1, old) && holds(log, 2, old + 1, count);
 }
 
 /* Opens, checks that the log holds a beginning of the records, appends, and opens again. Returns how many it
@@ -49,7 +64,7 @@ static uint64_t goes_on(struct tap *tap, struct sim_disk *disk, uint64_t most) {
         return 0;
     uint64_t held = log_last(log);
     OK(held <= most);
-    OK(holds(log, 1, 1, held));
+    OK(holds_first(log, held));
     EQUAL(append_many(log, 2, 2), LOG_OK);
     EQUAL(flush(log, 0), LOG_OK);
     log_close(log);
@@ -57,61 +72,94 @@ static uint64_t goes_on(struct tap *tap, struct sim_disk *disk, uint64_t most) {
         return 0;
     EQUAL(report.cut_bytes, 0);
     EQUAL(log_last(log), held + 2);
-    OK(holds(log, 1, 1, held));
+    OK(holds_first(log, held));
     OK(holds(log, 2, held + 1, held + 2));
     log_close(log);
     return held;
 }
 
-TEST(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and_goes_on) {
-    struct sim_disk *disk = disk_with_records(tap, RECORDS);
-    uint32_t used = used_bytes(disk, FIRST);
+/* What a power cut keeps of two batches that no sync has covered: their bytes up to an offset. */
+static struct sim_disk *disk_with_a_torn_tail(struct tap *tap, uint32_t keep_until) {
+    struct sim_disk *disk = disk_with_records(tap, RECORDS - 6);
+    struct sim_disk *synced = sim_disk_copy(disk);
+    struct log *log;
+    struct log_report report;
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        EQUAL(append_many(log, 1, 3), LOG_OK);
+        EQUAL(log_write(log, 0, false), LOG_OK);
+    }
+    log_close(log);
+    static uint8_t after[SMALL_SEGMENT];
+    read_file(disk, FIRST, after);
+    struct file *file;
+    file_open(sim_disk_file_system(synced), FIRST, false, &file);
+    file_write(file, HEADS, (struct bytes){after + HEADS, keep_until - HEADS});
+    file_sync(file);
+    file_close(file);
+    sim_disk_free(disk);
+    return synced;
+}
+
+TEST(a_torn_tail_cut_at_any_byte_leaves_the_whole_records_before_the_cut_and_the_log_goes_on) {
     uint64_t held = 0;
-    for (uint32_t size = 0; size <= used + 20; size++) {
-        struct sim_disk *copy = sim_disk_copy(disk);
-        cut_file(copy, FIRST, size);
-        uint64_t now = goes_on(tap, copy, RECORDS);
-        OK(now >= held);
+    struct sim_disk *synced = disk_with_records(tap, RECORDS - 6);
+    uint32_t from = used_until(synced, FIRST, SMALL_SEGMENT);
+    sim_disk_free(synced);
+    for (uint32_t size = from; size <= HEADS + PAGE; size++) {
+        struct sim_disk *disk = disk_with_a_torn_tail(tap, size);
+        uint64_t now = goes_on(tap, disk, RECORDS);
+        OK(now >= RECORDS - 6 && now >= held);
         held = now;
-        sim_disk_free(copy);
+        sim_disk_free(disk);
     }
     EQUAL(held, RECORDS);
+}
+
+/* Either refused with the file named and nothing written, or with all its records. */
+static enum log_result refused_or_whole(struct tap *tap, struct sim_disk *disk, uint64_t records) {
+    struct log *log;
+    struct log_report report;
+    uint64_t writes = sim_disk_operations(disk, SIM_DISK_ALL & ~(unsigned)(SIM_DISK_READ | SIM_DISK_NAME));
+    enum log_result result = open_on(disk, (struct version){0}, &log, &report);
+    if (result == LOG_OK) {
+        EQUAL(log_last(log), records);
+        OK(holds(log, 1, 1, records));
+        log_close(log);
+        EQUAL(goes_on(tap, disk, records), records);
+    } else if (OK(result == LOG_CORRUPT)) {
+        OK(report.file[0] != '\0' && strstr(report.detail, report.file) != NULL);
+        OK(report.seen == 0 || (report.seen > report.last && report.seen <= records));
+        EQUAL(sim_disk_operations(disk, SIM_DISK_ALL & ~(unsigned)(SIM_DISK_READ | SIM_DISK_NAME)), writes);
+    }
+    return result;
+}
+
+TEST(a_flipped_byte_loses_no_record_that_was_synced) {
+    struct sim_disk *disk = disk_with_records(tap, RECORDS);
+    uint32_t used = used_until(disk, FIRST, SMALL_SEGMENT);
+    unsigned refused = 0, whole = 0;
+    for (uint32_t at = 0; at < used; at += at < HEADS ? 7 : 1) {
+        struct sim_disk *copy = sim_disk_copy(disk);
+        OK(sim_disk_flip(copy, FIRST, at, (uint8_t)(1u << at % 8)));
+        if (refused_or_whole(tap, copy, RECORDS) == LOG_OK)
+            whole++;
+        else
+            refused++;
+        sim_disk_free(copy);
+    }
+    OK(refused > 1000 && whole > HEADS / 7 && whole < HEADS / 7 + 8 * (RECORDS + 1));
     sim_disk_free(disk);
 }
 
-TEST(a_flipped_byte_is_refused_before_the_attested_point_and_cut_behind_it_and_never_read) {
+TEST(a_segment_that_was_synced_and_is_cut_at_any_byte_is_refused) {
     struct sim_disk *disk = disk_with_records(tap, RECORDS);
-    uint32_t used = used_bytes(disk, FIRST);
-    unsigned refused = 0, cut = 0, whole = 0;
-    bool past_attested = false;
-    for (uint32_t at = 0; at < used; at++) {
+    for (uint32_t size = 0; size < SMALL_SEGMENT; size += size < HEADS + 3 * PAGE ? 1 : 501) {
         struct sim_disk *copy = sim_disk_copy(disk);
-        struct log *log;
-        struct log_report report;
-        OK(sim_disk_flip(copy, FIRST, at, (uint8_t)(1u << at % 8)));
-        enum log_result result = open_on(copy, (struct version){0}, &log, &report);
-        if (result == LOG_CORRUPT) {
-            OK(!past_attested);
-            TEXT_EQUAL(report.file, FIRST);
-            OK(report.offset <= at);
-            OK(strstr(report.detail, FIRST) != NULL);
-            refused++;
-        } else if (OK(result == LOG_OK)) {
-            OK(holds(log, 1, 1, log_last(log)));
-            OK(log_last(log) >= RECORDS - 3);
-            if (log_last(log) < RECORDS) {
-                OK(report.cut_bytes > 0 && report.detail[0] != '\0');
-                past_attested = true;
-                cut++;
-            } else {
-                whole++;
-            }
-            log_close(log);
-        }
+        cut_file(copy, FIRST, size);
+        EQUAL(refused_or_whole(tap, copy, RECORDS), LOG_CORRUPT);
         sim_disk_free(copy);
     }
-    OK(refused > 200 && cut > 100);
-    OK(whole < 1024 + 8 * (RECORDS + 1));
     sim_disk_free(disk);
 }
 
@@ -120,7 +168,7 @@ TEST(damage_in_an_old_segment_is_refused_with_file_and_offset) {
     unsigned segments = segments_on(disk);
     OK(segments > 4);
     for (unsigned number = 1; number < segments; number++)
-        for (uint32_t at = 1024 + 4; at < SMALL_SEGMENT - 1000; at += 997) {
+        for (uint32_t at = HEADS + 4; at < SMALL_SEGMENT - 2 * PAGE; at += 997) {
             char name[FILE_NAME_MAX];
             struct sim_disk *copy = sim_disk_copy(disk);
             struct log *log;
@@ -135,6 +183,7 @@ TEST(damage_in_an_old_segment_is_refused_with_file_and_offset) {
                 EQUAL(result, LOG_CORRUPT);
                 TEXT_EQUAL(report.file, name);
                 OK(report.offset <= at && at - report.offset < 400);
+                OK(report.last < report.seen && report.seen == 600);
             }
             sim_disk_free(copy);
         }
@@ -167,35 +216,167 @@ static struct sim_disk *disk_with_zeros(struct tap *tap, bool goes_on_behind) {
 TEST(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there) {
     for (unsigned behind = 0; behind < 2; behind++) {
         struct sim_disk *disk = disk_with_zeros(tap, behind == 1);
-        uint32_t used = used_bytes(disk, FIRST);
         struct log *log;
         struct log_report report;
-        cut_file(disk, FIRST, behind == 1 ? used + 2000 : used + 3000);
-        enum log_result result = open_on(disk, (struct version){0}, &log, &report);
-        EQUAL(result, behind == 1 ? LOG_CORRUPT : LOG_OK);
-        if (result == LOG_OK) {
-            EQUAL(log_last(log), 3);
-            OK(report.cut_bytes > 0);
-            OK(holds(log, 1, 1, 3));
-            log_close(log);
-        } else {
-            TEXT_EQUAL(report.file, FIRST);
-        }
+        cut_file(disk, FIRST, HEADS + 3000);
+        EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_CORRUPT);
+        TEXT_EQUAL(report.file, FIRST);
         sim_disk_free(disk);
     }
 }
 
-TEST(a_missing_segment_that_was_durable_is_refused) {
+TEST(segments_that_are_missing_empty_or_swapped_are_refused) {
     struct sim_disk *disk = disk_with_records(tap, 600);
-    struct log *log;
-    struct log_report report;
-    EQUAL(file_system_remove(sim_disk_file_system(disk), "log-0000000000000003"), FILE_OK);
-    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_CORRUPT);
-    TEXT_EQUAL(report.file, "log-0000000000000003");
+    unsigned segments = segments_on(disk);
+    for (unsigned mask = 1; mask < 1u << segments && mask < 256; mask++)
+        for (int how = 0; how < 2; how++) {
+            struct sim_disk *copy = sim_disk_copy(disk);
+            for (unsigned i = 0; i < segments; i++) {
+                char name[FILE_NAME_MAX];
+                snprintf(name, sizeof name, "log-%016x", i + 1);
+                if ((mask >> i & 1) != 0 && how == 0)
+                    EQUAL(file_system_remove(sim_disk_file_system(copy), name), FILE_OK);
+                else if ((mask >> i & 1) != 0)
+                    cut_file(copy, name, 0);
+            }
+            EQUAL(refused_or_whole(tap, copy, 600), LOG_CORRUPT);
+            sim_disk_free(copy);
+        }
+    for (unsigned i = 1; i <= segments; i++)
+        for (unsigned k = i + 1; k <= segments; k++) {
+            struct sim_disk *copy = sim_disk_copy(disk);
+            struct file_system *fs = sim_disk_file_system(copy);
+            char one[FILE_NAME_MAX], other[FILE_NAME_MAX];
+            snprintf(one, sizeof one, "log-%016x", i);
+            snprintf(other, sizeof other, "log-%016x", k);
+            file_system_rename(fs, one, "moved");
+            file_system_rename(fs, other, one);
+            file_system_rename(fs, "moved", other);
+            EQUAL(refused_or_whole(tap, copy, 600), LOG_CORRUPT);
+            sim_disk_free(copy);
+        }
     sim_disk_free(disk);
 }
 
-TEST(one_damaged_head_of_a_segment_does_no_harm) {
+TEST(a_damaged_copy_of_log_end_does_no_harm_and_both_or_none_are_refused) {
+    struct sim_disk *disk = disk_with_records(tap, 60);
+    for (unsigned how = 0; how < 4; how++) {
+        struct sim_disk *copy = sim_disk_copy(disk);
+        struct file_system *fs = sim_disk_file_system(copy);
+        if (how < 2)
+            OK(sim_disk_flip(copy, "log_end", how * PAGE + 9, 1));
+        else if (how == 2)
+            OK(sim_disk_flip(copy, "log_end", 9, 1) && sim_disk_flip(copy, "log_end", PAGE + 9, 1));
+        else
+            EQUAL(file_system_remove(fs, "log_end"), FILE_OK);
+        EQUAL(refused_or_whole(tap, copy, 60), how < 2 ? LOG_OK : LOG_CORRUPT);
+        if (how < 2) { /* the start has written it again */
+            OK(sim_disk_flip(copy, "log_end", (1 - how) * PAGE + 9, 1));
+            EQUAL(goes_on(tap, copy, 60 + 2), 62);
+        }
+        sim_disk_free(copy);
+    }
+    sim_disk_free(disk);
+}
+
+TEST(where_a_copy_of_log_end_is_damaged_no_segment_is_removed) {
+    struct sim_disk *disk = disk_with_records(tap, 600);
+    char last[FILE_NAME_MAX];
+    snprintf(last, sizeof last, "log-%016x", segments_on(disk));
+    OK(sim_disk_flip(disk, "log_end", 9, 1));
+    cut_file(disk, last, 0);
+    struct sim_disk *copy = sim_disk_copy(disk);
+    EQUAL(refused_or_whole(tap, copy, 600), LOG_CORRUPT);
+    sim_disk_free(copy);
+    sim_disk_free(disk);
+}
+
+TEST(a_page_that_cannot_be_read_is_damage_or_does_no_harm) {
+    struct sim_disk *disk = disk_with_records(tap, RECORDS);
+    for (unsigned nth = 0; nth < 40; nth++) {
+        struct sim_disk *copy = sim_disk_copy(disk);
+        struct log *log;
+        struct log_report report;
+        sim_disk_inject(copy, (struct sim_disk_fault){nth, SIM_DISK_READ, FILE_IO_ERROR, false});
+        enum log_result result = open_on(copy, (struct version){0}, &log, &report);
+        OK(result == LOG_OK || result == LOG_CORRUPT);
+        if (result == LOG_OK) {
+            EQUAL(log_last(log), RECORDS);
+            log_close(log);
+        }
+        sim_disk_restart(copy);
+        EQUAL(refused_or_whole(tap, copy, RECORDS), LOG_OK);
+        sim_disk_free(copy);
+    }
+    sim_disk_free(disk);
+}
+
+TEST(a_torn_batch_tells_no_superseded_record_as_committed) {
+    struct sim_disk *disk = disk_with_records(tap, RECORDS);
+    struct log *log;
+    struct log_report report;
+    static uint8_t after[SMALL_SEGMENT];
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    uint32_t from = used_until(disk, FIRST, HEADS + PAGE);
+    struct sim_disk *synced = sim_disk_copy(disk);
+    EQUAL(log_truncate(log, RECORDS - 2), LOG_OK);
+    EQUAL(append_many(log, 2, 3), LOG_OK);
+    EQUAL(log_write(log, RECORDS, false), LOG_OK);
+    log_close(log);
+    read_file(disk, FIRST, after);
+    for (uint32_t until = from; until < HEADS + PAGE; until++) {
+        struct sim_disk *copy = sim_disk_copy(synced);
+        struct file *file;
+        file_open(sim_disk_file_system(copy), FIRST, false, &file);
+        file_write(file, from, (struct bytes){after + from, until - from});
+        file_close(file);
+        REQUIRE(open_on(copy, (struct version){0}, &log, &report) == LOG_OK);
+        uint64_t told = report.commit < log_last(log) ? report.commit : log_last(log), term;
+        OK(told < RECORDS - 2 || (log_term_at(log, told, &term) && term == 2));
+        log_close(log);
+        sim_disk_free(copy);
+    }
+    sim_disk_free(synced);
+    sim_disk_free(disk);
+}
+
+TEST(a_segment_of_an_older_version_is_refused_as_such_and_nothing_is_written) {
+    struct sim_disk *disk = sim_disk_new();
+    struct file_system *fs = sim_disk_file_system(disk);
+    struct log *log;
+    struct log_report report;
+    struct file *file;
+    uint8_t head[1024] = "KVNLOG01";
+    put_u64(head + 8, 1);
+    put_u32(head + 44, SMALL_SEGMENT);
+    put_u32(head + 48, crc32c(0, (struct bytes){head, 48}));
+    memcpy(head + 512, head, 52);
+    EQUAL(file_open(fs, FIRST, true, &file), FILE_OK);
+    EQUAL(file_allocate(file, SMALL_SEGMENT), FILE_OK);
+    EQUAL(file_write(file, 0, (struct bytes){head, sizeof head}), FILE_OK);
+    file_close(file);
+    uint64_t writes = sim_disk_operations(disk, SIM_DISK_WRITE | SIM_DISK_SYNC | SIM_DISK_ALLOCATE);
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OLD);
+    OK(strstr(report.detail, FIRST ": written by an older version") != NULL);
+    EQUAL(sim_disk_operations(disk, SIM_DISK_WRITE | SIM_DISK_SYNC | SIM_DISK_ALLOCATE), writes);
+    sim_disk_free(disk);
+}
+
+TEST(a_directory_that_has_held_a_log_and_holds_nothing_of_it_is_refused) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log;
+    struct log_report report;
+    struct log_options options = {
+        .fs = sim_disk_file_system(disk), .segment_size = SMALL_SEGMENT, .exists = true};
+    EQUAL(log_open(&options, (struct version){0}, &log, &report), LOG_CORRUPT);
+    TEXT_EQUAL(report.file, "log_end");
+    options.exists = false;
+    EQUAL(log_open(&options, (struct version){1, 5}, &log, &report), LOG_CORRUPT);
+    TEXT_EQUAL(report.file, "log_end");
+    sim_disk_free(disk);
+}
+
+TEST(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again) {
     for (int copy = 0; copy < 2; copy++) {
         struct sim_disk *disk = disk_with_records(tap, 600);
         struct log *log;
@@ -203,11 +384,18 @@ TEST(one_damaged_head_of_a_segment_does_no_harm) {
         for (unsigned number = 1; number <= 3; number++) {
             char name[FILE_NAME_MAX];
             snprintf(name, sizeof name, "log-%016x", number);
-            OK(sim_disk_flip(disk, name, (uint64_t)copy * 512 + 17, 1));
+            OK(sim_disk_flip(disk, name, (uint64_t)copy * PAGE + 17, 1));
         }
         EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
         OK(log_last(log) == 600 && holds(log, 1, 1, 600));
         log_close(log);
+        /* The start has written it again, so that the other may be damaged next. */
+        for (unsigned number = 1; number <= 3; number++) {
+            char name[FILE_NAME_MAX];
+            snprintf(name, sizeof name, "log-%016x", number);
+            OK(sim_disk_flip(disk, name, (uint64_t)(1 - copy) * PAGE + 17, 1));
+        }
+        EQUAL(refused_or_whole(tap, disk, 600), LOG_OK);
         sim_disk_free(disk);
     }
 }
@@ -221,7 +409,7 @@ TEST(bytes_behind_a_cut_never_come_back) {
     EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
     EQUAL(append_many(log, 1, 3), LOG_OK);
     EQUAL(flush(log, 0), LOG_OK);
-    uint32_t lost = used_bytes(disk, FIRST) / 8 * 8;
+    uint32_t lost = used_until(disk, FIRST, HEADS + PAGE) / 8 * 8;
     EQUAL(append_many(log, 1, 3), LOG_OK);
     EQUAL(log_write(log, 0, false), LOG_OK);
     EQUAL(append_many(log, 1, 3), LOG_OK);
@@ -343,32 +531,35 @@ TEST(what_was_told_is_void_where_a_committed_record_is_taken_back_and_the_commit
 }
 
 TEST(an_error_while_opening_is_reported_and_leaves_the_log_openable) {
-    for (uint64_t nth = 0;; nth++) {
-        struct sim_disk *disk = disk_with_records(tap, 60);
+    for (uint64_t nth = 0; nth < 60; nth++) {
+        struct sim_disk *disk = disk_with_a_torn_tail(tap, HEADS + 1900);
         struct log *log;
         struct log_report report;
-        cut_file(disk, FIRST, SMALL_SEGMENT / 2);
         sim_disk_inject(disk, (struct sim_disk_fault){nth, SIM_DISK_ALL, FILE_IO_ERROR, false});
         enum log_result result = open_on(disk, (struct version){0}, &log, &report);
         if (result == LOG_OK)
             log_close(log);
         else
-            OK(result == LOG_IO_ERROR && report.detail[0] != '\0');
+            OK((result == LOG_IO_ERROR || result == LOG_CORRUPT) && report.detail[0] != '\0');
         sim_disk_restart(disk);
-        goes_on(tap, disk, 60);
+        OK(goes_on(tap, disk, RECORDS) >= RECORDS - 6);
         sim_disk_free(disk);
-        if (result == LOG_OK) {
-            OK(nth > 5);
-            break;
-        }
     }
 }
 
-TESTS(TAP(a_log_cut_at_any_byte_starts_with_the_whole_records_before_the_cut_and_goes_on),
-      TAP(a_flipped_byte_is_refused_before_the_attested_point_and_cut_behind_it_and_never_read),
+TESTS(TAP(a_torn_tail_cut_at_any_byte_leaves_the_whole_records_before_the_cut_and_the_log_goes_on),
+      TAP(a_flipped_byte_loses_no_record_that_was_synced),
+      TAP(a_segment_that_was_synced_and_is_cut_at_any_byte_is_refused),
       TAP(damage_in_an_old_segment_is_refused_with_file_and_offset),
       TAP(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there),
-      TAP(a_missing_segment_that_was_durable_is_refused), TAP(one_damaged_head_of_a_segment_does_no_harm),
+      TAP(segments_that_are_missing_empty_or_swapped_are_refused),
+      TAP(a_damaged_copy_of_log_end_does_no_harm_and_both_or_none_are_refused),
+      TAP(where_a_copy_of_log_end_is_damaged_no_segment_is_removed),
+      TAP(a_page_that_cannot_be_read_is_damage_or_does_no_harm),
+      TAP(a_torn_batch_tells_no_superseded_record_as_committed),
+      TAP(a_segment_of_an_older_version_is_refused_as_such_and_nothing_is_written),
+      TAP(a_directory_that_has_held_a_log_and_holds_nothing_of_it_is_refused),
+      TAP(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again),
       TAP(bytes_behind_a_cut_never_come_back),
       TAP(who_opens_a_log_is_told_of_each_committed_record_behind_the_snapshot_once_and_in_order),
       TAP(nothing_is_told_of_a_log_that_does_not_meet_the_snapshot),

@@ -1,0 +1,32 @@
+#include "storage/directory.h"
+
+#include <string.h>
+
+#define NUMBER_DIGITS 16
+
+bool directory_number(const char *name, const char *prefix, uint64_t *number) {
+    size_t size = strlen(prefix);
+    if (strncmp(name, prefix, size) != 0 || strlen(name) != size + NUMBER_DIGITS)
+        return false;
+    *number = 0;
+    for (const char *c = name + size; *c != '\0'; c++) {
+        bool digit = *c >= '0' && *c <= '9', letter = *c >= 'a' && *c <= 'f';
+        if (!digit && !letter)
+            return false;
+        *number = *number << 4 | (uint64_t)(digit ? *c - '0' : *c - 'a' + 10);
+    }
+    return *number > 0 && *number < UINT64_MAX;
+}
+
+bool directory_owns(const char *name) {
+    static const char *const names[] = {"identity", "hard_state", "log_end",
+                                        "snapshot", "rejected",   "removed"};
+    uint64_t number;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        size_t size = strlen(names[i]);
+        if (strncmp(name, names[i], size) == 0 && (name[size] == '\0' || strcmp(name + size, ".new") == 0))
+            return true;
+    }
+    return strcmp(name, "snapshot.in") == 0 || directory_number(name, DIRECTORY_SEGMENT, &number) ||
+           directory_number(name, DIRECTORY_SPARE, &number);
+}

@@ -1,0 +1,17 @@
+/* The names that the files of a data directory have (FORMAT.md). A node removes and renames no others:
+ * somebody may have named a directory that holds files of his own. */
+#ifndef STORAGE_DIRECTORY_H
+#define STORAGE_DIRECTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DIRECTORY_SEGMENT "log-"
+#define DIRECTORY_SPARE   "spare-"
+
+/* Of `<prefix><number>`, 16 hexadecimal digits: not 0 and not the highest. */
+bool directory_number(const char *name, const char *prefix, uint64_t *number);
+/* Whether a node's file has this name. */
+bool directory_owns(const char *name);
+
+#endif

@@ -1,0 +1,36 @@
+/* Which files of a directory are a node's. */
+#include "storage/directory.h"
+
+#include "tests/tap.h"
+
+TEST(only_the_names_that_a_node_gives_are_its_own) {
+    static const char *const own[] = {
+        "identity",    "hard_state",  "hard_state.new",       "log_end",
+        "log_end.new", "snapshot",    "snapshot.new",         "rejected",
+        "snapshot.in", "removed.new", "log-0000000000000001", "spare-00000000000000af",
+    };
+    static const char *const others[] = {
+        "",
+        "thesis",
+        "identity.bak",
+        "identity.",
+        "log-1",
+        "log-",
+        "log-00000000000000010",
+        "log-000000000000000G",
+        "log-000000000000000A",
+        "log-0000000000000000",
+        "spare-parts",
+        "snapshot.in.new",
+        "snapshot.jpg",
+        "lock",
+        "identit",
+        "log-ffffffffffffffff",
+    };
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        OK(directory_owns(own[i]));
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        OK(!directory_owns(others[i]));
+}
+
+TESTS(TAP(only_the_names_that_a_node_gives_are_its_own))
