@@ -95,6 +95,7 @@ bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, 
     if (term > r->state.term) {
         r->state = (struct hard_state){.term = term};
         r->matched = r->read_seen = r->heard_ms = 0;
+        r->asked_again = 0;
         r->owed = (struct owed_reply){0};
         r->leader_known = r->asking = false;
         if (!raft_save(r))

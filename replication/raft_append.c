@@ -6,6 +6,8 @@
 
 #include "cluster/groups.h"
 
+#define ASKED_AGAIN_MAX 10 /* a lost reply or two, and what was sent before it came, make fewer */
+
 static void refuse_lower_term(struct raft *r, const struct member_id *to) {
     struct message m = {.type = MESSAGE_APPEND_REPLY};
     m.append_reply.last = log_last(r->log);
@@ -173,6 +175,15 @@ static bool fits(const struct raft *r, struct version previous) {
     return known ? term == previous.term : previous.index <= r->matched && r->matched > 0;
 }
 
+/* A leader that has the position of the hint asks about that one next. One that asks about the same again and
+ * again ends before what is certain here. */
+static void note_incomparable(struct raft *r, uint64_t index) {
+    r->asked_again = r->asked == index ? r->asked_again + 1 : 0;
+    r->asked = index;
+    if (r->asked_again >= ASKED_AGAIN_MAX)
+        r->diverged = true;
+}
+
 void raft_match_position(struct raft *r, uint64_t index, uint64_t commit) {
     if (r->matched < index)
         r->matched = index;
@@ -180,6 +191,7 @@ void raft_match_position(struct raft *r, uint64_t index, uint64_t commit) {
         commit = r->matched;
     if (r->commit < commit)
         raft_set_commit(r, commit);
+    r->asked_again = 0;
     r->owed.refusal = false;
     r->owed.wanted = true;
 }
@@ -191,6 +203,8 @@ void raft_refuse_position(struct raft *r, struct version previous) {
         r->owed.refusal = r->owed.now = true;
         r->owed.refused = previous.index;
         r->owed.hint = hint_for(r, previous);
+        if (!known && previous.index < certain(r))
+            note_incomparable(r, previous.index);
     } else {
         r->ignored++;
         r->diverged = true;

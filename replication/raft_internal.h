@@ -117,7 +117,9 @@ struct raft {
     struct proof proofs[2], proven; /* follower: not reached yet, the older first; asked 0: none */
     uint64_t started_ms, time_base;
     struct owed_reply owed;
-    uint64_t ignored; /* messages that no correct leader sends */
+    uint64_t asked;       /* follower: the last position refused that is before what can be compared */
+    unsigned asked_again; /* times in a row in this term */
+    uint64_t ignored;     /* messages that no correct leader sends */
 
     uint64_t term_start; /* leader: first index of its own term */
     uint64_t heartbeat_ms;

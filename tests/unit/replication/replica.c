@@ -249,6 +249,18 @@ TEST(a_truncation_that_the_log_has_no_room_for_waits_too) {
     follower_free(f);
 }
 
+TEST(a_leader_whose_log_ends_before_what_is_certain_here_has_lost_it_and_that_is_told) {
+    struct follower *f = follower_new(0);
+    struct message shorter = heartbeat(5, (struct version){3, base.index - 1}, 0);
+    for (unsigned i = 0; i < 3; i++) /* a leader that has more goes on at the hint then */
+        hear(f, 3, &shorter);
+    EQUAL(f->notices[REPLICA_DIVERGED], 0);
+    for (unsigned i = 0; i < 10; i++, f->now_ms += 50)
+        hear(f, 3, &shorter);
+    EQUAL(f->notices[REPLICA_DIVERGED], 1);
+    follower_free(f);
+}
+
 TEST(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes) {
     struct follower *f = follower_new(3 * 80);
     hear_records(f, 2, base, 4, 5, base.index);
@@ -640,6 +652,7 @@ TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_i
       TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
       TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
       TAP(a_truncation_that_the_log_has_no_room_for_waits_too),
+      TAP(a_leader_whose_log_ends_before_what_is_certain_here_has_lost_it_and_that_is_told),
       TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
       TAP(rows_that_no_room_can_be_had_for_settling_stay_until_there_is),
       TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
