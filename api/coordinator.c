@@ -138,8 +138,8 @@ static bool submit(struct coordinator *c, uint64_t now_ms, const struct request 
                    struct reply *reply) {
     if (operation_of_members(request->operation))
         return members_submit(c, now_ms, request, ticket, reply);
-    if (is_removed(c)) {
-        *reply = reply_error(c, ERROR_REMOVED, "");
+    if (out_of_service(c) != ERROR_NONE) {
+        *reply = reply_error(c, out_of_service(c), "");
         return true;
     }
     uint32_t group;
@@ -211,7 +211,8 @@ static void ask_again(struct coordinator *c) {
 
 bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     timing_mark(c, now_ms);
-    writes_poll(c);
+    if (!is_diverged(c)) /* what its writes came to was found out with a wrong state */
+        writes_poll(c);
     removed_poll(c);
     reads_poll(c, now_ms);
     after_poll(c, now_ms);

@@ -48,7 +48,7 @@ bool coordinator_routes_away(const struct coordinator *c, const struct request *
     uint32_t group = c->options.self->group;
     enum owner owner = request->key.size == 0 ? OWNER_HERE : owner_of(c, request->key, &group);
     if (!coordinator_may_route_away(c) || !is_leaders(request->operation, request->linearizable) ||
-        is_removed(c))
+        out_of_service(c) != ERROR_NONE)
         return false;
     if (owner == OWNER_HERE ? !own_leader(c, &leader, &out->api)
                             : owner == OWNER_UNKNOWN || !other_leader(c, group, &leader, &out->api))

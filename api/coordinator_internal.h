@@ -202,8 +202,10 @@ bool may_pass_on(const struct coordinator *c, const struct pending *p);
  * that it is told who leads, or to come again. */
 bool refuse_late(struct coordinator *c, struct pending *p, const struct request *request);
 
-/* coordinator_removed.c: a former member */
-bool is_removed(const struct coordinator *c);
+/* coordinator_removed.c: a former member, or one whose state is not its group's */
+/* Why nothing is served from this node; ERROR_NONE where it may be. */
+enum error out_of_service(const struct coordinator *c);
+bool is_diverged(const struct coordinator *c);
 void removed_poll(struct coordinator *c);
 
 /* coordinator_timing.c: where the time of slow requests goes. */

@@ -174,8 +174,8 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     TAILQ_FOREACH(other, &c->gathers, link)
     under_way++;
     TAILQ_INSERT_TAIL(&c->gathers, g, link);
-    if (is_removed(c)) { /* its own group's part would be old */
-        struct reply reply = reply_error(c, ERROR_REMOVED, "");
+    if (out_of_service(c) != ERROR_NONE) { /* its own group's part would be wrong */
+        struct reply reply = reply_error(c, out_of_service(c), "");
         gather_answer(c, g, &reply);
     } else if (under_way >= GATHERS_MAX) {
         struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many listings are under way");
@@ -190,8 +190,8 @@ void gathers_poll(struct coordinator *c, uint64_t now_ms) {
     TAILQ_FOREACH_SAFE(g, &c->gathers, link, next) {
         if (g->begun)
             continue;
-        if (is_removed(c)) {
-            struct reply reply = reply_error(c, ERROR_REMOVED, "");
+        if (out_of_service(c) != ERROR_NONE) {
+            struct reply reply = reply_error(c, out_of_service(c), "");
             gather_answer(c, g, &reply);
         } else if (groups_known(c)) {
             begin(c, now_ms, g);

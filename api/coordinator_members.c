@@ -376,8 +376,8 @@ bool members_submit(struct coordinator *c, uint64_t now_ms, const struct request
         *reply = reply_error(c, ERROR_SHUTTING_DOWN, "this node is stopping");
         return true;
     }
-    if (is_removed(c)) {
-        *reply = reply_error(c, ERROR_REMOVED, "");
+    if (out_of_service(c) != ERROR_NONE) {
+        *reply = reply_error(c, out_of_service(c), "");
         return true;
     }
     if (coordinator_full(c, reply))

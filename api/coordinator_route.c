@@ -173,8 +173,10 @@ static const char *cannot_take(const struct coordinator *c, const struct routed 
     if (route->group != c->options.self->group || route->ring_id != current->ring_id ||
         route->epoch != current->epoch || route->epoch != c->groups.epoch)
         return "this node's group knows another epoch of the ring";
-    if (is_removed(c))
+    if (out_of_service(c) == ERROR_REMOVED)
         return "this node was removed from its group";
+    if (is_diverged(c))
+        return "this node's keys differ from those that a majority of its group agrees on";
     if (c->stopping)
         return "this node is stopping";
     return NULL;

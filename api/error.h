@@ -46,6 +46,7 @@ enum error {
     ERROR_UNREACHABLE,       /* 503 nobody answers at the address */
     ERROR_REDIRECT,          /* 307 with Location: -route redirect */
     ERROR_NOT_MODIFIED,      /* 304 If-None-Match of a read: no error, but no value either */
+    ERROR_DIVERGED,          /* 503 this node's state differs from the majority's: it serves nothing */
     ERROR_COUNT,
 };
 

@@ -97,8 +97,9 @@ static const struct health_row rows[HEALTH_STATES] = {
          "be rolled back",
          "Start the voters that are missing, or restore the network to them."},
     [HEALTH_UNEQUAL] = {"diverged", true,
-                        "the keys of the group's two voters differ, and nobody knows which of them are right",
-                        "Compare the two with kvctl keys and kvctl get; then empty the data directory of the "
+                        "the keys of the group's voters differ, no majority of them agrees, and nobody knows "
+                        "which are right",
+                        "Compare them with kvctl keys and kvctl get; then empty the data directory of the "
                         "wrong one and start it again."},
     [HEALTH_SNAPSHOT_DAMAGED] =
         {"damaged", true, "the snapshot on the disk is damaged: no node can start from it",

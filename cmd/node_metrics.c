@@ -72,6 +72,32 @@ static void print_group(const struct node *n, uint64_t now_ms, struct buffer *ou
         buffer_append_text(out, "kvnode_staleness_seconds NaN\n");
 }
 
+/* Whose keys differ from the others'. */
+static void print_comparison(const struct node *n, struct buffer *out) {
+    const struct raft *raft = replica_raft_view(n->replica);
+    const struct raft_comparison *comparison = raft_comparison(raft);
+    const struct configuration *configuration = raft_configuration(raft);
+    prometheus_counter(out, "kvnode_digest_compared_total",
+                       "On the leader: comparisons of the replicas' digests in which a majority agreed.",
+                       comparison->rounds);
+    prometheus_gauge(out, "kvnode_digest_index", "Index of the last comparison that this node took part in.",
+                     comparison->index);
+    prometheus_gauge(out, "kvnode_diverged",
+                     "1 while this node's keys differ from those that a majority agrees on.", raft_odd(raft));
+    prometheus_gauge(out, "kvnode_unequal", "1 while the voters' keys differ and no majority of them agrees.",
+                     raft_unequal(raft));
+    prometheus_family(out, "kvnode_diverged_members", "gauge",
+                      "On the leader: 1 for a member whose keys differ and are being replaced.");
+    for (size_t i = 0; i < configuration->count && raft_role(raft) == RAFT_LEADER; i++) {
+        const struct member *member = &configuration->members[i];
+        char labels[64] = "", id[NODE_ID_SIZE + 1];
+        if (member_id_equal(&member->id, &n->self_id))
+            continue;
+        prometheus_label(labels, sizeof labels, "node", node_id_text(member->id.id, id));
+        prometheus_sample(out, "kvnode_diverged_members", labels, raft_member_odd(raft, &member->id));
+    }
+}
+
 /* The leader's: how far each other member is behind the end of its log. */
 static void print_followers(const struct node *n, struct buffer *out) {
     const struct raft *raft = replica_raft_view(n->replica);
@@ -214,6 +240,7 @@ void node_metrics(struct node *n, uint64_t now_ms, struct buffer *out) {
     print_about(n, measures.version, out);
     print_group(n, now_ms, out);
     print_followers(n, out);
+    print_comparison(n, out);
     print_elections(n, out);
     print_log(n, &measures, out);
     print_store(n, out);

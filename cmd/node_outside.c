@@ -49,6 +49,8 @@ static void look_at_group(const struct node *n, uint64_t now_ms, struct health_f
     f->caught_up = current_ms > 0;
     f->lagging = now_ms > current_ms + CURRENT_MS;
     f->stuck = raft_diverged(raft);
+    f->diverged = raft_odd(raft);
+    f->unequal = raft_unequal(raft);
     f->full = raft_no_space(raft);
     f->ledger_full = ledger_full(replica_ledger(n->replica));
     f->refuses_writes = coordinator_disk_full(n->coordinator);
@@ -87,6 +89,16 @@ static void append_address(const struct address *at, char *out, size_t size) {
     snprintf(out + used, size - used, "; the other is at %s", address_text(at, address));
 }
 
+/* Which nodes, and where in the log; the leader knows the latter best. */
+static void append_unequal(const struct node *n, char *out, size_t size) {
+    const struct raft_comparison *comparison = raft_comparison(replica_raft_view(n->replica));
+    uint64_t index = comparison->unequal_index != 0 ? comparison->unequal_index : comparison->index;
+    char id[NODE_ID_SIZE + 1], before[80];
+    snprintf(before, sizeof before, "; at index %llu, this node %s and ", (unsigned long long)index,
+             node_id_text(n->self.id, id));
+    node_list_members(n, false, before, out, size);
+}
+
 /* What the row cannot know. */
 static void append_detail(const struct node *n, enum health state, char *out, size_t size) {
     switch (state) {
@@ -94,6 +106,9 @@ static void append_detail(const struct node *n, enum health state, char *out, si
     case HEALTH_LEADER_AWAY:
     case HEALTH_DEGRADED:
         node_list_members(n, true, "; missing: ", out, size);
+        break;
+    case HEALTH_UNEQUAL:
+        append_unequal(n, out, size);
         break;
     case HEALTH_TWO_BOOTSTRAPS:
         append_address(&n->twin, out, size);

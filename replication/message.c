@@ -34,7 +34,9 @@ static void encode_append(struct buffer *out, const struct message *m) {
     write_u64(out, m->append.read);
     write_u64(out, m->append.echo.asked);
     write_u64(out, m->append.echo.index);
-    write_flags(out, m->append.alone, false);
+    write_flags(out, m->append.alone, m->append.unequal);
+    write_u64(out, m->append.compare);
+    write_u64(out, m->append.odd);
     buffer_append(out, m->append.records);
 }
 
@@ -46,6 +48,9 @@ static void encode_append_reply(struct buffer *out, const struct message *m) {
     write_u64(out, m->append_reply.asked);
     write_version(out, m->append_reply.hint);
     write_u64(out, m->append_reply.last);
+    write_u64(out, m->append_reply.compared);
+    write_u64(out, m->append_reply.digest);
+    write_u64(out, m->append_reply.odd);
 }
 
 static void encode_snapshot(struct buffer *out, const struct message *m) {
@@ -53,6 +58,7 @@ static void encode_snapshot(struct buffer *out, const struct message *m) {
     write_version(out, m->snapshot.at);
     write_u64(out, m->snapshot.offset);
     write_u64(out, m->snapshot.total);
+    write_u64(out, m->snapshot.odd);
     buffer_append(out, m->snapshot.chunk);
 }
 
@@ -79,6 +85,7 @@ void message_encode(struct buffer *out, const struct message *m) {
     case MESSAGE_SNAPSHOT_REPLY:
         write_version(out, m->snapshot_reply.at);
         write_u64(out, m->snapshot_reply.offset);
+        write_u64(out, m->snapshot_reply.odd);
         write_flags(out, m->snapshot_reply.installed, m->snapshot_reply.refused);
         break;
     case MESSAGE_TIMEOUT_NOW:
@@ -103,7 +110,9 @@ static bool decode_append(struct reader *r, struct message *out) {
     out->append.read = read_u64(r);
     out->append.echo.asked = read_u64(r);
     out->append.echo.index = read_u64(r);
-    read_flags(r, &out->append.alone, NULL);
+    read_flags(r, &out->append.alone, &out->append.unequal);
+    out->append.compare = read_u64(r);
+    out->append.odd = read_u64(r);
     out->append.records = read_rest(r);
     return out->append.records.size <= MESSAGE_RECORDS_MAX;
 }
@@ -116,6 +125,9 @@ static bool decode_append_reply(struct reader *r, struct message *out) {
     out->append_reply.asked = read_u64(r);
     out->append_reply.hint = read_version(r);
     out->append_reply.last = read_u64(r);
+    out->append_reply.compared = read_u64(r);
+    out->append_reply.digest = read_u64(r);
+    out->append_reply.odd = read_u64(r);
     return true;
 }
 
@@ -123,6 +135,7 @@ static bool decode_snapshot(struct reader *r, struct message *out) {
     out->snapshot.at = read_version(r);
     out->snapshot.offset = read_u64(r);
     out->snapshot.total = read_u64(r);
+    out->snapshot.odd = read_u64(r);
     out->snapshot.chunk = read_rest(r);
     return out->snapshot.chunk.size <= MESSAGE_CHUNK_SIZE && out->snapshot.offset <= out->snapshot.total &&
            out->snapshot.chunk.size <= out->snapshot.total - out->snapshot.offset;
@@ -146,6 +159,7 @@ static bool decode_body(struct reader *r, struct message *out) {
     case MESSAGE_SNAPSHOT_REPLY:
         out->snapshot_reply.at = read_version(r);
         out->snapshot_reply.offset = read_u64(r);
+        out->snapshot_reply.odd = read_u64(r);
         read_flags(r, &out->snapshot_reply.installed, &out->snapshot_reply.refused);
         return true;
     case MESSAGE_TIMEOUT_NOW:

@@ -44,26 +44,33 @@ struct message {
             uint64_t read;        /* sequence of the newest read waiting for a confirmation round */
             bool alone;           /* an async leader without a majority: resets no election timer */
             struct proof echo;    /* of the receiver's state; asked is 0 or a time of the receiver's */
+            bool unequal;         /* voters differ, and none of their states has a majority */
+            uint64_t compare;     /* index whose digest is wanted; 0 none */
+            uint64_t odd;         /* number of the receiver's mark; 0: it bears none */
             struct bytes records; /* as log_slice gives them; empty for a heartbeat */
         } append;
         struct {
             bool success;
             uint64_t
                 match; /* success: appended up to here; refusal: the index of the previous that did not fit */
-            uint64_t durable;    /* of that, durable under the follower's own -fsync */
-            uint64_t read;       /* echoed */
-            uint64_t asked;      /* the sender's time, to be echoed */
-            struct version hint; /* refusal: where to try next (Raft, section 5.3, the fast way back) */
-            uint64_t last;       /* refusal: the follower's last index */
+            uint64_t durable;          /* of that, durable under the follower's own -fsync */
+            uint64_t read;             /* echoed */
+            uint64_t asked;            /* the sender's time, to be echoed */
+            struct version hint;       /* refusal: where to try next (Raft, section 5.3, the fast way back) */
+            uint64_t last;             /* refusal: the follower's last index */
+            uint64_t compared, digest; /* an index that was asked for, 0 none, and the digest there */
+            uint64_t odd;              /* the mark's number; UINT64_MAX: from another term; 0 none */
         } append_reply;
         struct {
             struct version at;
             uint64_t offset, total; /* bytes of the snapshot's file */
+            uint64_t odd;           /* as in append: it replaces what the receiver has */
             struct bytes chunk;
         } snapshot;
         struct {
             struct version at;
             uint64_t offset; /* bytes held so far; total when it is installed */
+            uint64_t odd;    /* the snapshot's */
             bool installed, refused;
         } snapshot_reply;
         struct {

@@ -39,6 +39,7 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_host
     r->host = *host;
     r->log = options->log;
     r->state = options->hard_state;
+    r->odd = options->odd;
     r->now_ms = now_ms;
     r->commit = options->commit < log_last(r->log) ? options->commit : log_last(r->log);
     random_seed(&r->random, options->seed);
@@ -48,8 +49,10 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_host
         r->state = (struct hard_state){.term = log_last_term(r->log)};
     raft_configurations_load(r, configuration, configuration_index);
     raft_reset_deadline(r);
-    if (raft_only_voter(r))
+    if (raft_only_voter(r)) {
         r->deadline_ms = now_ms;
+        r->odd = false; /* there is nobody else to be compared with */
+    }
     return r;
 }
 
@@ -96,6 +99,7 @@ bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, 
         r->state = (struct hard_state){.term = term};
         r->matched = r->read_seen = r->heard_ms = 0;
         r->asked_again = 0;
+        raft_compare_reset(r);
         r->owed = (struct owed_reply){0};
         r->leader_known = r->asking = false;
         if (!raft_save(r))
@@ -233,7 +237,7 @@ static enum raft_result may_propose(const struct raft *r) {
         return RAFT_FAILED;
     if (r->role != RAFT_LEADER)
         return RAFT_NOT_LEADER;
-    if (r->transferring)
+    if (r->transferring || r->odd)
         return RAFT_TRANSFERRING;
     return RAFT_OK;
 }
@@ -384,7 +388,7 @@ uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
     if (r->failed)
         return now_ms + IDLE_MS;
     r->now_ms = now_ms;
-    bool stands = raft_self_votes(r) && !r->retired;
+    bool stands = raft_self_votes(r) && !r->retired && !r->odd;
     if (r->role != RAFT_LEADER && stands && now_ms >= r->deadline_ms)
         raft_campaign(r, r->pending_cause);
     if (r->role == RAFT_LEADER && !r->failed)
@@ -395,7 +399,7 @@ uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
 }
 
 static void leader_gone(struct raft *r) {
-    if (r->role != RAFT_FOLLOWER || !raft_self_votes(r) || r->retired)
+    if (r->role != RAFT_FOLLOWER || !raft_self_votes(r) || r->retired || r->odd)
         return;
     uint64_t soon = r->now_ms + raft_between(r, 0, LINK_DELAY_MS);
     if (soon < r->deadline_ms) {
@@ -472,6 +476,22 @@ void raft_retire(struct raft *r, uint64_t now_ms, bool retired) {
 
 bool raft_no_space(const struct raft *r) {
     return r->no_space;
+}
+
+bool raft_odd(const struct raft *r) {
+    return r->odd;
+}
+
+bool raft_unequal(const struct raft *r) {
+    return r->role == RAFT_LEADER ? r->comparison.unequal_index != 0 : r->unequal;
+}
+
+const struct raft_comparison *raft_comparison(const struct raft *r) {
+    return &r->comparison;
+}
+
+uint64_t raft_matched(const struct raft *r) {
+    return r->matched;
 }
 
 bool raft_diverged(const struct raft *r) {

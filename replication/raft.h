@@ -73,6 +73,14 @@ struct raft_host {
      * returns. False: refused or damaged, start again at *next = 0. */
     bool (*snapshot_chunk)(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
                            uint64_t *next);
+    /* The rest may be NULL: nothing is compared then. */
+    /* The digest of the state at a committed index; false where it is not applied yet, in which case it is
+     * kept when it is, or is not known any more. */
+    bool (*digest)(void *arg, uint64_t index, uint64_t *digest);
+    /* Leader: a snapshot that ends at index or later is needed soon. */
+    void (*snapshot_needed)(void *arg, uint64_t index);
+    /* This node has become odd, or is not any more: kept on disk before the call returns. */
+    void (*odd)(void *arg, bool odd);
 };
 
 struct raft_options {
@@ -82,6 +90,7 @@ struct raft_options {
     struct hard_state hard_state; /* as loaded; all zero in a new directory */
     uint64_t commit;  /* known durable commit: the log's report or the snapshot's end, whichever is later */
     bool sync_always; /* -fsync always: a record counts when synced; else when written */
+    bool odd;         /* it was when it stopped */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: 250, 500, 50 */
     uint64_t uncommitted_max; /* bytes of log beyond commit that a leader takes; 0: 256 MiB */
     size_t window_size;       /* bytes in flight to one follower; 0: 4 MiB */
@@ -194,6 +203,23 @@ enum raft_cause raft_cause(const struct raft *r);
 const struct raft_counters *raft_counters(const struct raft *r);
 /* What the leader last sent found no room on the disk, or the noop of an own term. */
 bool raft_no_space(const struct raft *r);
+/* PROTOCOL.md, "Comparing states". This node's state is not the one that a majority of the voters agrees on:
+ * nothing may be served from it until a snapshot has replaced it. */
+bool raft_odd(const struct raft *r);
+/* Leader: that is so of the member. */
+bool raft_member_odd(const struct raft *r, const struct member_id *member);
+/* The voters' states differ, and none has a majority. */
+bool raft_unequal(const struct raft *r);
+struct raft_comparison {
+    uint64_t rounds;        /* that agreed */
+    uint64_t index;         /* leader: of the last one; follower: that it last answered; 0 none */
+    uint64_t odd;           /* members that were found odd, this one included */
+    uint64_t unequal_index; /* leader: where the voters' states were found to differ; 0: they do not */
+};
+/* Since the node started. */
+const struct raft_comparison *raft_comparison(const struct raft *r);
+/* Up to where the log is known to be the leader's. */
+uint64_t raft_matched(const struct raft *r);
 /* The leader has other records than those committed here, and they cannot be given up: this node can follow
  * no further. A majority has lost its power and, with it, what it had acknowledged. */
 bool raft_diverged(const struct raft *r);

@@ -221,6 +221,7 @@ void raft_receive_append(struct raft *r, const struct member_id *from, const str
         r->read_seen = m->append.read;
         r->owed.now = true;
     }
+    raft_compare_heard(r, m);
     if (!fits(r, m->append.previous)) {
         raft_refuse_position(r, m->append.previous);
         return;
@@ -251,6 +252,7 @@ void raft_send_owed(struct raft *r) {
     m.append_reply.asked = raft_proof_asked(r);
     m.append_reply.hint = r->owed.refusal ? r->owed.hint : (struct version){0};
     m.append_reply.last = log_last(r->log);
+    raft_compare_answer(r, &m);
     r->owed = (struct owed_reply){.wanted = r->owed.wanted && durable < r->matched};
     raft_send(r, &r->leader, &m);
 }

@@ -54,6 +54,7 @@ static void start_election(struct raft *r) {
     r->asking = r->leader_known = false;
     r->counters.elections[r->pending_cause]++;
     r->matched = r->read_seen = 0;
+    raft_compare_reset(r);
     r->owed = (struct owed_reply){0};
     r->state =
         (struct hard_state){.term = r->state.term + 1, .vote_incarnation = r->options.self.incarnation};
@@ -180,7 +181,7 @@ void raft_receive_vote_reply(struct raft *r, struct raft_peer *p, const struct m
 void raft_receive_timeout_now(struct raft *r, const struct member_id *from, const struct message *m) {
     bool asked = m->term == r->state.term && r->role == RAFT_FOLLOWER && r->leader_known &&
                  member_id_equal(&r->leader, from);
-    if (!asked || !raft_self_votes(r))
+    if (!asked || !raft_self_votes(r) || r->odd)
         return;
     r->transferred = true;
     r->cause = r->pending_cause = RAFT_CAUSE_TRANSFER;

@@ -7,7 +7,8 @@
  * raft_append.c         the follower's side of appends
  * raft_proof.c          how old a follower's state may be
  * raft_configuration.c  the configurations of the log, and the members that follow from the newest
- * raft_snapshot.c       chunks, both sides */
+ * raft_snapshot.c       chunks, both sides
+ * raft_compare.c        whose state differs, and what becomes of it */
 #ifndef REPLICATION_RAFT_INTERNAL_H
 #define REPLICATION_RAFT_INTERNAL_H
 
@@ -34,6 +35,9 @@
 #define HOLD_MAX           64         /* records that gather so */
 #define LATE_MAX           (1u << 20) /* bytes of log that wait for the end of a sync to be written */
 #define CAUGHT_UP_MS       500        /* between samples of the log's last index */
+#define COMPARE_MS         500        /* between rounds of comparison */
+#define COMPARE_MAX_MS     2000       /* that one waits for answers */
+#define COMPARE_AGREED     64         /* rounds whose outcome is remembered */
 
 enum progress { PROGRESS_PROBE, PROGRESS_REPLICATE, PROGRESS_SNAPSHOT };
 
@@ -69,10 +73,28 @@ struct raft_peer {
     struct proof echo;     /* what goes back to it */
     uint64_t heard_ms;
     uint64_t commit_told, read_told;
-    uint64_t probe_last; /* last index that the probe under way covers */
-    bool probing;        /* a probe is under way */
+    uint64_t probe_last;   /* last index that the probe under way covers */
+    bool probing;          /* a probe is under way */
+    uint64_t odd;          /* number of its mark; 0: none */
+    uint64_t odd_end;      /* the snapshot that replaces its state reaches at least to there */
+    uint64_t odd_ms;       /* when it was marked */
+    bool answered, agrees; /* in the round of comparison; agrees: with the majority, when it last answered */
+    uint64_t digest;       /* its answer */
     struct flights flights;
     struct transfer transfer;
+};
+
+/* Leader: the round of comparison, and what earlier ones agreed on. */
+struct compare_round {
+    bool open, agreed;
+    uint64_t index, digest; /* this node's own; index 0: none yet */
+    uint64_t opened_ms;
+    uint64_t right_ms; /* when the last one was opened that found this node's state to be right; 0 never */
+    struct {
+        uint64_t index, digest;
+    } known[COMPARE_AGREED];
+    size_t known_next;
+    uint64_t marks; /* given in this term */
 };
 
 struct placed_configuration {
@@ -120,6 +142,14 @@ struct raft {
     uint64_t asked;       /* follower: the last position refused that is before what can be compared */
     unsigned asked_again; /* times in a row in this term */
     uint64_t ignored;     /* messages that no correct leader sends */
+
+    bool odd;            /* PROTOCOL.md, "Comparing states" */
+    uint64_t odd_number; /* of the mark that this term's leader gave; 0: none yet */
+    uint64_t odd_done;   /* of the last one that a snapshot has answered */
+    uint64_t wanted;     /* index whose digest the leader wants; 0 none */
+    bool unequal;        /* the leader's word */
+    struct raft_comparison comparison;
+    struct compare_round compare;
 
     uint64_t term_start; /* leader: first index of its own term */
     uint64_t heartbeat_ms;
@@ -212,6 +242,20 @@ void raft_match_position(struct raft *r, uint64_t index, uint64_t commit);
 void raft_refuse_position(struct raft *r, struct version previous);
 /* The sender leads the message's term; false where the message is not to be handled. */
 bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t term, bool alone);
+
+/* raft_compare.c */
+/* Of another term: marks, questions and answers are void. */
+void raft_compare_reset(struct raft *r);
+void raft_compare_tick(struct raft *r);
+/* Leader: false where the reply is of an odd member, and counts for nothing. */
+bool raft_compare_reply(struct raft *r, struct raft_peer *p, const struct message *m);
+/* Follower: what an append says of states; what its reply says. */
+void raft_compare_heard(struct raft *r, const struct message *m);
+void raft_compare_answer(struct raft *r, struct message *reply);
+/* Follower: this term's leader has given it that mark; 0 none. */
+void raft_odd_told(struct raft *r, uint64_t number);
+/* A snapshot has taken the place of the state. */
+void raft_odd_replaced(struct raft *r);
 
 /* raft_configuration.c */
 void raft_configurations_load(struct raft *r, const struct configuration *base, uint64_t index);

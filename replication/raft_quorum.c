@@ -5,14 +5,22 @@
 
 #include "replication/quorum.h"
 
+/* An odd one is a voter whose value is 0, unless the question is whether it is there. */
 static size_t of_set(const struct raft *r, enum voter_set set, uint64_t own, size_t offset,
                      uint64_t values[MEMBERS_MAX]) {
+    bool heard = offset == offsetof(struct raft_peer, heard_ms);
     size_t count = 0;
     if (r->own_votes & set)
         values[count++] = own;
-    for (size_t i = 0; i < r->peer_count; i++)
-        if (r->peers[i].votes & set)
-            memcpy(&values[count++], (const uint8_t *)&r->peers[i] + offset, sizeof *values);
+    for (size_t i = 0; i < r->peer_count; i++) {
+        const struct raft_peer *p = &r->peers[i];
+        if (!(p->votes & set))
+            continue;
+        values[count] = 0;
+        if (p->odd == 0 || heard)
+            memcpy(&values[count], (const uint8_t *)p + offset, sizeof *values);
+        count++;
+    }
     return count;
 }
 

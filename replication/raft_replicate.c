@@ -45,6 +45,8 @@ void raft_peer_start(struct raft *r, struct raft_peer *p) {
     p->match = p->durable = p->read = p->commit_told = p->read_told = 0;
     p->asked = p->bound = 0;
     p->echo = (struct proof){0};
+    p->odd = 0;
+    p->answered = p->agrees = false;
     p->heard_ms = r->now_ms;
     p->transfer = (struct transfer){0};
 }
@@ -100,6 +102,9 @@ static bool send_append(struct raft *r, struct raft_peer *p, uint64_t next, size
     m.append.read = r->read;
     m.append.alone = r->alone;
     m.append.echo = p->echo;
+    m.append.unequal = r->comparison.unequal_index != 0;
+    m.append.compare = r->compare.index;
+    m.append.odd = p->odd;
     *size = m.append.records.size;
     p->commit_told = r->commit;
     p->read_told = r->read;
@@ -256,6 +261,8 @@ static void accepted(struct raft_peer *p, uint64_t first) {
 
 void raft_receive_append_reply(struct raft *r, struct raft_peer *p, const struct message *m) {
     uint64_t read = m->append_reply.read < r->read ? m->append_reply.read : r->read;
+    if (!raft_compare_reply(r, p, m))
+        return;
     if (p->read < read)
         p->read = read;
     p->asked = m->append_reply.asked;
@@ -308,6 +315,7 @@ void raft_tick_leader(struct raft *r) {
     if (r->role != RAFT_LEADER)
         return;
     sample_last(r);
+    raft_compare_tick(r);
     if (r->transferring && r->now_ms >= r->transfer_end_ms)
         r->transferring = false;
     if (r->now_ms < r->heartbeat_ms)
@@ -323,7 +331,8 @@ static const struct raft_peer *best_voter(const struct raft *r) {
     const struct raft_peer *best = NULL;
     for (size_t i = 0; i < r->peer_count; i++) {
         const struct raft_peer *p = &r->peers[i];
-        if ((p->votes & VOTERS_NEW) && !silent(r, p) && (best == NULL || p->match > best->match))
+        bool may = (p->votes & VOTERS_NEW) && !silent(r, p) && p->odd == 0 && (!r->odd || p->agrees);
+        if (may && (best == NULL || p->match > best->match))
             best = p;
     }
     return best;
@@ -334,7 +343,7 @@ bool raft_transfer(struct raft *r, uint64_t now_ms, const struct member_id *targ
         return false;
     r->now_ms = now_ms;
     const struct raft_peer *to = target != NULL ? raft_peer(r, target) : best_voter(r);
-    if (to == NULL || to->votes == 0)
+    if (to == NULL || to->votes == 0 || to->odd != 0)
         return false;
     r->transferring = true;
     r->transfer_to = to->id;
@@ -405,7 +414,8 @@ bool raft_caught_up(const struct raft *r, const struct member_id *member) {
     if (member_id_equal(member, &r->options.self))
         return true;
     const struct raft_peer *p = find(r, member);
-    return p != NULL && p->progress == PROGRESS_REPLICATE && p->durable >= r->sample_old && !silent(r, p);
+    return p != NULL && p->progress == PROGRESS_REPLICATE && p->odd == 0 && p->durable >= r->sample_old &&
+           !silent(r, p);
 }
 
 uint64_t raft_match_durable(const struct raft *r, const struct member_id *member) {
@@ -426,9 +436,16 @@ bool raft_answered(const struct raft *r, const struct member_id *member, uint64_
     if (r->role != RAFT_LEADER)
         return false;
     const struct raft_peer *p = find(r, member);
-    return member_id_equal(member, &r->options.self) || (p != NULL && p->read >= sequence);
+    return member_id_equal(member, &r->options.self) || (p != NULL && p->odd == 0 && p->read >= sequence);
 }
 
 bool raft_transferring(const struct raft *r) {
     return r->role == RAFT_LEADER && r->transferring;
+}
+
+bool raft_member_odd(const struct raft *r, const struct member_id *member) {
+    if (member_id_equal(member, &r->options.self))
+        return r->odd;
+    const struct raft_peer *p = find(r, member);
+    return r->role == RAFT_LEADER && p != NULL && p->odd != 0;
 }

@@ -8,15 +8,24 @@ static bool usable(const struct raft *r, struct version at) {
     return at.index > 0 && at.index + 1 >= log_first(r->log) && at.index <= log_last(r->log);
 }
 
+/* What replaces an odd member's state takes back nothing that it has acknowledged. */
+static bool usable_for(const struct raft *r, const struct raft_peer *p, struct version at) {
+    return usable(r, at) && (p->odd == 0 || at.index >= p->odd_end);
+}
+
 static bool choose(struct raft *r, struct raft_peer *p) {
-    if (!usable(r, r->offer)) {
+    if (!usable_for(r, p, r->offer)) {
         if (r->now_ms < r->offer_ms)
             return false;
         r->offer_ms = r->now_ms + OFFER_PAUSE_MS;
+        if (p->odd != 0)
+            r->host.snapshot_needed(r->host.arg, p->odd_end);
         if (!r->host.snapshot_offer(r->host.arg, &r->offer, &r->offer_total) || !usable(r, r->offer)) {
             r->offer = (struct version){0};
             return false;
         }
+        if (!usable_for(r, p, r->offer))
+            return false;
     }
     p->transfer.at = r->offer;
     p->transfer.total = r->offer_total;
@@ -62,6 +71,7 @@ static bool send_chunk(struct raft *r, struct raft_peer *p) {
     m.snapshot.at = t->at;
     m.snapshot.offset = t->sent;
     m.snapshot.total = t->total;
+    m.snapshot.odd = p->odd;
     if (!r->host.snapshot_read(r->host.arg, t->at, t->sent, size, &m.snapshot.chunk)) {
         start_over(r, p);
         return false;
@@ -81,6 +91,8 @@ static bool has_room(const struct transfer *t) {
 void raft_snapshot_send(struct raft *r, struct raft_peer *p) {
     struct transfer *t = &p->transfer;
     bool due = r->now_ms >= t->retry_ms;
+    if (r->odd || (p->odd != 0 && r->compare.right_ms <= p->odd_ms))
+        return; /* nobody gets a copy of a state that may be wrong itself */
     if (t->at.index == 0 && (!due || !choose(r, p)))
         return;
     if (t->sent > t->offset && due) {
@@ -95,17 +107,19 @@ void raft_snapshot_send(struct raft *r, struct raft_peer *p) {
 }
 
 static void installed(struct raft *r, struct raft_peer *p, uint64_t index) {
-    if (p->match < index)
+    if (p->match < index || p->odd != 0)
         p->match = index;
-    if (p->durable < index)
+    if (p->durable < index || p->odd != 0)
         p->durable = index;
+    p->odd = 0;
     raft_peer_replicate(p);
     raft_advance_commit(r);
 }
 
 void raft_receive_snapshot_reply(struct raft *r, struct raft_peer *p, const struct message *m) {
     struct transfer *t = &p->transfer;
-    if (p->progress != PROGRESS_SNAPSHOT || !version_equal(t->at, m->snapshot_reply.at))
+    if (p->progress != PROGRESS_SNAPSHOT || !version_equal(t->at, m->snapshot_reply.at) ||
+        p->odd != m->snapshot_reply.odd)
         return;
     uint64_t offset = m->snapshot_reply.offset;
     if (m->snapshot_reply.installed) {
@@ -129,6 +143,7 @@ static void reply(struct raft *r, const struct member_id *to, const struct messa
     struct message answer = {.type = MESSAGE_SNAPSHOT_REPLY};
     answer.snapshot_reply.at = m->snapshot.at;
     answer.snapshot_reply.offset = offset;
+    answer.snapshot_reply.odd = m->snapshot.odd;
     answer.snapshot_reply.installed = done;
     answer.snapshot_reply.refused = refused;
     raft_send(r, to, &answer);
@@ -149,15 +164,30 @@ static bool has_position(struct raft *r, struct version at) {
     return true;
 }
 
+/* It is to replace what this node has. No correct leader sends less than this node knows to be committed. */
+static bool replaces(struct raft *r, const struct member_id *from, const struct message *m) {
+    if (m->snapshot.odd <= r->odd_done) {
+        reply(r, from, m, m->snapshot.total, true, false);
+        return false;
+    }
+    raft_odd_told(r, m->snapshot.odd);
+    r->ignored += m->snapshot.at.index < r->commit;
+    return m->snapshot.at.index >= r->commit;
+}
+
 void raft_receive_snapshot(struct raft *r, const struct member_id *from, const struct message *m) {
-    if (!raft_accept_leader(r, from, m->term, false) || has_position(r, m->snapshot.at))
+    uint64_t odd = m->snapshot.odd;
+    if (!raft_accept_leader(r, from, m->term, false))
+        return;
+    if (odd != 0 ? !replaces(r, from, m) : has_position(r, m->snapshot.at))
         return;
     uint64_t next = 0;
     bool taken = r->host.snapshot_chunk(r->host.arg, m->snapshot.at, m->snapshot.total, m->snapshot.offset,
                                         m->snapshot.chunk, &next);
     if (r->failed)
         return;
-    reply(r, from, m, next, taken && r->matched >= m->snapshot.at.index, !taken);
+    bool done = odd != 0 ? r->odd_done >= odd : r->matched >= m->snapshot.at.index;
+    reply(r, from, m, next, taken && done, !taken);
 }
 
 void raft_installed(struct raft *r, struct version at, const struct configuration *configuration,
@@ -172,4 +202,5 @@ void raft_installed(struct raft *r, struct version at, const struct configuratio
     if (r->commit > at.index)
         r->commit = at.index;
     raft_set_commit(r, at.index);
+    raft_odd_replaced(r);
 }

@@ -268,6 +268,7 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
         .hard_state = hard_state,
         .commit = commit,
         .sync_always = r->options.sync == SYNC_ALWAYS,
+        .odd = replica_odd_open(r),
         .election_min_ms = r->options.election_min_ms,
         .election_max_ms = r->options.election_max_ms,
         .heartbeat_ms = r->options.heartbeat_ms,
@@ -280,6 +281,9 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
         .snapshot_offer = snapshot_offer,
         .snapshot_read = snapshot_read,
         .snapshot_chunk = snapshot_chunk,
+        .digest = replica_digest_asked,
+        .snapshot_needed = snapshot_needed,
+        .odd = replica_odd_keep,
     };
     r->raft = raft_new(&options, &host, configuration, header->configuration_index, now_ms);
     return true;
@@ -463,6 +467,7 @@ bool replica_flush(struct replica *r, uint64_t now_ms) {
     raft_flush(r->raft, now_ms);
     tell_space(r);
     tell_diverged(r);
+    replica_odd_tell(r);
     if (r->options.sync != SYNC_ALWAYS && log_written(r->log) > written)
         raft_synced(r->raft, now_ms);
     if (sync_is_due(r, now_ms)) {
@@ -533,7 +538,7 @@ bool replica_shutdown(struct replica *r) {
     r->closing = true;
     raft_synced(r->raft, r->now_ms);
     advance(r);
-    if (raft_commit(r->raft) > r->snapshot.index)
+    if (raft_commit(r->raft) > r->snapshot.index && !raft_odd(r->raft))
         replica_snapshot_now(r);
     return replica_failure(r) == NULL;
 }

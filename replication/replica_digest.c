@@ -27,6 +27,12 @@ void replica_digest_note(struct replica *r) {
     if (r->digests.first > applied)
         r->digests.first = applied;
     r->digests.sums[applied % REPLICA_DIGESTS] = store_digest(r->store) + r->digests.ring;
+    if (applied == r->digests.asked) {
+        r->digests.kept = r->digests.sums[applied % REPLICA_DIGESTS];
+        r->digests.is_kept = true;
+    } else if (applied < r->digests.asked) {
+        r->digests.is_kept = false;
+    }
 }
 
 void replica_digest_begin(struct replica *r) {
@@ -36,6 +42,7 @@ void replica_digest_begin(struct replica *r) {
     if (r->digests.sums == NULL)
         err(1, "out of memory for digests");
     r->digests.first = applied;
+    r->digests.is_kept = false;
     replica_digest_ring(r, applied);
     replica_digest_note(r);
 }
@@ -59,4 +66,23 @@ bool replica_digest_at(const struct replica *r, uint64_t index, uint64_t *digest
         return digest_before(r, index, digest);
     *digest = r->digests.sums[index % REPLICA_DIGESTS];
     return true;
+}
+
+bool replica_digest_asked(void *arg, uint64_t index, uint64_t *digest) {
+    struct replica *r = arg;
+    uint64_t applied = store_applied(r->store).index;
+    if (index > applied) {
+        r->digests.asked = index;
+        r->digests.is_kept = false;
+        return false;
+    }
+    if (index == applied) {
+        *digest = store_digest(r->store) + r->digests.ring;
+        return true;
+    }
+    if (index == r->digests.asked && r->digests.is_kept) {
+        *digest = r->digests.kept;
+        return true;
+    }
+    return replica_digest_at(r, index, digest);
 }

@@ -23,6 +23,7 @@ struct taking {
     struct job job;
     enum file_result synced;
     bool job_running, cancelled;
+    uint64_t needed; /* one that ends here or later is wanted now; 0 none */
 };
 
 /* The snapshot being sent to followers. */
@@ -52,6 +53,9 @@ struct digests {
     uint64_t first;      /* index of the first one noted, or that it could be */
     uint64_t ring;       /* the ring's part, as it is now */
     uint64_t ring_index; /* of the last entry that changed it, its note of a client's first write apart */
+    uint64_t asked;      /* index whose digest is kept however much is applied at once; 0 none */
+    uint64_t kept;       /* that digest */
+    bool is_kept;
 };
 
 struct replica {
@@ -83,9 +87,10 @@ struct replica {
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
     bool closing;             /* nobody is told any more of what is applied */
     uint64_t ledger_retry_ms; /* it had no room: not before then */
-    bool told_diverged;
-    bool told_full;    /* that the disk is full */
-    char failure[256]; /* empty: none */
+    bool told_diverged, told_odd;
+    uint64_t told_odd_count, told_unequal; /* of raft_comparison */
+    bool told_full;                        /* that the disk is full */
+    char failure[256];                     /* empty: none */
 };
 
 void replica_fail(struct replica *r, const char *what, const char *why);
@@ -103,6 +108,8 @@ void replica_digest_begin(struct replica *r);
 void replica_digest_ring(struct replica *r, uint64_t index);
 /* An entry was applied, or some were undone. */
 void replica_digest_note(struct replica *r);
+/* raft_host.digest: of the state as it is now where that is at index. */
+bool replica_digest_asked(void *arg, uint64_t index, uint64_t *digest);
 
 /* replica_ring.c */
 /* False for a payload that is no ring record. */
@@ -113,6 +120,11 @@ void replica_state_encode(const struct replica *r, uint64_t at, const struct con
 /* False for bytes that are none. */
 bool replica_state_decode(struct bytes state, struct configuration *configuration,
                           struct groups_state *groups);
+
+/* replica_odd.c: the file `diverged`, and what is said of odd members. */
+bool replica_odd_open(struct replica *r);
+void replica_odd_keep(void *arg, bool odd);
+void replica_odd_tell(struct replica *r);
 
 /* replica_ledger.c */
 /* Puts the clients' writes from index on into the ledger, durably (async groups), *kept of them.
@@ -125,6 +137,7 @@ void replica_settle(struct replica *r, uint64_t commit);
 
 /* replica_snapshot.c */
 bool snapshot_offer(void *arg, struct version *at, uint64_t *total);
+void snapshot_needed(void *arg, uint64_t index);
 bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);
 bool snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
                     uint64_t *next);

@@ -127,12 +127,22 @@ static void job_done(struct job *job) {
 }
 
 static bool take_is_due(const struct replica *r) {
+    uint64_t commit = raft_commit(r->raft);
+    if (raft_odd(r->raft) || commit <= r->snapshot.index || r->now_ms < r->taking.retry_ms)
+        return false;
+    if (r->taking.needed > r->snapshot.index && commit >= r->taking.needed)
+        return true;
     uint64_t limit = r->options.snapshot_log_size > 0 ? r->options.snapshot_log_size : LOG_SIZE_DEFAULT;
     if (limit < 2 * r->snapshot_size)
         limit = 2 * r->snapshot_size;
     uint64_t kept = log_keep(r) > r->compacted_size ? log_keep(r) : r->compacted_size;
-    return log_size(r->log) > limit + kept && raft_commit(r->raft) > r->snapshot.index &&
-           r->now_ms >= r->taking.retry_ms;
+    return log_size(r->log) > limit + kept;
+}
+
+void snapshot_needed(void *arg, uint64_t index) {
+    struct replica *r = arg;
+    if (r->taking.needed < index)
+        r->taking.needed = index;
 }
 
 bool replica_snapshot_tick(struct replica *r) {
@@ -258,13 +268,19 @@ static bool verify_received(struct replica *r, struct version at, struct arrived
     return ok;
 }
 
+/* The first index of this log that the leader may have overruled. */
+static uint64_t not_the_leaders(const struct replica *r) {
+    uint64_t commit = raft_commit(r->raft), matched = raft_matched(r->raft);
+    return (matched > commit ? matched : commit) + 1;
+}
+
 /* What the disk must have room for, and then the store from the received file, while nothing of what this
  * node has is gone: a sender can give right checksums to what cannot be loaded. */
 static bool load_received(struct replica *r, struct version at, struct arrived *in, size_t *kept) {
     enum log_result room = log_prepare_reset(r->log);
     if (room != LOG_OK && room != LOG_NO_SPACE)
         replica_fail(r, "cannot begin the log anew", log_result_text(room));
-    if (room != LOG_OK || replica_keep_overruled(r, raft_commit(r->raft) + 1, kept) != FILE_OK) {
+    if (room != LOG_OK || replica_keep_overruled(r, not_the_leaders(r), kept) != FILE_OK) {
         if (r->failure[0] == '\0')
             refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT
                                                       : "no space left on the disk to install a snapshot");
@@ -285,7 +301,7 @@ static bool load_received(struct replica *r, struct version at, struct arrived *
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
 static bool exchange(struct replica *r, struct version at, size_t kept) {
-    replica_tell_overruled(r, raft_commit(r->raft) + 1, kept);
+    replica_tell_overruled(r, not_the_leaders(r), kept);
     enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
     if (result == FILE_OK)
         result = file_system_sync(r->options.fs);
@@ -328,10 +344,11 @@ static bool install(struct replica *r) {
     r->log_shrank = true;
     r->groups = in.groups;
     replica_digest_begin(r);
+    bool odd = raft_odd(r->raft);
     raft_installed(r->raft, at, &in.configuration, in.header.configuration_index);
     replica_settle(r, at.index);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_INSTALLED, "a snapshot from the leader was installed");
-    if (at.index <= commit)
+    if (at.index <= commit && !odd)
         tell_commits_lost(r, at, commit);
     return true;
 }

@@ -105,7 +105,14 @@ static inline void start(struct one *o, const struct configuration *c, struct ra
     options.fs = &o->disk->fs;
     options.seed = 1;
     hard_state_load(&o->disk->fs, &options.hard_state, why, sizeof why);
-    struct raft_host host = {o, one_send, one_before_truncate, one_offer, one_read, one_chunk};
+    struct raft_host host = {
+        .arg = o,
+        .send = one_send,
+        .before_truncate = one_before_truncate,
+        .snapshot_offer = one_offer,
+        .snapshot_read = one_read,
+        .snapshot_chunk = one_chunk,
+    };
     o->raft = raft_new(&options, &host, c, 0, o->now_ms);
 }
 

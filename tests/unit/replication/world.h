@@ -327,7 +327,12 @@ static void node_start(struct node *n) {
     if (hard_state_load(&n->disk->fs, &options.hard_state, why, sizeof why) != FILE_OK)
         options.hard_state = (struct hard_state){0};
     struct raft_host host = {
-        n, node_send, node_before_truncate, node_snapshot_offer, node_snapshot_read, node_snapshot_chunk,
+        .arg = n,
+        .send = node_send,
+        .before_truncate = node_before_truncate,
+        .snapshot_offer = node_snapshot_offer,
+        .snapshot_read = node_snapshot_read,
+        .snapshot_chunk = node_snapshot_chunk,
     };
     bool snapshot = n->snapshot.at.index > 0;
     n->raft = raft_new(&options, &host, snapshot ? &n->snapshot.configuration : &n->first,

@@ -1,0 +1,233 @@
+/* Whose state is not the others'. PROTOCOL.md, "Comparing states", has the rules and why they are safe. */
+#include "replication/raft_internal.h"
+
+#include "replication/quorum.h"
+
+#include <assert.h>
+
+void raft_compare_reset(struct raft *r) {
+    r->odd_number = r->odd_done = r->wanted = 0;
+    r->unequal = false;
+    r->comparison.unequal_index = 0;
+    r->compare = (struct compare_round){.opened_ms = r->now_ms};
+}
+
+/* ---- the odd one itself ---- */
+
+static void become_odd(struct raft *r) {
+    if (r->odd)
+        return;
+    r->odd = true;
+    r->asking = false;
+    r->comparison.odd++;
+    r->host.odd(r->host.arg, true);
+}
+
+void raft_odd_told(struct raft *r, uint64_t number) {
+    if (number <= r->odd_done || r->host.odd == NULL)
+        return;
+    r->odd_number = number;
+    become_odd(r);
+}
+
+void raft_odd_replaced(struct raft *r) {
+    r->odd_done = r->odd_number;
+    r->wanted = 0;
+    if (r->odd)
+        r->host.odd(r->host.arg, false);
+    r->odd = false;
+}
+
+/* ---- the leader ---- */
+
+static void mark(struct raft *r, struct raft_peer *p) {
+    assert(p->odd == 0);
+    p->odd = ++r->compare.marks;
+    p->odd_end = log_last(r->log);
+    p->odd_ms = r->now_ms;
+    p->answered = p->agrees = false;
+    p->progress = PROGRESS_SNAPSHOT;
+    p->transfer = (struct transfer){0};
+    if (r->transferring && member_id_equal(&p->id, &r->transfer_to))
+        r->transferring = false;
+}
+
+static bool is_even(const struct raft_peer *p) {
+    return p->odd == 0;
+}
+
+/* Without it the others must be a majority of all voters still: else nothing could be committed any more, and
+ * so no snapshot be taken that would replace its state. */
+static bool can_do_without(struct raft *r, struct raft_peer *p) {
+    assert(p->odd == 0);
+    p->odd = UINT64_MAX;
+    bool can = p->votes == 0 || raft_majority(r, is_even);
+    p->odd = 0;
+    return can;
+}
+
+static void found_odd(struct raft *r, struct raft_peer *p, uint64_t index) {
+    if (!can_do_without(r, p)) {
+        r->comparison.unequal_index = index;
+        return;
+    }
+    r->comparison.odd++;
+    mark(r, p);
+}
+
+static void remember(struct raft *r, uint64_t index, uint64_t digest) {
+    struct compare_round *round = &r->compare;
+    size_t last = (round->known_next + COMPARE_AGREED - 1) % COMPARE_AGREED;
+    size_t at = round->known[last].index == index ? last : round->known_next;
+    round->known[at].index = index;
+    round->known[at].digest = digest;
+    round->known_next = (at + 1) % COMPARE_AGREED;
+}
+
+static bool agreed_in(const struct raft *r, enum voter_set set, uint64_t *digest) {
+    struct quorum_vote votes[MEMBERS_MAX];
+    size_t count = 0;
+    if (r->own_votes & set)
+        votes[count++] = (struct quorum_vote){true, r->compare.digest};
+    for (size_t i = 0; i < r->peer_count; i++)
+        if (r->peers[i].votes & set)
+            votes[count++] = (struct quorum_vote){r->peers[i].answered, r->peers[i].digest};
+    return quorum_agreed(votes, count, digest);
+}
+
+static bool agreed_digest(const struct raft *r, uint64_t *digest) {
+    uint64_t before;
+    return agreed_in(r, VOTERS_NEW, digest) &&
+           (!r->joint || (agreed_in(r, VOTERS_OLD, &before) && before == *digest));
+}
+
+/* With what has been answered so far. */
+static void judge(struct raft *r) {
+    struct compare_round *round = &r->compare;
+    uint64_t right;
+    if (!agreed_digest(r, &right))
+        return;
+    if (!round->agreed) {
+        round->agreed = true;
+        r->comparison.rounds++;
+        r->comparison.index = round->index;
+        r->comparison.unequal_index = 0;
+        remember(r, round->index, right);
+    }
+    for (size_t i = 0; i < r->peer_count; i++) {
+        struct raft_peer *p = &r->peers[i];
+        p->agrees = p->answered && p->digest == right;
+        if (p->answered && !p->agrees)
+            found_odd(r, p, round->index);
+    }
+    if (round->digest == right)
+        round->right_ms = round->opened_ms;
+    else
+        become_odd(r);
+}
+
+static bool waits_for(const struct raft *r, const struct raft_peer *p) {
+    bool heard = !p->down && r->now_ms - p->heard_ms < r->options.election_max_ms;
+    return !p->answered && p->odd == 0 && heard;
+}
+
+static bool all_answered(const struct raft *r) {
+    for (size_t i = 0; i < r->peer_count; i++)
+        if (waits_for(r, &r->peers[i]))
+            return false;
+    return true;
+}
+
+/* No digest has a majority; nobody knows who is right where any two differ. */
+static void close_round(struct raft *r) {
+    r->compare.open = false;
+    for (size_t i = 0; i < r->peer_count && !r->compare.agreed; i++) {
+        const struct raft_peer *p = &r->peers[i];
+        if (p->votes != 0 && p->answered && p->digest != r->compare.digest)
+            r->comparison.unequal_index = r->compare.index;
+    }
+}
+
+static void open_round(struct raft *r) {
+    uint64_t digest;
+    if (r->commit == 0 || !r->host.digest(r->host.arg, r->commit, &digest))
+        return;
+    r->compare.open = true;
+    r->compare.agreed = false;
+    r->compare.index = r->commit;
+    r->compare.digest = digest;
+    r->compare.opened_ms = r->now_ms;
+    for (size_t i = 0; i < r->peer_count; i++)
+        r->peers[i].answered = false;
+    judge(r); /* the only voter is right */
+}
+
+void raft_compare_tick(struct raft *r) {
+    struct compare_round *round = &r->compare;
+    if (r->odd && !r->transferring)
+        raft_transfer(r, r->now_ms, NULL);
+    if (r->host.digest == NULL || r->odd || !raft_term_committed(r) || r->peer_count == 0)
+        return;
+    uint64_t age = r->now_ms - round->opened_ms;
+    if (round->open && (all_answered(r) || age >= COMPARE_MAX_MS))
+        close_round(r);
+    if (!round->open && age >= COMPARE_MS)
+        open_round(r);
+}
+
+/* Of a round that is over. */
+static void judge_late(struct raft *r, struct raft_peer *p, uint64_t index, uint64_t digest) {
+    for (size_t i = 0; i < COMPARE_AGREED; i++) {
+        if (r->compare.known[i].index != index || r->compare.known[i].digest == digest)
+            continue;
+        found_odd(r, p, index);
+        return;
+    }
+}
+
+bool raft_compare_reply(struct raft *r, struct raft_peer *p, const struct message *m) {
+    uint64_t index = m->append_reply.compared;
+    if (p->odd == 0 && m->append_reply.odd != 0 && can_do_without(r, p))
+        mark(r, p);
+    if (p->odd != 0)
+        return false;
+    if (index == 0 || r->odd || m->append_reply.odd != 0)
+        return true;
+    if (index == r->compare.index && r->compare.open) {
+        p->answered = true;
+        p->digest = m->append_reply.digest;
+        judge(r);
+        if (all_answered(r))
+            close_round(r);
+    } else {
+        judge_late(r, p, index, m->append_reply.digest);
+    }
+    return p->odd == 0;
+}
+
+/* ---- the follower ---- */
+
+/* A question that waits for records to come is not given up for a newer one. */
+void raft_compare_heard(struct raft *r, const struct message *m) {
+    r->unequal = m->append.unequal;
+    if (m->append.odd != 0)
+        raft_odd_told(r, m->append.odd);
+    if (r->wanted == 0 || r->wanted <= r->commit)
+        r->wanted = m->append.compare;
+}
+
+void raft_compare_answer(struct raft *r, struct message *reply) {
+    uint64_t digest;
+    if (r->odd) {
+        reply->append_reply.odd = r->odd_number != 0 ? r->odd_number : UINT64_MAX;
+        return;
+    }
+    if (r->host.digest == NULL || r->wanted == 0)
+        return;
+    bool known = r->host.digest(r->host.arg, r->wanted, &digest);
+    if (!known || r->wanted > r->commit || r->wanted > r->matched)
+        return;
+    r->comparison.index = r->wanted;
+    reply->append_reply.compared = r->wanted;
+    reply->append_reply.digest = digest;
+}

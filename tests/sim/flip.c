@@ -1,0 +1,28 @@
+#include "tests/sim/flip.h"
+
+#include "storage/store_parts.h"
+
+#define FLIPPED_KEY "flipped"
+
+static struct store *store_of(const struct machine *m) {
+    return (struct store *)(uintptr_t)replica_store(node_replica(m->node));
+}
+
+bool flip_state(struct machine *m, const char *value) {
+    if (m->node == NULL || node_state(m->node) == NODE_FAILED)
+        return false;
+    struct store *store = store_of(m);
+    if (store->replaced != NULL)
+        return false;
+    struct store_record flipped = {.key = bytes_of(FLIPPED_KEY), .value = bytes_of(value), .version = {1, 1}};
+    struct record *out = store_put_record(store, record_new(&store->slab, &flipped));
+    if (out != NULL)
+        record_free(&store->slab, out);
+    sim_note(m->sim, "the state of %u is flipped", m->index + 1);
+    return true;
+}
+
+bool is_flipped(const struct machine *m) {
+    struct store_record record;
+    return m->node != NULL && store_get(store_of(m), bytes_of(FLIPPED_KEY), &record);
+}
