@@ -143,7 +143,7 @@ static void raft_frame(struct node *n, const struct peer *peer, struct bytes pay
     if (message.type == MESSAGE_READ_INDEX || message.type == MESSAGE_READ_INDEX_REPLY)
         coordinator_read_index(n->coordinator, n->now_ms, &peer->id, &message);
     else if (message.type == MESSAGE_REMOVED)
-        node_members_told(n, &message);
+        node_members_told(n, peer, &message);
     else
         replica_receive(n->replica, n->now_ms, n->host.wall_ms(n->host.arg), &peer->id, &message);
 }

@@ -91,7 +91,7 @@ const struct node_info *node_group_found(const struct node *n);
 void node_members_open(struct node *n);
 void node_members_tick(struct node *n);
 /* The leader said that this node is no member any more. */
-void node_members_told(struct node *n, const struct message *message);
+void node_members_told(struct node *n, const struct peer *peer, const struct message *message);
 bool node_members_removed(const struct node *n);
 /* A member of the own group is said to be there: held a connection to for as long as it is a member. */
 bool node_group_member_at(const struct node *n, const struct address *peer);

@@ -121,8 +121,11 @@ void node_members_open(struct node *n) {
     buffer_release(&content);
 }
 
-void node_members_told(struct node *n, const struct message *message) {
+/* Believed from who says that it leads, where nobody else does. */
+void node_members_told(struct node *n, const struct peer *peer, const struct message *message) {
     uint64_t index = message->removed.index, at;
+    if (peer->info.role != NODE_LEADER || raft_led_by_another(replica_raft(n->replica), n->now_ms, &peer->id))
+        return;
     if (raft_configuration(raft_of(n))->count == 0) {
         n->told_out = true;
         return;

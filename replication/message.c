@@ -8,9 +8,20 @@ static void write_version(struct buffer *out, struct version version) {
     write_u64(out, version.index);
 }
 
+static uint64_t read_bounded(struct reader *r, uint64_t max) {
+    uint64_t value = read_u64(r);
+    if (value > max)
+        r->failed = true;
+    return value;
+}
+
+static uint64_t read_index(struct reader *r) {
+    return read_bounded(r, MESSAGE_INDEX_MAX);
+}
+
 static struct version read_version(struct reader *r) {
-    uint64_t term = read_u64(r);
-    return (struct version){.term = term, .index = read_u64(r)};
+    uint64_t term = read_bounded(r, MESSAGE_TERM_MAX);
+    return (struct version){.term = term, .index = read_index(r)};
 }
 
 static void write_flags(struct buffer *out, bool first, bool second) {
@@ -106,12 +117,12 @@ void message_encode(struct buffer *out, const struct message *m) {
 
 static bool decode_append(struct reader *r, struct message *out) {
     out->append.previous = read_version(r);
-    out->append.commit = read_u64(r);
+    out->append.commit = read_index(r);
     out->append.read = read_u64(r);
     out->append.echo.asked = read_u64(r);
-    out->append.echo.index = read_u64(r);
+    out->append.echo.index = read_index(r);
     read_flags(r, &out->append.alone, &out->append.unequal);
-    out->append.compare = read_u64(r);
+    out->append.compare = read_index(r);
     out->append.odd = read_u64(r);
     out->append.records = read_rest(r);
     return out->append.records.size <= MESSAGE_RECORDS_MAX;
@@ -119,13 +130,13 @@ static bool decode_append(struct reader *r, struct message *out) {
 
 static bool decode_append_reply(struct reader *r, struct message *out) {
     read_flags(r, &out->append_reply.success, NULL);
-    out->append_reply.match = read_u64(r);
-    out->append_reply.durable = read_u64(r);
+    out->append_reply.match = read_index(r);
+    out->append_reply.durable = read_index(r);
     out->append_reply.read = read_u64(r);
     out->append_reply.asked = read_u64(r);
     out->append_reply.hint = read_version(r);
-    out->append_reply.last = read_u64(r);
-    out->append_reply.compared = read_u64(r);
+    out->append_reply.last = read_index(r);
+    out->append_reply.compared = read_index(r);
     out->append_reply.digest = read_u64(r);
     out->append_reply.odd = read_u64(r);
     return true;
@@ -134,10 +145,11 @@ static bool decode_append_reply(struct reader *r, struct message *out) {
 static bool decode_snapshot(struct reader *r, struct message *out) {
     out->snapshot.at = read_version(r);
     out->snapshot.offset = read_u64(r);
-    out->snapshot.total = read_u64(r);
+    out->snapshot.total = read_bounded(r, MESSAGE_SNAPSHOT_MAX);
     out->snapshot.odd = read_u64(r);
     out->snapshot.chunk = read_rest(r);
-    return out->snapshot.chunk.size <= MESSAGE_CHUNK_SIZE && out->snapshot.offset <= out->snapshot.total &&
+    return out->snapshot.at.term <= out->term && out->snapshot.at.index > 0 &&
+           out->snapshot.chunk.size <= MESSAGE_CHUNK_SIZE && out->snapshot.offset <= out->snapshot.total &&
            out->snapshot.chunk.size <= out->snapshot.total - out->snapshot.offset;
 }
 
@@ -170,10 +182,10 @@ static bool decode_body(struct reader *r, struct message *out) {
     case MESSAGE_READ_INDEX_REPLY:
         out->read_index.id = read_u64(r);
         read_flags(r, &out->read_index.ok, NULL);
-        out->read_index.index = read_u64(r);
+        out->read_index.index = read_index(r);
         return true;
     case MESSAGE_REMOVED:
-        out->removed.index = read_u64(r);
+        out->removed.index = read_index(r);
         return true;
     }
     return false;
@@ -183,7 +195,7 @@ bool message_decode(struct bytes payload, struct message *out) {
     struct reader r = reader_of(payload);
     memset(out, 0, sizeof *out);
     uint8_t type = read_u8(&r);
-    out->term = read_u64(&r);
+    out->term = read_bounded(&r, MESSAGE_TERM_MAX);
     if (type < MESSAGE_VOTE || type > MESSAGE_REMOVED)
         return false;
     out->type = (enum message_type)type;

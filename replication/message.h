@@ -7,6 +7,11 @@
 
 #define MESSAGE_RECORDS_MAX (2u * 1024 * 1024) /* bytes of records in one append: any one record fits */
 #define MESSAGE_CHUNK_SIZE  (256u * 1024)      /* bytes of a snapshot in one message */
+/* No group ever reaches these: beyond, a message is damage or forged, and what it would do could not be
+ * undone. */
+#define MESSAGE_TERM_MAX     (1ull << 62)
+#define MESSAGE_INDEX_MAX    (1ull << 56)
+#define MESSAGE_SNAPSHOT_MAX (1ull << 40) /* bytes */
 
 enum message_type {
     MESSAGE_VOTE = 1,
@@ -85,7 +90,8 @@ struct message {
 };
 
 void message_encode(struct buffer *out, const struct message *message);
-/* Borrows from the payload. False for bytes that are none; records inside an append are not looked into. */
+/* Borrows from the payload. False for bytes that are none, or beyond a bound; records inside an append are
+ * not looked into. */
 bool message_decode(struct bytes payload, struct message *out);
 
 #endif

@@ -10,8 +10,7 @@
 #define HEARTBEAT_MS    50
 #define UNCOMMITTED_MAX (256ull * 1024 * 1024)
 #define WINDOW_SIZE     (4u * 1024 * 1024)
-#define TERM_MAX        (UINT64_MAX / 2) /* no election reaches it; beyond, a message is damage */
-#define IDLE_MS         1000             /* between ticks of a node that has nothing to wait for */
+#define IDLE_MS         1000 /* between ticks of a node that has nothing to wait for */
 
 static void defaults(struct raft_options *o) {
     if (o->election_min_ms == 0)
@@ -178,9 +177,20 @@ static void heard_from(struct raft *r, struct raft_peer *p) {
     p->down = p->refused = false;
 }
 
+/* Terms are kept for good, and one beyond which there is none would end the group: so one message raises them
+ * by a step at most. A node that is further behind than that gets there by several. */
+bool raft_near(struct raft *r, uint64_t term) {
+    if (term <= r->state.term || term - r->state.term <= TERM_STEP)
+        return true;
+    raft_follow(r, r->state.term + TERM_STEP, NULL, RAFT_CAUSE_HIGHER_TERM);
+    return false;
+}
+
 static void receive_from_member(struct raft *r, struct raft_peer *p, const struct message *m) {
     bool pre = m->type == MESSAGE_VOTE_REPLY && m->vote_reply.pre && m->vote_reply.granted;
     if (m->term > r->state.term && !pre) {
+        if (!raft_near(r, m->term))
+            return;
         bool was_asking = r->asking || r->role == RAFT_CANDIDATE;
         if (raft_follow(r, m->term, NULL, RAFT_CAUSE_HIGHER_TERM) && was_asking)
             r->deadline_ms = r->now_ms + raft_between(r, RETRY_MIN_MS, RETRY_MAX_MS);
@@ -200,7 +210,7 @@ static void receive_from_member(struct raft *r, struct raft_peer *p, const struc
 }
 
 void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from, const struct message *m) {
-    if (r->failed || member_id_equal(from, &r->options.self) || m->term > TERM_MAX)
+    if (r->failed || member_id_equal(from, &r->options.self) || m->term > MESSAGE_TERM_MAX)
         return;
     r->now_ms = now_ms;
     struct raft_peer *p = raft_peer(r, from);
@@ -444,6 +454,11 @@ bool raft_leader(const struct raft *r, struct member_id *out) {
     if (r->leader_known)
         *out = r->leader;
     return r->leader_known;
+}
+
+bool raft_led_by_another(struct raft *r, uint64_t now_ms, const struct member_id *than) {
+    r->now_ms = now_ms;
+    return raft_leader_alive(r) && !member_id_equal(&r->leader, than);
 }
 
 uint64_t raft_leader_commit(const struct raft *r) {

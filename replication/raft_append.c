@@ -19,6 +19,8 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
         refuse_lower_term(r, from);
         return false;
     }
+    if (!raft_near(r, term))
+        return false;
     bool other = r->leader_known && !member_id_equal(&r->leader, from);
     if (term == r->state.term && (r->role == RAFT_LEADER || other)) {
         r->ignored++;

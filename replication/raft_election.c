@@ -135,7 +135,7 @@ void raft_receive_vote(struct raft *r, const struct member_id *from, const struc
         return;
     }
     if (m->term > r->state.term) {
-        if (!m->vote.transfer && raft_leader_alive(r))
+        if ((!m->vote.transfer && raft_leader_alive(r)) || !raft_near(r, m->term))
             return;
         if (!raft_follow(r, m->term, NULL, RAFT_CAUSE_HIGHER_TERM))
             return;

@@ -19,6 +19,7 @@
 #define FLIGHTS_MAX   128          /* appends in flight to one member */
 #define MARKS_MAX     256          /* samples of the log's size, hence its bound's precision */
 #define LINK_DELAY_MS 50           /* most, before an election after the leader's connection was refused */
+#define TERM_STEP     (1u << 20)   /* by which one message raises a term at most */
 #define RETRY_MIN_MS  10           /* before another election where this one cannot be won */
 #define RETRY_MAX_MS  60
 #define YIELD_MIN_MS  50 /* own election put off after a pre-vote was granted */
@@ -190,6 +191,8 @@ void raft_reset_deadline(struct raft *r);
 /* Follower of term, which is the current one or a later one; leader NULL where unknown. False: the disk
  * failed. */
 bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, enum raft_cause cause);
+/* False: the term is too far above the own one, which has risen by a step; the message is not for now. */
+bool raft_near(struct raft *r, uint64_t term);
 void raft_send(struct raft *r, const struct member_id *to, struct message *message);
 struct raft_peer *raft_peer(struct raft *r, const struct member_id *id);
 uint64_t raft_own_durable(const struct raft *r);

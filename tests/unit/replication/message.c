@@ -27,7 +27,7 @@ static size_t samples(struct message out[16]) {
     out[n++] = (struct message){.type = MESSAGE_READ_INDEX_REPLY, .read_index = {8, true, 9}};
     out[n++] = (struct message){.type = MESSAGE_REMOVED, .removed = {10}};
     for (size_t i = 0; i < n; i++)
-        out[i].term = UINT64_MAX - i;
+        out[i].term = MESSAGE_TERM_MAX - i;
     return n;
 }
 
@@ -141,7 +141,61 @@ TEST(too_many_records_and_a_chunk_past_the_end_are_refused) {
     buffer_release(&b);
 }
 
-TESTS(TAP(every_message_comes_back_as_it_was),
+static bool comes_through(const struct message *m) {
+    struct message out;
+    struct buffer b = {0};
+    message_encode(&b, m);
+    bool ok = message_decode(buffer_bytes(&b), &out);
+    buffer_release(&b);
+    return ok;
+}
+
+TEST(terms_indexes_and_sizes_beyond_their_bounds_are_no_message) {
+    struct message all[16];
+    size_t count = samples(all), bounded = 0;
+    struct {
+        size_t message;
+        uint64_t *field, max;
+    } fields[] = {
+        {0, &all[0].vote.last.term, MESSAGE_TERM_MAX},
+        {0, &all[0].vote.last.index, MESSAGE_INDEX_MAX},
+        {4, &all[4].append.previous.term, MESSAGE_TERM_MAX},
+        {4, &all[4].append.previous.index, MESSAGE_INDEX_MAX},
+        {4, &all[4].append.commit, MESSAGE_INDEX_MAX},
+        {4, &all[4].append.echo.index, MESSAGE_INDEX_MAX},
+        {4, &all[4].append.compare, MESSAGE_INDEX_MAX},
+        {6, &all[6].append_reply.match, MESSAGE_INDEX_MAX},
+        {6, &all[6].append_reply.durable, MESSAGE_INDEX_MAX},
+        {6, &all[6].append_reply.hint.term, MESSAGE_TERM_MAX},
+        {6, &all[6].append_reply.hint.index, MESSAGE_INDEX_MAX},
+        {6, &all[6].append_reply.last, MESSAGE_INDEX_MAX},
+        {6, &all[6].append_reply.compared, MESSAGE_INDEX_MAX},
+        {7, &all[7].snapshot.at.term, MESSAGE_TERM_MAX - 7}, /* the message's own term */
+        {7, &all[7].snapshot.at.index, MESSAGE_INDEX_MAX},
+        {7, &all[7].snapshot.total, MESSAGE_SNAPSHOT_MAX},
+        {8, &all[8].snapshot_reply.at.index, MESSAGE_INDEX_MAX},
+        {12, &all[12].read_index.index, MESSAGE_INDEX_MAX},
+        {13, &all[13].removed.index, MESSAGE_INDEX_MAX},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        uint64_t before = *fields[i].field;
+        *fields[i].field = fields[i].max;
+        OK(comes_through(&all[fields[i].message]));
+        *fields[i].field = fields[i].max + 1;
+        bounded += !comes_through(&all[fields[i].message]);
+        *fields[i].field = before;
+    }
+    EQUAL(bounded, sizeof fields / sizeof fields[0]);
+    for (size_t i = 0; i < count; i++) {
+        all[i].term = MESSAGE_TERM_MAX + 1;
+        OK(!comes_through(&all[i]));
+    }
+    struct message nothing = {.type = MESSAGE_SNAPSHOT, .term = 3, .snapshot = {.at = {3, 0}, .total = 1}};
+    OK(!comes_through(&nothing)); /* a snapshot of nothing */
+}
+
+TESTS(TAP(terms_indexes_and_sizes_beyond_their_bounds_are_no_message),
+      TAP(every_message_comes_back_as_it_was),
       TAP(the_fields_of_an_append_and_its_reply_are_where_they_belong),
       TAP(a_prefix_is_no_message_unless_only_carried_bytes_are_missing),
       TAP(a_flipped_bit_gives_no_message_or_another_one_that_means_what_it_says),

@@ -288,7 +288,48 @@ TEST(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over)
     one_free(o);
 }
 
-TESTS(TAP(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durable),
+/* A term is kept for good: one that could not be raised any more would end the group. */
+TEST(one_message_raises_the_term_by_a_step_at_most) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    uint64_t step = 1u << 20, far = MESSAGE_TERM_MAX;
+    struct message forged[] = {
+        vote(far, (struct version){far, MESSAGE_INDEX_MAX}),
+        heartbeat(far, (struct version){0}, 0),
+        {.type = MESSAGE_SNAPSHOT, .term = far, .snapshot = {.at = {far, MESSAGE_INDEX_MAX}, .total = 1}},
+        ack(far, 0, 0, 0),
+        vote_reply(far, false),
+    };
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        struct one *o = one_new(&c);
+        receive(o, 2, forged[i]);
+        EQUAL(raft_term(o->raft), step);
+        EQUAL(o->count, 0);
+        struct member_id leader;
+        OK(!raft_leader(o->raft, &leader));
+        win(o);
+        OK(raft_term(o->raft) < step + 4);
+        one_free(o);
+    }
+}
+
+TEST(a_node_that_is_many_terms_behind_gets_there_by_steps) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    uint64_t term = (5u << 20) + 7;
+    for (unsigned i = 0; i < 5; i++) {
+        receive(o, 2, heartbeat(term, (struct version){0}, 0));
+        OK(raft_term(o->raft) < term);
+    }
+    receive(o, 2, heartbeat(term, (struct version){0}, 0));
+    struct member_id leader;
+    EQUAL(raft_term(o->raft), term);
+    OK(raft_leader(o->raft, &leader));
+    one_free(o);
+}
+
+TESTS(TAP(one_message_raises_the_term_by_a_step_at_most),
+      TAP(a_node_that_is_many_terms_behind_gets_there_by_steps),
+      TAP(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durable),
       TAP(a_sole_voter_leads_in_its_first_tick_and_its_reads_need_nobody),
       TAP(a_learner_and_a_newcomer_never_stand_for_election),
       TAP(a_vote_is_on_disk_before_its_reply_leaves_and_is_not_given_twice_after_a_restart),

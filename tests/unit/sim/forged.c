@@ -1,0 +1,209 @@
+/* Frames that no correct node sends, from one that is connected and no member: none does lasting damage.
+ * (Frames between nodes are not authenticated: who can speak as a node can still disturb.)
+ *
+ * SIM_SEEDS is the number of seeds of the random part, SIM_SEED the first. */
+#include "tests/unit/sim/asking.h"
+
+#include <stdlib.h>
+
+#include "storage/random.h"
+
+struct forger {
+    struct asking *a;
+    struct random random;
+    unsigned stranger, sent;
+};
+
+static uint64_t any_number(struct forger *f, uint64_t near) {
+    static const uint64_t extremes[] = {0,
+                                        1,
+                                        1ull << 20,
+                                        MESSAGE_SNAPSHOT_MAX,
+                                        MESSAGE_INDEX_MAX,
+                                        MESSAGE_TERM_MAX,
+                                        INT64_MAX,
+                                        UINT64_MAX - 1,
+                                        UINT64_MAX};
+    if (random_below(&f->random, 2))
+        return near + random_below(&f->random, 5) - 2;
+    return extremes[random_below(&f->random, sizeof extremes / sizeof extremes[0])];
+}
+
+static void send_forged(struct forger *f, unsigned to, const struct message *m) {
+    struct sim *sim = f->a->sim;
+    struct node *node = sim->machines[f->stranger]->node;
+    const struct node_info *victim = node_self(sim->machines[to]->node);
+    struct member_id id = {.incarnation = victim->incarnation};
+    struct buffer payload = {0};
+    memcpy(id.id, victim->id, NODE_ID_SIZE);
+    message_encode(&payload, m);
+    f->sent +=
+        peers_send(node_peers(node), sim->now_us / MS, &id, PEERS_MAIN, FRAME_RAFT, buffer_bytes(&payload));
+    buffer_release(&payload);
+}
+
+/* Every field by itself something near what it should be, or extreme. */
+static void forge(struct forger *f, unsigned to) {
+    static const uint8_t junk[100];
+    const struct raft *raft = raft_at(f->a, to);
+    uint64_t term = any_number(f, raft_term(raft)), index = any_number(f, raft_commit(raft));
+    struct version at = {any_number(f, raft_term(raft)), index};
+    bool flag = random_below(&f->random, 2), other = random_below(&f->random, 2);
+    uint64_t more = any_number(f, index), most = any_number(f, index);
+    struct message m = {.type = 1 + (enum message_type)random_below(&f->random, MESSAGE_REMOVED),
+                        .term = term};
+    switch (m.type) {
+    case MESSAGE_VOTE:
+        m.vote.last = at;
+        m.vote.pre = flag;
+        m.vote.transfer = other;
+        break;
+    case MESSAGE_VOTE_REPLY:
+        m.vote_reply.granted = flag;
+        m.vote_reply.pre = other;
+        break;
+    case MESSAGE_APPEND:
+        m.append.previous = at;
+        m.append.commit = more;
+        m.append.read = most;
+        m.append.alone = flag;
+        m.append.echo = (struct proof){more, most};
+        if (other)
+            m.append.records = (struct bytes){junk, sizeof junk};
+        break;
+    case MESSAGE_APPEND_REPLY:
+        m.append_reply.success = flag;
+        m.append_reply.match = index;
+        m.append_reply.durable = more;
+        m.append_reply.read = most;
+        m.append_reply.hint = at;
+        m.append_reply.last = more;
+        break;
+    case MESSAGE_SNAPSHOT:
+        m.snapshot.at = at;
+        m.snapshot.total = flag ? sizeof junk : most;
+        m.snapshot.offset = other ? 0 : more;
+        m.snapshot.chunk = (struct bytes){junk, sizeof junk};
+        break;
+    case MESSAGE_SNAPSHOT_REPLY:
+        m.snapshot_reply.at = at;
+        m.snapshot_reply.offset = more;
+        m.snapshot_reply.installed = flag;
+        m.snapshot_reply.refused = other;
+        break;
+    case MESSAGE_READ_INDEX:
+    case MESSAGE_READ_INDEX_REPLY:
+        m.read_index.id = more;
+        m.read_index.ok = flag;
+        m.read_index.index = index;
+        break;
+    case MESSAGE_REMOVED:
+        m.removed.index = index;
+        break;
+    case MESSAGE_TIMEOUT_NOW:
+        break;
+    }
+    send_forged(f, to, &m);
+}
+
+static bool takes_writes(struct asking *a) {
+    for (uint64_t end = a->sim->now_us + 10 * SECOND; a->sim->now_us < end; sim_run(a->sim, 100 * MS))
+        for (unsigned i = 0; i < 3; i++)
+            if (set(a, i, "k", "v") == 200)
+                return true;
+    return false;
+}
+
+/* Three voters, and a fourth that left. */
+static struct forger *forger_new(struct tap *tap, uint64_t seed) {
+    struct forger *f = calloc(1, sizeof *f);
+    random_seed(&f->random, seed);
+    f->a = asking_make(1, 4, seed, ACK_QUORUM);
+    f->stranger = 3;
+    for (unsigned i = 0; i < 3; i++)
+        machine_start(f->a->sim->machines[i]);
+    sim_run(f->a->sim, 5 * SECOND);
+    machine_start(f->a->sim->machines[3]);
+    sim_run(f->a->sim, 2 * SECOND);
+    STATUS_IS(f->a, change(f->a, leader_in(f->a, 0), "leave", 3), 200);
+    STATUS_IS(f->a, set(f->a, 0, "kept", "v"), 200);
+    sim_run(f->a->sim, 2 * SECOND);
+    return f;
+}
+
+static void forger_free(struct forger *f) {
+    asking_free(f->a);
+    free(f);
+}
+
+static void is_well(struct tap *tap, struct forger *f) {
+    struct asking *a = f->a;
+    for (unsigned again = 0; again < 2; again++) {
+        OK(takes_writes(a));
+        for (unsigned i = 0; i < 3; i++) {
+            STATUS_IS(a, get(a, i, "kept", true), 200);
+            enum node_role role = node_self(a->sim->machines[i]->node)->role;
+            OK(role == NODE_LEADER || role == NODE_FOLLOWER);
+        }
+        for (unsigned i = 0; again == 0 && i < 3; i++)
+            machine_kill(a->sim->machines[i]);
+        for (unsigned i = 0; again == 0 && i < 3; i++)
+            OK(machine_start(a->sim->machines[i]));
+        sim_run(a->sim, SECOND);
+    }
+}
+
+TEST(a_strangers_removed_is_believed_by_nobody_who_has_a_leader) {
+    struct forger *f = forger_new(tap, 1);
+    for (unsigned i = 0; i < 3; i++)
+        send_forged(f, i,
+                    &(struct message){.type = MESSAGE_REMOVED,
+                                      .term = raft_term(raft_at(f->a, i)),
+                                      .removed.index = MESSAGE_INDEX_MAX});
+    EQUAL(f->sent, 3);
+    sim_run(f->a->sim, SECOND);
+    is_well(tap, f);
+    forger_free(f);
+}
+
+TEST(one_forged_vote_append_or_snapshot_ends_no_group) {
+    static const enum message_type types[] = {MESSAGE_VOTE, MESSAGE_APPEND, MESSAGE_SNAPSHOT};
+    for (unsigned i = 0; i < 3; i++) {
+        struct forger *f = forger_new(tap, 2 + i);
+        struct message m = {.type = types[i], .term = MESSAGE_TERM_MAX};
+        if (m.type == MESSAGE_VOTE)
+            m.vote.transfer = true;
+        if (m.type == MESSAGE_SNAPSHOT)
+            m.snapshot.at = (struct version){MESSAGE_TERM_MAX, MESSAGE_INDEX_MAX};
+        for (unsigned to = 0; to < 3; to++)
+            send_forged(f, to, &m);
+        sim_run(f->a->sim, 2 * SECOND);
+        for (unsigned to = 0; to < 3; to++)
+            OK(raft_term(raft_at(f->a, to)) < 10u << 20);
+        is_well(tap, f);
+        forger_free(f);
+    }
+}
+
+TEST(a_group_lives_through_hundreds_of_forged_messages) {
+    const char *first = getenv("SIM_SEED"), *count = getenv("SIM_SEEDS");
+    uint64_t from = first != NULL ? strtoull(first, NULL, 10) : 1;
+    uint64_t seeds = count != NULL ? strtoull(count, NULL, 10) : 10;
+    for (uint64_t seed = from; seed < from + seeds; seed++) {
+        struct forger *f = forger_new(tap, seed);
+        for (unsigned i = 0; i < 600; i++) {
+            forge(f, (unsigned)random_below(&f->random, 3));
+            sim_run(f->a->sim, random_below(&f->random, 30) * MS);
+        }
+        OK(f->sent > 300);
+        sim_run(f->a->sim, SECOND);
+        is_well(tap, f);
+        if (f->a->sim->violation[0] != '\0')
+            printf("# seed %llu: %s\n", (unsigned long long)seed, f->a->sim->violation);
+        forger_free(f);
+    }
+}
+
+TESTS(TAP(a_strangers_removed_is_believed_by_nobody_who_has_a_leader),
+      TAP(one_forged_vote_append_or_snapshot_ends_no_group),
+      TAP(a_group_lives_through_hundreds_of_forged_messages))
