@@ -113,6 +113,48 @@ TEST(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing) 
     one_free(o);
 }
 
+/* An append of term 4 that comes late, to one that has voted in term 5. */
+TEST(an_append_of_a_lower_term_is_refused_though_no_leader_of_the_own_is_known) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive(o, 2, vote(5, (struct version){0}));
+    turn(o);
+    receive_records(o, 3, 4, (struct version){0}, 4, 1, 1);
+    turn(o);
+    EQUAL(log_last(o->log), 0);
+    EQUAL(raft_commit(o->raft), 0);
+    OK(!last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.success);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->term, 5);
+    one_free(o);
+}
+
+/* The thesis, section 4.3: {1 2 3} on the way to {1 4 5}. */
+TEST(in_a_joint_configuration_an_election_needs_a_majority_of_either_set) {
+    struct configuration from = group_of(3, 0, ACK_QUORUM), to = from, c;
+    to.members[1].id = id_of(4);
+    to.members[2].id = id_of(5);
+    configuration_towards(&from, &to, &c);
+    OK(configuration_is_joint(&c));
+    for (unsigned first = 2; first <= 4;
+         first += 2) { /* of the two that answer first, and make no majority */
+        unsigned then = 6 - first;
+        struct one *o = one_new(&c);
+        o->now_ms += 600;
+        raft_tick(o->raft, o->now_ms);
+        receive(o, first, vote_reply(1, true));
+        receive(o, first + 1, vote_reply(1, true));
+        EQUAL(raft_term(o->raft), 0);
+        receive(o, then, vote_reply(1, true));
+        EQUAL(raft_term(o->raft), 1);
+        receive(o, first, vote_reply(1, false));
+        receive(o, first + 1, vote_reply(1, false));
+        EQUAL(raft_role(o->raft), RAFT_CANDIDATE);
+        receive(o, then, vote_reply(1, false));
+        EQUAL(raft_role(o->raft), RAFT_LEADER);
+        one_free(o);
+    }
+}
+
 TEST(a_pre_vote_changes_nothing_and_is_refused_while_the_leader_is_alive) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = one_new(&c);
@@ -335,6 +377,8 @@ TESTS(TAP(one_message_raises_the_term_by_a_step_at_most),
       TAP(a_vote_is_on_disk_before_its_reply_leaves_and_is_not_given_twice_after_a_restart),
       TAP(a_candidate_with_a_worse_log_gets_no_vote),
       TAP(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing),
+      TAP(an_append_of_a_lower_term_is_refused_though_no_leader_of_the_own_is_known),
+      TAP(in_a_joint_configuration_an_election_needs_a_majority_of_either_set),
       TAP(a_pre_vote_changes_nothing_and_is_refused_while_the_leader_is_alive),
       TAP(a_refused_connection_to_the_leader_an_alone_leader_and_a_transfer_let_a_candidate_pass),
       TAP(the_leaders_process_gone_begins_an_election_within_50_ms),

@@ -77,6 +77,22 @@ TEST(a_snapshot_goes_in_chunks_and_on_from_where_the_follower_is) {
     one_free(o);
 }
 
+/* As it is repeated by a network that delays, after the leader has gone on to a newer one. */
+TEST(an_acknowledgement_of_another_snapshot_than_the_one_under_way_counts_for_nothing) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = compacted_leader(&c);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(sent(o, MESSAGE_SNAPSHOT), 1);
+    struct message late = chunk_reply(o, 2 * MESSAGE_CHUNK_SIZE + 10);
+    late.snapshot_reply.at.index = 99;
+    late.snapshot_reply.installed = true;
+    receive(o, 2, late);
+    struct member_id id = id_of(2);
+    EQUAL(raft_match(o->raft, &id), 0);
+    EQUAL(raft_match_durable(o->raft, &id), 0);
+    one_free(o);
+}
+
 TEST(a_few_chunks_are_in_flight_and_each_answer_lets_one_more_go) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = compacted_leader(&c);
@@ -398,6 +414,7 @@ TEST(no_message_from_anybody_trips_an_assertion) {
 }
 
 TESTS(TAP(a_snapshot_goes_in_chunks_and_on_from_where_the_follower_is),
+      TAP(an_acknowledgement_of_another_snapshot_than_the_one_under_way_counts_for_nothing),
       TAP(a_few_chunks_are_in_flight_and_each_answer_lets_one_more_go),
       TAP(a_member_that_has_nothing_gets_the_snapshot_where_that_is_smaller_than_the_records_it_stands_for),
       TAP(a_member_that_took_a_snapshot_goes_on_from_the_log_though_its_answer_was_lost),
