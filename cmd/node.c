@@ -7,8 +7,9 @@
 
 #include "cmd/node_internal.h"
 
-#define STOP_MS     1500 /* a clean stop waits this long for answers */
-#define HANDOVER_MS 600  /* and this long for a handover: others may be stopping too */
+#define STOP_MS     1500  /* a clean stop waits this long for answers */
+#define FILES_MS    10000 /* between looks whether the files are still there */
+#define HANDOVER_MS 600   /* and this long for a handover: others may be stopping too */
 
 static bool try_message(void *arg, const struct member_id *to, const struct message *message) {
     struct node *n = arg;
@@ -359,6 +360,18 @@ static void finish_stopping(struct node *n) {
     n->state = NODE_STOPPED;
 }
 
+static void look_for_files(struct node *n) {
+    if (n->now_ms - n->files_ms < FILES_MS)
+        return;
+    bool missing = !replica_files_there(n->replica);
+    if (missing && !n->known.files_missing) {
+        const struct health_row *row = health_row(HEALTH_FILES_MISSING);
+        node_log(n, NODE_ERROR, "files_missing", "%s. %s", row->reason, row->fix);
+    }
+    n->known.files_missing = missing;
+    n->files_ms = n->now_ms;
+}
+
 static void tick(struct node *n) {
     uint64_t next = replica_tick(n->replica, n->now_ms, n->host.wall_ms(n->host.arg));
     uint64_t wanted[] = {
@@ -371,6 +384,7 @@ static void tick(struct node *n) {
         if (wanted[i] < next)
             next = wanted[i];
     node_group_tick(n);
+    look_for_files(n);
     uint64_t ring = node_ring_tick(n);
     next = ring < next ? ring : next;
     n->ticked_ms = n->now_ms;
@@ -434,7 +448,17 @@ void node_stop(struct node *n, uint64_t now_ms) {
 
 bool node_shutdown(struct node *n) {
     assert(n->state == NODE_STOPPED);
-    return replica_shutdown(n->replica);
+    if (!replica_shutdown(n->replica)) {
+        node_log(n, NODE_ERROR, "disk_failed", "%s", replica_failure(n->replica));
+        return false;
+    }
+    n->known.files_missing = !replica_files_there(n->replica);
+    if (n->known.files_missing)
+        node_log(n, NODE_ERROR, "files_missing",
+                 "stopped: files of the data directory were removed or renamed while the node ran: what it "
+                 "held is "
+                 "not whole on disk");
+    return !n->known.files_missing;
 }
 
 enum node_state node_state(const struct node *n) {

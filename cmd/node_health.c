@@ -39,6 +39,13 @@ static const struct health_row rows[HEALTH_STATES] = {
         {"stuck", false,
          "the group has lost records that are committed here, and this node can follow no further",
          "Save what only this node has, then empty its data directory and start it again."},
+    [HEALTH_FILES_MISSING] = {"files_missing", false,
+                              "files of the data directory were removed or renamed while the node runs: what "
+                              "it holds is in its memory "
+                              "alone",
+                              "Where the group has no other full member, save the keys with kvctl first. "
+                              "Then stop the node, empty its "
+                              "data directory and start it again without -leader."},
     [HEALTH_NO_MAJORITY] = {"no_leader", false,
                             "the group has no leader, and too few of its voters answer to elect one",
                             "Start the voters that are missing, with their data directories, or restore the "
@@ -193,6 +200,8 @@ enum health health_of(const struct health_facts *f) {
         return HEALTH_DIVERGED;
     if (f->stuck)
         return HEALTH_STUCK;
+    if (f->files_missing)
+        return HEALTH_FILES_MISSING;
     if (!f->has_leader)
         return without_leader(f);
     enum health state = f->leads ? of_leader(f) : of_follower(f);

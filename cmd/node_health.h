@@ -20,7 +20,8 @@ enum health {
     HEALTH_REMOVED,
     HEALTH_OUTSIDE, /* its group's configuration does not list it */
     HEALTH_DIVERGED,
-    HEALTH_STUCK, /* what it has committed is not what its group has */
+    HEALTH_STUCK,         /* what it has committed is not what its group has */
+    HEALTH_FILES_MISSING, /* somebody removed them while it runs */
     /* No leader: too few voters answer; an election may succeed; a node that does not vote. */
     HEALTH_NO_MAJORITY,
     HEALTH_ELECTION,
@@ -63,7 +64,7 @@ struct health_facts {
     bool lagging;           /* and not for some time now */
     bool stuck, full, ledger_full; /* follower: cannot take what the leader sends; full: for lack of room */
     bool refuses_writes;           /* leader: for lack of room */
-    bool diverged, unequal;
+    bool diverged, unequal, files_missing;
     enum health_ring ring;
     bool two_bootstraps, two_rings;
     bool snapshot_damaged, ledger_damaged;

@@ -48,6 +48,7 @@ struct node {
     bool seen_removed, seen_alone, seen_full, said_waiting, said_mode, said_promise, said_serving;
     bool founded, joined;   /* in this run */
     uint64_t serving_ms;    /* since when it is ready; 0: it is not */
+    uint64_t files_ms;      /* when the files were last looked for */
     uint64_t looked_ms;     /* when its health was last looked at for the log */
     uint64_t leaderless_ms; /* since when too few voters answer; 0: enough do */
     size_t said_missing;    /* how many voters were then said to be missing */

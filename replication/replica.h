@@ -105,6 +105,9 @@ bool replica_ring_idle(struct replica *r);
  * applied yet: what is appended now is appended under replica_groups()->current. */
 bool replica_takes_writes(struct replica *r);
 
+/* False where somebody has removed or renamed files of the log, the snapshot or the term and vote. Lists the
+ * directory. */
+bool replica_files_there(const struct replica *r);
 /* After RAFT_NO_SPACE: whether the disk has room for more log again. */
 bool replica_has_room(struct replica *r);
 

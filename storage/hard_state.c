@@ -7,7 +7,6 @@
 #include <bsd/string.h>
 #include <stdio.h>
 
-#define HARD_STATE_NAME   "hard_state"
 #define IDENTITY_NAME     "identity"
 #define SIZE_MAX_IDENTITY 256   /* bytes; it is smaller */
 #define COPY_SIZE         44u   /* bytes of a copy of the hard state */

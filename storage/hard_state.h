@@ -10,6 +10,8 @@
 #include "storage/file.h"
 #include "storage/name.h"
 
+#define HARD_STATE_NAME "hard_state" /* of the file */
+
 struct hard_state {
     uint64_t term;
     uint8_t vote_id[NODE_ID_SIZE]; /* all zero: no vote in this term */

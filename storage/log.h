@@ -83,6 +83,9 @@ uint64_t log_last(const struct log *log);    /* appended */
 uint64_t log_written(const struct log *log); /* in the segment, for the kernel to lose */
 uint64_t log_durable(const struct log *log); /* synced */
 uint64_t log_last_term(const struct log *log);
+/* The files of the log: how many, and whether this is the name of one of them. */
+size_t log_files(const struct log *log);
+bool log_is_file(const struct log *log, const char *name);
 /* The file of the next segment is there, or could be made now: after LOG_NO_SPACE, whether to try again. */
 bool log_has_room(struct log *log);
 uint64_t log_size(const struct log *log); /* bytes of records in the segments held and in memory */

@@ -1,3 +1,4 @@
+#include "storage/directory.h"
 #include "storage/log_internal.h"
 
 #include "storage/crc32c.h"
@@ -25,6 +26,27 @@ void *log_grow(void *array, size_t *capacity, size_t count, size_t size) {
 
 void segment_name(char *out, uint64_t number) {
     snprintf(out, FILE_NAME_MAX, "log-%016" PRIx64, number);
+}
+
+size_t log_files(const struct log *log) {
+    return log->count + (log->end.file != NULL);
+}
+
+bool log_is_file(const struct log *log, const char *name) {
+    uint64_t number;
+    if (strcmp(name, LOG_END_FILE) == 0)
+        return log->end.file != NULL;
+    if (!directory_number(name, DIRECTORY_SEGMENT, &number))
+        return false;
+    size_t from = 0, end = log->count;
+    while (from < end) {
+        size_t middle = from + (end - from) / 2;
+        if (log->segments[middle]->number < number)
+            from = middle + 1;
+        else
+            end = middle;
+    }
+    return from < log->count && log->segments[from]->number == number;
 }
 
 uint32_t segment_seed(uint64_t salt, uint64_t number) {

@@ -191,7 +191,7 @@ subtest 'a node outside its configuration says so' => sub {
     my $cluster = Cluster->new(args => [-voters => 1]);
     my $leader = $cluster->node(leader => 1)->start->up;
     poll(sub { ready($leader)->{status} == 200 }, 'the leader');
-    $leader->set("k$_" => 'v' x 20_000) for 1 .. 20;
+    $leader->set("k$_" => 'v' x 500_000) for 1 .. 24;    # more than is sent before an acknowledgement
     my $disk = Cluster::Disk->new($cluster);
     my $learner = $cluster->node(disk => $disk);
     $disk->order(slow => 'sync', 'log-', 4000);    # it acknowledges the first part of the log only then

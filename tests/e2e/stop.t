@@ -1,6 +1,7 @@
 # SIGTERM and SIGINT, under load: a clean end within 5 s, a handover, no answered write lost.
 use strict;
 use warnings;
+use File::Path qw(remove_tree);
 use FindBin;
 use lib $FindBin::Bin;
 use Test::More;
@@ -81,6 +82,18 @@ subtest 'a whole group stops and comes back' => sub {
     $cluster->settle;
     is(scalar @{ keys_of($nodes[1], '?prefix=k&consistency=linearizable') }, 50, 'all keys are back');
     is($_->stop, 0, "$_->{name} stops") for @nodes;
+};
+
+subtest 'a node whose files were removed does not say that they are on disk' => sub {
+    for my $remove (sub { unlink glob "$_[0]/*" }, sub { remove_tree($_[0]) }, sub { unlink glob "$_[0]/log-*" }) {
+        my $node = Cluster->new->node(leader => 1)->start->up;
+        poll(sub { $node->set(k => 'v')->{status} == 200 }, 'a write');
+        $remove->($node->{data});
+        is($node->stop, 1, 'exit status 1');
+        is(scalar(() = $node->events('stopped')), 0, 'it does not say that everything is on disk');
+        my $said = join ' ', $node->events('files_missing'), $node->events('disk_failed');
+        like($said, qr/removed or renamed while the node ran|cannot sync|No such file/, 'but why not') or diag join "\n", $node->lines;
+    }
 };
 
 subtest 'requests under way are answered, idle connections are closed' => sub {

@@ -70,6 +70,7 @@ TEST(a_follower_that_cannot_follow_is_not_ready) {
     IS(follower(), HEALTH_STUCK, f.stuck = true);
     IS(follower(), HEALTH_DIVERGED, f.diverged = true);
     IS(leader(), HEALTH_DIVERGED, f.diverged = true);
+    IS(leader(), HEALTH_FILES_MISSING, f.files_missing = true);
     IS(follower(), HEALTH_FOLLOWER_DISK_FULL, f.full = true);
     IS(follower(), HEALTH_LEDGER_FULL, f.full = f.ledger_full = true);
     IS(follower(), HEALTH_HEALTHY, f.ledger_full = true); /* nothing had to be put into it */
@@ -143,6 +144,7 @@ static struct health_facts random_facts(struct random *random) {
         &facts.two_rings,
         &facts.snapshot_damaged,
         &facts.ledger_damaged,
+        &facts.files_missing,
     };
     facts = random_below(random, 2) == 0 ? leader() : follower();
     for (uint64_t changes = random_below(random, 6); changes > 0; changes--) {
@@ -163,7 +165,8 @@ TEST(no_facts_make_a_node_ready_that_does_not_serve_or_healthy_that_has_somethin
         enum health state = health_of(&f);
         seen[state]++;
         bool ends = f.stopping || f.starting_over || f.repairing;
-        bool member = f.has_group && f.listed && !f.removed && !f.diverged && !f.stuck && f.has_leader;
+        bool member = f.has_group && f.listed && !f.removed && !f.diverged && !f.stuck && !f.files_missing &&
+                      f.has_leader;
         bool leads = f.leads && !f.refuses_writes && (f.term_committed || f.alone);
         bool follows = !f.leads && !f.full && f.caught_up && !f.lagging;
         bool serves = !ends && member && f.ring == HEALTH_RING_SHARED && (leads || follows);

@@ -52,7 +52,7 @@ static void cut(struct asking *a, unsigned machine, bool off) {
 }
 
 struct log {
-    unsigned missing, serving;
+    unsigned missing, serving, files;
     char text[1200];
 };
 
@@ -62,6 +62,7 @@ static void logged(void *arg, struct machine *m, const char *event, const char *
     bool missing = strcmp(event, "no_majority") == 0, serving = strcmp(event, "serving") == 0;
     log->missing += missing;
     log->serving += serving;
+    log->files += strcmp(event, "files_missing") == 0;
     if (missing || serving)
         snprintf(log->text, sizeof log->text, "%s", text);
 }
@@ -355,6 +356,34 @@ TEST(a_follower_that_can_follow_no_further_is_not_ready) {
     asking_free(a);
 }
 
+TEST(a_node_whose_files_are_removed_says_so_and_never_that_they_are_on_disk) {
+    static const char *const files[] = {"log-0000000000000001", "hard_state", "log_end", "snapshot"};
+    for (unsigned i = 0; i < 4; i++) {
+        struct asking *a = asking_new(1, 1, 1, ACK_ASYNC);
+        struct machine *m = a->sim->machines[0];
+        struct log log;
+        listen(a, &log);
+        STATUS_IS(a, set(a, 0, "k", "v"), 200);
+        if (i == 3) { /* taken at the end of a run */
+            machine_stop(m);
+            sim_run(a->sim, 3 * SECOND);
+            machine_start(m);
+            sim_run(a->sim, 3 * SECOND);
+        }
+        is(tap, a, 0, "healthy", true);
+        EQUAL(file_system_remove(sim_disk_file_system(m->disk), files[i]), FILE_OK);
+        sim_run(a->sim, 12 * SECOND);
+        is(tap, a, 0, "files_missing", false);
+        STATUS_IS(a, get(a, 0, "k", false), 200);
+        EQUAL(log.files, 1);
+        m->may_fail = true;
+        machine_stop(m);
+        sim_run(a->sim, 3 * SECOND);
+        EQUAL(log.files, i == 3 ? 1 : 2); /* the end of a run takes a new snapshot */
+        asking_free(a);
+    }
+}
+
 /* ---- two stores ---- */
 
 TEST(groups_that_come_after_keys_were_written_are_joining_and_say_what_to_do) {
@@ -437,6 +466,7 @@ TESTS(TAP(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before),
       TAP(a_leader_that_answers_507_is_not_ready_until_it_takes_writes_again),
       TAP(a_follower_whose_disk_is_full_is_not_ready_until_it_follows_on),
       TAP(a_follower_that_can_follow_no_further_is_not_ready),
+      TAP(a_node_whose_files_are_removed_says_so_and_never_that_they_are_on_disk),
       TAP(groups_that_come_after_keys_were_written_are_joining_and_say_what_to_do),
       TAP(two_bootstraps_that_both_hold_keys_say_so_and_name_the_other),
       TAP(a_start_ends_with_a_line_that_names_the_store_its_age_its_keys_and_its_members))
