@@ -40,6 +40,7 @@ KVSIM     := $(BUILD)/tests/sim/kvsim
 JUDGE     := $(BUILD)/tests/check/judge
 E2E       := $(wildcard tests/e2e/*.t tests/nemesis/*.t)
 E2E_DISK  := $(BUILD)/tests/e2e/disk.so
+E2E_PLANT := $(BUILD)/tests/e2e/plant
 
 all: kvnode kvctl
 
@@ -90,6 +91,10 @@ $(KVSIM) $(JUDGE): %: %.o $(SIM_LIB) $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) $(NO_LTO) -o $@ $^ $(LIBS)
 
+$(E2E_PLANT): %: %.o $(LIB)
+	@echo '  link  $@'
+	@$(CC) $(CFLAGS) $(NO_LTO) -o $@ $^ $(LIBS)
+
 $(BENCH): %: %.o $(LIB)
 	@echo '  link  $@'
 	@$(CC) $(CFLAGS) $(NO_LTO) -o $@ $^ $(LIBS) -lm
@@ -103,7 +108,7 @@ $(E2E_DISK): tests/e2e/disk.c
 sanitize-programs:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
 programs: e2e-programs $(UNIT) $(KVSIM)
-e2e-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(E2E_DISK) $(JUDGE)
+e2e-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(E2E_DISK) $(E2E_PLANT) $(JUDGE)
 bench-programs: kvnode $(BENCH)
 
 # deps NAMES: what dpkg does not know as installed is installed, where that is allowed.
