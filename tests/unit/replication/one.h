@@ -27,6 +27,10 @@ struct one {
     unsigned offers, reads;
     bool reads_fail;
     bool chunk_ok;
+    bool compares;         /* it has a state */
+    uint64_t digest;       /* of that, at every index */
+    uint64_t needed;       /* index that a snapshot was wanted for */
+    unsigned odd, not_odd; /* how often it was kept that it is, and is not any more */
 };
 
 static inline struct member_id id_of(unsigned number) {
@@ -83,6 +87,21 @@ static inline bool one_chunk(void *arg, struct version at, uint64_t total, uint6
     return o->chunk_ok;
 }
 
+static inline bool one_digest(void *arg, uint64_t index, uint64_t *digest) {
+    *digest = ((struct one *)arg)->digest;
+    return index > 0;
+}
+
+static inline void one_snapshot_needed(void *arg, uint64_t index) {
+    ((struct one *)arg)->needed = index;
+}
+
+static inline void one_odd(void *arg, bool odd) {
+    struct one *o = arg;
+    o->odd += odd;
+    o->not_odd += !odd;
+}
+
 static inline struct configuration group_of(unsigned voters, unsigned learners, enum ack_mode mode) {
     struct configuration c = {.group_id = 7, .mode = mode, .voters_max = 9};
     for (unsigned i = 1; i <= voters + learners; i++)
@@ -112,6 +131,9 @@ static inline void start(struct one *o, const struct configuration *c, struct ra
         .snapshot_offer = one_offer,
         .snapshot_read = one_read,
         .snapshot_chunk = one_chunk,
+        .digest = o->compares ? one_digest : NULL,
+        .snapshot_needed = o->compares ? one_snapshot_needed : NULL,
+        .odd = o->compares ? one_odd : NULL,
     };
     o->raft = raft_new(&options, &host, c, 0, o->now_ms);
 }

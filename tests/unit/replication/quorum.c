@@ -33,5 +33,26 @@ TEST(what_a_majority_has_reached_is_so_in_every_order_of_up_to_five) {
         }
 }
 
+TEST(what_a_majority_agrees_on_is_found_whoever_is_silent) {
+    for (size_t count = 1; count <= 5; count++)
+        for (unsigned code = 0; code < 1024; code++) { /* each is silent, or says 1, 2 or 3 */
+            struct quorum_vote votes[5];
+            size_t said[4] = {0};
+            uint64_t value;
+            for (size_t i = 0; i < count; i++) {
+                unsigned says = code >> 2 * i & 3;
+                votes[i] = (struct quorum_vote){says != 0, says};
+                said[says]++;
+            }
+            bool agreed = quorum_agreed(votes, count, &value);
+            unsigned right = 0;
+            for (unsigned says = 1; says <= 3; says++)
+                right = said[says] >= quorum_size(count) ? says : right;
+            if (!OK(agreed == (right != 0) && (!agreed || value == right)))
+                return;
+        }
+}
+
 TESTS(TAP(a_majority_of_n_is_more_than_half),
-      TAP(what_a_majority_has_reached_is_so_in_every_order_of_up_to_five))
+      TAP(what_a_majority_has_reached_is_so_in_every_order_of_up_to_five),
+      TAP(what_a_majority_agrees_on_is_found_whoever_is_silent))
