@@ -107,13 +107,11 @@ static void judge(struct raft *r) {
     uint64_t right;
     if (!agreed_digest(r, &right))
         return;
-    if (!round->agreed) {
-        round->agreed = true;
-        r->comparison.rounds++;
-        r->comparison.index = round->index;
-        r->comparison.unequal_index = 0;
-        remember(r, round->index, right);
-    }
+    round->agreed = true;
+    r->comparison.rounds++;
+    r->comparison.index = round->index;
+    r->comparison.unequal_index = 0;
+    remember(r, round->index, right);
     for (size_t i = 0; i < r->peer_count; i++) {
         struct raft_peer *p = &r->peers[i];
         p->agrees = p->answered && p->digest == right;
@@ -175,14 +173,17 @@ void raft_compare_tick(struct raft *r) {
         open_round(r);
 }
 
-/* Of a round that is over. */
+/* Of a round that has agreed, or is over. */
 static void judge_late(struct raft *r, struct raft_peer *p, uint64_t index, uint64_t digest) {
-    for (size_t i = 0; i < COMPARE_AGREED; i++) {
-        if (r->compare.known[i].index != index || r->compare.known[i].digest == digest)
-            continue;
-        found_odd(r, p, index);
+    const struct compare_round *round = &r->compare;
+    size_t at = 0;
+    while (at < COMPARE_AGREED && round->known[at].index != index)
+        at++;
+    if (at == COMPARE_AGREED)
         return;
-    }
+    p->agrees = round->known[at].digest == digest;
+    if (!p->agrees)
+        found_odd(r, p, index);
 }
 
 bool raft_compare_reply(struct raft *r, struct raft_peer *p, const struct message *m) {
@@ -193,15 +194,17 @@ bool raft_compare_reply(struct raft *r, struct raft_peer *p, const struct messag
         return false;
     if (index == 0 || r->odd || m->append_reply.odd != 0)
         return true;
-    if (index == r->compare.index && r->compare.open) {
+    bool current = index == r->compare.index && r->compare.open;
+    if (current) {
         p->answered = true;
         p->digest = m->append_reply.digest;
-        judge(r);
-        if (all_answered(r))
-            close_round(r);
-    } else {
-        judge_late(r, p, index, m->append_reply.digest);
     }
+    if (current && !r->compare.agreed)
+        judge(r);
+    else
+        judge_late(r, p, index, m->append_reply.digest);
+    if (current && all_answered(r))
+        close_round(r);
     return p->odd == 0;
 }
 

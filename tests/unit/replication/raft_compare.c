@@ -31,12 +31,16 @@ static void later(struct one *o, uint64_t ms, unsigned members) {
     }
 }
 
-/* As its next acknowledgement of the log's end tells it. */
-static void says(struct one *o, unsigned from, uint64_t index, uint64_t digest) {
-    struct message m = ack(raft_term(o->raft), log_last(o->log), log_last(o->log), 0);
+/* As an acknowledgement up to `durable` tells it. */
+static void says_with(struct one *o, unsigned from, uint64_t durable, uint64_t index, uint64_t digest) {
+    struct message m = ack(raft_term(o->raft), durable, durable, 0);
     m.append_reply.compared = index;
     m.append_reply.digest = digest;
     receive(o, from, m);
+}
+
+static void says(struct one *o, unsigned from, uint64_t index, uint64_t digest) {
+    says_with(o, from, log_last(o->log), index, digest);
 }
 
 static bool is_odd(const struct one *o, unsigned number) {
@@ -64,6 +68,7 @@ TEST(the_one_that_differs_from_a_majority_counts_for_nothing_from_then_on) {
     put(o, 1);
     turn(o);
     receive(o, 3, ack(raft_term(o->raft), log_last(o->log), log_last(o->log), 0));
+    turn(o);
     EQUAL(raft_commit(o->raft), commit);
     uint64_t read = raft_read(o->raft, o->now_ms);
     receive(o, 3, ack(raft_term(o->raft), log_last(o->log), log_last(o->log), read));
@@ -82,16 +87,19 @@ TEST(its_copy_reaches_the_log_s_end_and_waits_until_the_leader_s_own_state_is_co
     struct one *o = comparing_leader(3, 0);
     later(o, 600, 3);
     uint64_t index = asked(o, 2);
-    put(o, 1); /* acknowledged by 3, and not committed yet */
+    put(o, 1); /* acknowledged by nobody yet */
     turn(o);
     uint64_t end = log_last(o->log);
-    says(o, 2, index, RIGHT);
-    says(o, 3, index, WRONG);
+    says_with(o, 2, index, index, RIGHT);
+    says_with(o, 3, index, index, WRONG);
     REQUIRE(is_odd(o, 3));
-    o->snapshot_index = end - 1;
+    OK(raft_commit(o->raft) < end);
+    receive(o, 2, ack(raft_term(o->raft), end, end, 0));
+    o->snapshot_index = end;
     forget(o);
     later(o, 600, 2);
     EQUAL(sent(o, MESSAGE_SNAPSHOT), 0);
+    o->snapshot_index = end - 1;
     says(o, 2, asked(o, 2), RIGHT);
     later(o, 200, 2);
     EQUAL(sent(o, MESSAGE_SNAPSHOT), 0);
@@ -149,6 +157,8 @@ TEST(of_two_voters_that_differ_none_is_odd_and_both_are_told) {
     OK(last_sent(o, 2, MESSAGE_APPEND)->append.unequal);
     says(o, 2, asked(o, 2), RIGHT);
     OK(!raft_unequal(o->raft));
+    says(o, 2, asked(o, 2), WRONG); /* late */
+    OK(!is_odd(o, 2) && !raft_odd(o->raft) && raft_unequal(o->raft));
     one_free(o);
 }
 
