@@ -194,7 +194,7 @@ subtest 'a node outside its configuration says so' => sub {
     $leader->set("k$_" => 'v' x 500_000) for 1 .. 24;    # more than is sent before an acknowledgement
     my $disk = Cluster::Disk->new($cluster);
     my $learner = $cluster->node(disk => $disk);
-    $disk->order(slow => 'sync', 'log-', 4000);    # it acknowledges the first part of the log only then
+    $disk->order(slow => 'sync', 'log-', 12_000);    # it acknowledges the first part of the log only then
     $learner->start->up;
     my $health = poll(sub { my $health = $learner->health; $health->{keys} > 0 || $health->{status} eq 'catching_up' }, 'a part of the log');
     $leader->kill9;
