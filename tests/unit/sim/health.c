@@ -113,6 +113,25 @@ TEST(each_node_is_ready_when_it_serves_after_a_start_and_after_its_leader_died) 
     }
 }
 
+static bool leads(struct asking *a, unsigned machine) {
+    return raft_role(raft_at(a, machine)) == RAFT_LEADER;
+}
+
+TEST(a_leader_is_not_ready_before_a_majority_has_confirmed_it) {
+    struct asking *a = asking_new(1, 3, 1, ACK_QUORUM);
+    unsigned old = leader_in(a, 0), one = (old + 1) % 3, other = (old + 2) % 3;
+    machine_kill(a->sim->machines[old]);
+    while (!leads(a, one) && !leads(a, other) && sim_step(a->sim)) {
+    }
+    unsigned leader = leads(a, one) ? one : other;
+    cut(a, leader, true);
+    REQUIRE(!raft_term_committed(raft_at(a, leader)));
+    is(tap, a, leader, "starting", false);
+    cut(a, leader, false);
+    serves_once_ready(tap, a, leader, 5 * SECOND);
+    asking_free(a);
+}
+
 TEST(a_node_that_waits_to_join_says_so_and_what_to_do) {
     struct asking *a = asking_make(1, 2, 1, ACK_ASYNC);
     machine_start(a->sim->machines[1]);
@@ -456,6 +475,7 @@ TEST(a_start_ends_with_a_line_that_names_the_store_its_age_its_keys_and_its_memb
 
 TESTS(TAP(a_fresh_leader_is_ready_when_it_serves_and_not_half_a_second_before),
       TAP(each_node_is_ready_when_it_serves_after_a_start_and_after_its_leader_died),
+      TAP(a_leader_is_not_ready_before_a_majority_has_confirmed_it),
       TAP(a_node_that_waits_to_join_says_so_and_what_to_do),
       TAP(a_voter_that_restarts_alone_names_the_voters_it_misses_in_its_log_and_in_every_503),
       TAP(an_election_that_can_succeed_is_waited_for),
