@@ -16,6 +16,7 @@ struct act {
     struct history_op op;
     size_t source; /* in the history */
     bool merged;   /* a later attempt: its act is the first one of the pair */
+    bool retried;  /* what became of one of its attempts is not known */
 };
 
 /* A value of the register is the number of the act that set it, + 1. Behind those come two that stand for
@@ -89,6 +90,7 @@ static void merge(struct judge *j, struct act *first, struct act *other) {
     const struct history_op *b = &other->op;
     check_same(j, first, other);
     other->merged = true;
+    first->retried = first->retried || a->outcome == HISTORY_UNKNOWN || b->outcome == HISTORY_UNKNOWN;
     if (b->begin_us < a->begin_us)
         a->begin_us = b->begin_us;
     if (is_answered(b)) {
@@ -171,7 +173,8 @@ static void note_versions(struct judge *j, const size_t *acts, size_t count) {
     }
 }
 
-/* Every read, whatever it promises. */
+/* Every read, whatever it promises. One that promises nothing may have seen an attempt of a pair that was
+ * taken back; the next one then may fail. */
 static void check_read(struct judge *j, const struct act *act) {
     const struct history_op *op = &act->op;
     if (op->kind != HISTORY_GET || op->outcome != HISTORY_OK || op->value == HISTORY_NONE)
@@ -184,7 +187,8 @@ static void check_read(struct judge *j, const struct act *act) {
         wrong(j, act->source, "a read of %s returned %s before it was written", key, value);
     else if (j->acts[writer - 1].op.outcome == HISTORY_REFUSED)
         wrong(j, act->source, "a read of %s returned %s, which was refused", key, value);
-    else if (j->acts[writer - 1].op.outcome == HISTORY_FAILED)
+    else if (j->acts[writer - 1].op.outcome == HISTORY_FAILED &&
+             (op->linearizable || !j->acts[writer - 1].retried))
         wrong(j, act->source, "a read of %s returned %s, whose condition had failed", key, value);
 }
 

@@ -146,6 +146,17 @@ TEST(what_nobody_wrote_is_never_read) {
            "a read of k returned x, whose condition had failed");
 }
 
+#define RETRIED                                                                                              \
+    OLD "set begin=3 unknown key=k value=x if-match=1.1 client=c request=r\n"                                \
+        "set begin=5 end=6 ok key=k value=b etag=2.7\n"                                                      \
+        "set begin=7 end=8 failed key=k value=x if-match=1.1 etag=2.7 client=c request=r\n"
+
+TEST(an_attempt_taken_back_may_have_been_read_though_the_pair_then_failed) {
+    expect(tap, RETRIED "get begin=3 end=4 ok key=k value=x etag=1.2\n", "");
+    expect(tap, RETRIED "get begin=3 end=4 ok key=k value=x etag=1.2 linearizable\n",
+           "a read of k returned x, whose condition had failed");
+}
+
 TEST(a_version_names_one_value) {
     expect(tap, OLD "get begin=5 end=6 ok key=k value=a etag=1.7\n", "value a has two versions: 1.1 and 1.7");
     expect(tap, OLD "set begin=5 end=6 ok key=k value=b etag=1.1\n", "version 1.1 has two values: b and a");
@@ -597,7 +608,9 @@ TESTS(TAP(a_read_that_began_after_a_write_ended_sees_it), TAP(a_read_is_no_stale
       TAP(of_two_writes_on_one_condition_one_is_done),
       TAP(a_weak_write_may_be_lost_and_one_that_a_majority_has_may_not),
       TAP(a_weak_write_that_nobody_saw_may_stand_behind_a_condition_that_somebody_used),
-      TAP(what_nobody_wrote_is_never_read), TAP(a_version_names_one_value), TAP(a_pair_is_one_write),
+      TAP(what_nobody_wrote_is_never_read),
+      TAP(an_attempt_taken_back_may_have_been_read_though_the_pair_then_failed),
+      TAP(a_version_names_one_value), TAP(a_pair_is_one_write),
       TAP(a_read_that_promises_nothing_may_see_an_attempt_that_was_taken_back),
       TAP(a_listing_names_what_was_there_all_the_time_and_nothing_that_was_not),
       TAP(what_is_no_history_to_judge_is_said), TAP(the_judge_and_an_oracle_that_tries_every_order_agree),
