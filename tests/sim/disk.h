@@ -1,4 +1,4 @@
-/* A disk for tests and for the simulator: a file_system that forgets, tears, fails, fills up and rots.
+/* A disk for tests and for the simulator: a file_system that forgets, tears, fails, fills up, lies and rots.
  *
  * It keeps two states. What was written or renamed is seen at once; what file_sync (content) and
  * file_system_sync (names) covered is durable. sim_disk_crash makes of the two what a power cut may leave: of
@@ -53,8 +53,49 @@ void sim_disk_crash(struct sim_disk *disk, struct random *random);
 /* The end of a process: nothing is lost. Ends a fault. */
 void sim_disk_restart(struct sim_disk *disk);
 
+/* A power cut in the midst of what a process does: after so many more operations that change something. What
+ * the process does from then on changes nothing any more; its host must see to it that nothing of that is
+ * seen, end it, and go on with the disk that sim_disk_take_cut gives. random: of the crash, when it comes. */
+void sim_disk_cut_after(struct sim_disk *disk, uint64_t operations, struct random *random);
+bool sim_disk_is_cut(const struct sim_disk *disk);
+/* Frees the disk: all files are closed. */
+struct sim_disk *sim_disk_take_cut(struct sim_disk *disk);
+
+/* The next write is told as done, and its sync too, but it never reaches the disk, or reaches it elsewhere in
+ * the file. The process reads what it wrote; a later one does not. Of the log only a write shows that others
+ * have come after: the last one missing is what a log without it looks like. */
+void sim_disk_lie(struct sim_disk *disk, bool elsewhere, struct random *random);
+/* How many such writes have shown. */
+uint64_t sim_disk_lied(const struct sim_disk *disk);
+
 /* Bit rot: inverts the bits of mask in a durable byte. False where the file is not that long. */
 bool sim_disk_flip(struct sim_disk *disk, const char *name, uint64_t offset, uint8_t mask);
+
+enum sim_damage {
+    DAMAGE_BIT,
+    DAMAGE_SECTOR_ZEROS, /* 512 bytes */
+    DAMAGE_SECTOR_NOISE,
+    DAMAGE_PAGE_ZEROS, /* 4,096 bytes */
+    DAMAGE_PAGE_NOISE,
+    DAMAGE_UNREADABLE, /* a sector: reads fail until something is written there */
+    DAMAGE_SHORT,      /* the file ends at the offset */
+    DAMAGE_MISSING,    /* the name is gone */
+    SIM_DAMAGES,
+};
+const char *sim_damage_text(enum sim_damage kind);
+/* To what is durable, around the offset. False where there is nothing there. A process that has the file open
+ * sees it too, except where it has written since. */
+bool sim_disk_damage(struct sim_disk *disk, enum sim_damage kind, const char *name, uint64_t offset,
+                     struct random *random);
+/* Each of the two names now names the other's file. False where one is not there. */
+bool sim_disk_swap(struct sim_disk *disk, const char *a, const char *b);
+/* Calls each for every name, in the order of the names. */
+void sim_disk_names(const struct sim_disk *disk, void (*each)(void *arg, const char *name), void *arg);
+/* Bytes of a file, 0 where it is not there; and what is durable there. */
+uint64_t sim_disk_size(const struct sim_disk *disk, const char *name);
+size_t sim_disk_peek(const struct sim_disk *disk, const char *name, uint64_t offset, uint8_t *to,
+                     size_t size);
+
 /* An independent disk of the same state, files closed. */
 struct sim_disk *sim_disk_copy(const struct sim_disk *disk);
 
