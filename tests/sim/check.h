@@ -8,6 +8,8 @@
  *  - all have the same digest of the state after it, ahead of the commit or not, and at the end it is that of
  *    what the store holds.
  *
+ * Of a node that starts (check_start.c): that it has what it had durable, or is another member.
+ *
  * Of the answers, by what is committed (check_answers.c):
  *  - a write that was answered is committed where its answer said: at once in quorum groups or with
  *    ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
@@ -69,7 +71,12 @@ void check_free(struct check *check);
 
 void check_started(struct machine *m);
 void check_turn(struct machine *m);
+/* The process is about to end, after a whole turn; not called where it ends within one. */
 void check_ended(struct machine *m);
+/* What it had is void: the disk is another one, or failed. */
+void check_kept_none(struct machine *m);
+/* The machine loses what it had, or may. */
+void check_lost(const struct machine *m);
 void check_said(struct machine *m, const char *event);
 
 /* Of clients. The number names the op, and is in the value that a set writes. */

@@ -57,11 +57,13 @@ bool check_is_refusal(const struct response *r) {
     return false;
 }
 
-static bool any_failed(const struct sim *sim) {
-    unsigned failures = 0;
+/* The log of a node whose disk failed cannot be read, and one that loses power within its turn is not looked
+ * at behind it: what it committed and answered in it only the end will show. */
+static bool may_be_unseen(const struct sim *sim) {
+    uint64_t unseen = sim->tally.counts[TALLY_CUT_WITHIN_TURN];
     for (unsigned i = 0; i < sim->options.machines; i++)
-        failures += sim->machines[i]->failures;
-    return failures > 0;
+        unseen += sim->machines[i]->failures + machine_is_dark(sim->machines[i]);
+    return unseen > 0;
 }
 
 bool check_is_committed(const struct group_log *log, struct version at) {
@@ -71,8 +73,8 @@ bool check_is_committed(const struct group_log *log, struct version at) {
 /* A write that was acknowledged at quorum is committed where its answer says. */
 static void check_quorum_write(struct check *c, size_t number, const struct op *op) {
     struct group_log *log = &c->groups[op->group];
-    if (op->at.index > log->count && any_failed(c->sim))
-        return; /* the log of a node whose disk failed cannot be read: the end will show it */
+    if (op->at.index > log->count && may_be_unseen(c->sim))
+        return; /* the end will show it */
     if (!check_is_committed(log, op->at))
         sim_violated(c->sim, "write %zu was acknowledged at quorum at %llu.%llu and is not committed there",
                      number, (unsigned long long)op->at.term, (unsigned long long)op->at.index);
@@ -110,7 +112,8 @@ static void check_everywhere(struct check *c, size_t number, const struct op *op
         memcpy(self.id, node_self(m->node)->id, NODE_ID_SIZE);
         const struct member *member = configuration_find(voters, &self);
         const struct log *log = replica_log(node_replica(m->node));
-        uint64_t held = c->sim->options.sync_interval_ms == 0 ? log_durable(log) : log_written(log);
+        bool durable = c->sim->options.sync_interval_ms == 0 && !m->memory;
+        uint64_t held = durable ? log_durable(log) : log_written(log);
         if (member != NULL && member->role == MEMBER_VOTER && held < op->at.index)
             sim_violated(c->sim, "write %zu at %llu was acknowledged by all, and node %u has up to %llu",
                          number, (unsigned long long)op->at.index, i + 1, (unsigned long long)held);
@@ -119,6 +122,8 @@ static void check_everywhere(struct check *c, size_t number, const struct op *op
 
 /* Whatever attempt it answers, it is what the first entry with the pair gave. */
 static void check_pair(struct check *c, size_t number, const struct op *op, const struct response *r) {
+    if (op->committed == 0 && may_be_unseen(c->sim))
+        return;
     struct version stands = op->kind == OP_DELETE && !op->fails ? (struct version){0, 0} : op->stands;
     if (r->position.index != op->committed || (r->status == 412) != op->fails ||
         !version_equal(r->etag, stands))
@@ -298,6 +303,14 @@ static const struct ledger_row *in_ledger(const struct check *c, uint32_t group,
     return NULL;
 }
 
+/* Nobody but the leader that answered it had it for certain, and that one has lost what it had since. */
+static bool lost_with_disk(const struct check *c, const struct op *op) {
+    const struct group_log *log = &c->groups[op->group];
+    if (op->quorum || op->at.term >= log->leader_count || log->leaders[op->at.term].machine == 0)
+        return false;
+    return c->lost_us[log->leaders[op->at.term].machine - 1] >= op->began_us;
+}
+
 static void check_kept(struct check *c, size_t number) {
     const struct op *op = &c->ops[number];
     bool there = check_is_committed(&c->groups[op->group], op->at);
@@ -307,7 +320,9 @@ static void check_kept(struct check *c, size_t number) {
     if (there)
         return;
     const struct ledger_row *row = in_ledger(c, op->group, op->at);
-    if (row == NULL)
+    if (row == NULL && lost_with_disk(c, op))
+        sim_count(c->sim, TALLY_WEAK_WRITE_LOST_WITH_DISK);
+    else if (row == NULL)
         sim_violated(c->sim, "write %zu was answered at %llu.%llu: it is neither committed nor in a ledger",
                      number, (unsigned long long)op->at.term, (unsigned long long)op->at.index);
     else if (op->quorum)

@@ -32,8 +32,31 @@ struct group_log {
     uint64_t floor; /* highest index acknowledged at quorum or read linearizably */
 };
 
+/* What the process of a machine had when it last could be seen (check_start.c). */
+struct kept {
+    bool valid;
+    bool exact; /* it ended there, not within a turn */
+    uint64_t incarnation;
+    struct hard_state state;
+    uint64_t durable; /* index */
+    uint64_t *held;   /* [index]: the term in which it had that durable; 0 never */
+    size_t held_capacity;
+    struct version *rows; /* of the ledger */
+    size_t row_count, row_capacity;
+};
+
+/* A position that a machine had durable before another one took its place. */
+struct replaced {
+    unsigned machine;
+    struct version at;
+};
+
 struct check {
     struct sim *sim;
+    struct kept kept[MACHINES_MAX];
+    uint64_t lost_us[MACHINES_MAX]; /* when a machine last lost what it had; 0 never */
+    struct replaced *replaced;
+    size_t replaced_count, replaced_capacity;
     struct group_log groups[SIM_GROUPS_MAX];
     uint32_t owners[KEYS_MAX]; /* the group, + 1, that has committed a write of the key; 0 none */
     struct op *ops;
@@ -52,6 +75,12 @@ bool check_is_committed(const struct group_log *log, struct version at);
 
 /* check_log.c */
 void check_digest_holds(struct machine *m);
+
+/* check_start.c. Note: at the end of a turn, or when the process ended. */
+void check_kept_note(struct machine *m, bool ended);
+void check_kept_start(struct machine *m);
+/* The machine has had the entry durable, at some time. */
+bool check_held(const struct check *c, unsigned machine, struct version at);
 
 /* check_history.c */
 void check_history_begin(struct check *c, size_t number);

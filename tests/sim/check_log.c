@@ -32,6 +32,11 @@ void check_free(struct check *check) {
         free(check->groups[i].entries);
         free(check->groups[i].leaders);
     }
+    for (unsigned i = 0; i < MACHINES_MAX; i++) {
+        free(check->kept[i].held);
+        free(check->kept[i].rows);
+    }
+    free(check->replaced);
     free(check->ops);
     history_release(&check->history);
     free(check);
@@ -333,17 +338,23 @@ void check_turn(struct machine *m) {
         return;
     check_digest(m);
     check_store(m);
+    check_kept_note(m, false);
 }
 
 void check_started(struct machine *m) {
     m->checked_commit = 0;
     m->checked_applied = UINT64_MAX;
     m->checked_term = 0;
+    if (m->sim->unchecked)
+        return;
+    check_kept_start(m);
     check_turn(m);
 }
 
 void check_ended(struct machine *m) {
-    m->checked_commit = m->checked_term = 0;
+    if (m->sim->unchecked || node_state(m->node) == NODE_FAILED)
+        return;
+    check_kept_note(m, true);
 }
 
 void check_said(struct machine *m, const char *event) {
@@ -358,4 +369,6 @@ void check_said(struct machine *m, const char *event) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(event, rows[i].event) == 0)
             sim_count(m->sim, rows[i].situation);
+    if (strcmp(event, "ledger_damaged") == 0)
+        m->said_ledger_damaged = true;
 }

@@ -201,6 +201,8 @@ void sim_client_turn(struct client *client) {
     struct api_client *connection = client->connection;
     struct sim *sim = client->sim;
     api_process(connection, machine_ms(client->machine));
+    if (machine_is_dark(client->machine))
+        return;
     struct buffer *out = api_output(connection);
     if (client->keeps)
         return;

@@ -21,6 +21,9 @@ struct machine *machine_new(struct sim *sim, unsigned index) {
     m->disk_factor = 1;
     m->segment_size = 64 * 1024;
     m->turn_us = UINT64_MAX;
+    char id[NODE_ID_SIZE + 16];
+    snprintf(id, sizeof id, "node-%u-----------", index + 1);
+    memcpy(m->id, id, NODE_ID_SIZE);
     TAILQ_INIT(&m->clients);
     return m;
 }
@@ -87,6 +90,8 @@ static void close_stream(void *arg, uint32_t connection) {
 
 static void log_line(void *arg, enum node_level level, const char *event, const char *text) {
     struct machine *m = arg;
+    if (machine_is_dark(m))
+        return;
     if (level > NODE_DEBUG)
         sim_note(m->sim, "%u %s: %s", m->index + 1, event, text);
     if (level == NODE_ERROR)
@@ -97,8 +102,9 @@ static void log_line(void *arg, enum node_level level, const char *event, const 
 }
 
 static uint64_t wall_ms(void *arg) {
-    return WALL_MS +
-           ((struct machine *)arg)->sim->now_us / MS; /* unlike the other clock it goes on over a start */
+    const struct machine *m = arg;
+    /* unlike the other clock it goes on over a start */
+    return (uint64_t)((int64_t)(WALL_MS + m->sim->now_us / MS) + m->wall_ms);
 }
 
 /* Jobs: each lane one after the other; `run` somewhere within the delay, then `done`. */
@@ -122,6 +128,10 @@ static void job_done(struct sim *sim, struct event *event) {
 
 static void job_run(struct sim *sim, struct event *event) {
     struct machine *m = event->machine;
+    if (m->disk_stuck) {
+        sim_again(sim, event, sim->now_us + 20 * MS);
+        return;
+    }
     struct job *job = m->jobs[event->number];
     job->run(job);
     event->fire = job_done;
@@ -177,7 +187,12 @@ static void end_process(struct machine *m, bool told) {
     drop_deferred(m);
     network_gone(m, told);
     clients_broken(m);
-    check_ended(m);
+    if (m->may_fail)
+        check_kept_none(m);
+    else if (!machine_is_dark(m))
+        check_ended(m);
+    m->ended_in_force = *machine_configuration(m);
+    m->ended_committed = *machine_committed(m);
     node_close(m->node);
     m->node = NULL;
 }
@@ -214,10 +229,8 @@ static bool open_node(struct machine *m) {
         .log = log_line,
         .wall_ms = wall_ms,
     };
-    char id[NODE_ID_SIZE + 16];
-    snprintf(id, sizeof id, "node-%u-----------", m->index + 1);
-    memcpy(options.id, id, NODE_ID_SIZE);
-    memcpy(options.secret, id, NODE_ID_SIZE);
+    memcpy(options.id, m->id, NODE_ID_SIZE);
+    memcpy(options.secret, m->id, NODE_ID_SIZE);
     for (unsigned i = 0; i < sim->options.machines; i++)
         options.named_peers = options.named_peers || m->named[i];
     m->epoch++;
@@ -226,6 +239,7 @@ static bool open_node(struct machine *m) {
 }
 
 static void start_node(struct machine *m) {
+    m->incarnation = node_self(m->node)->incarnation;
     node_start(m->node, machine_ms(m));
     for (unsigned i = 0; i < m->sim->options.machines; i++) {
         struct address address = network_peer_address(i);
@@ -242,6 +256,7 @@ bool machine_start(struct machine *m) {
     m->clock_base_ms = sim_between(m->sim, STREAM_CLOCK, 1000, 1000000);
     m->clock_from_us = m->sim->now_us;
     m->last_failure[0] = '\0';
+    m->said_ledger_damaged = false;
     if (!open_node(m)) {
         m->node = NULL;
         sim_note(m->sim, "%u does not start: %s", m->index + 1, m->last_failure);
@@ -251,10 +266,18 @@ bool machine_start(struct machine *m) {
     return true;
 }
 
+/* -memory. It is not to found the group anew where it cannot see it. */
+static void forget(struct machine *m) {
+    machine_wipe(m);
+    m->leader_flag = false;
+}
+
 /* What a failed sync dropped stays visible until the power goes: a disk that may have failed loses it at
  * once, since nobody can tell a restarted process about it. */
 static void disk_after_process(struct machine *m) {
-    if (m->may_fail)
+    if (m->memory)
+        forget(m);
+    else if (m->may_fail)
         sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);
     else
         sim_disk_restart(m->disk);
@@ -271,9 +294,35 @@ void machine_kill(struct machine *m) {
 
 void machine_power_cut(struct machine *m) {
     sim_note(m->sim, "%u loses power", m->index + 1);
+    bool ran = m->node != NULL;
+    if (ran)
+        end_process(m, false);
+    if (ran && m->memory)
+        forget(m);
+    else
+        sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);
+    m->power = m->may_fail = false;
+}
+
+void machine_power_cut_after(struct machine *m, uint64_t operations) {
+    sim_note(m->sim, "%u loses power after %llu operations of its disk", m->index + 1,
+             (unsigned long long)operations);
+    sim_disk_cut_after(m->disk, operations, &m->sim->random[STREAM_DISK]);
+    m->sim->cuts_armed = true;
+}
+
+bool machine_is_dark(const struct machine *m) {
+    return sim_disk_is_cut(m->disk);
+}
+
+void machine_end_dark(struct machine *m) {
+    sim_note(m->sim, "%u has lost power", m->index + 1);
+    sim_count(m->sim, TALLY_CUT_WITHIN_TURN);
     if (m->node != NULL)
         end_process(m, false);
-    sim_disk_crash(m->disk, &m->sim->random[STREAM_DISK]);
+    m->disk = sim_disk_take_cut(m->disk);
+    if (m->memory)
+        machine_wipe(m);
     m->power = m->may_fail = false;
 }
 
@@ -310,8 +359,40 @@ void machine_resume(struct machine *m) {
 void machine_wipe(struct machine *m) {
     assert(m->node == NULL);
     sim_note(m->sim, "%u is wiped", m->index + 1);
+    check_kept_none(m);
+    m->ended_in_force.count = m->ended_committed.count = 0;
     sim_disk_free(m->disk);
     m->disk = sim_disk_new();
+}
+
+void machine_clone(struct machine *m, const struct machine *from) {
+    assert(m->node == NULL);
+    sim_note(m->sim, "%u gets a copy of the disk of %u", m->index + 1, from->index + 1);
+    check_kept_none(m);
+    m->ended_in_force.count = m->ended_committed.count = 0;
+    sim_disk_free(m->disk);
+    m->disk = sim_disk_copy(from->disk);
+    sim_disk_restart(m->disk);
+}
+
+const struct configuration *machine_configuration(const struct machine *m) {
+    return m->node != NULL ? raft_configuration(replica_raft(node_replica(m->node))) : &m->ended_in_force;
+}
+
+const struct configuration *machine_committed(const struct machine *m) {
+    uint64_t at;
+    if (m->node == NULL)
+        return &m->ended_committed;
+    return raft_configuration_committed(replica_raft(node_replica(m->node)), &at);
+}
+
+void machine_clock_jump(struct machine *m, uint64_t ahead_ms, int64_t calendar_ms) {
+    sim_note(m->sim, "the clock of %u leaps %llu ms, its calendar %lld", m->index + 1,
+             (unsigned long long)ahead_ms, (long long)calendar_ms);
+    m->clock_base_ms += ahead_ms;
+    m->wall_ms += calendar_ms;
+    if (m->node != NULL)
+        machine_touch(m);
 }
 
 static void failed(struct machine *m) {
@@ -324,7 +405,10 @@ static void failed(struct machine *m) {
 
 static void stopped(struct machine *m) {
     finish_jobs(m);
-    if (!node_shutdown(m->node) && !m->may_fail)
+    bool shut = node_shutdown(m->node);
+    if (machine_is_dark(m))
+        return;
+    if (!shut && !m->may_fail)
         sim_violated(m->sim, "node %u could not shut down", m->index + 1);
     check_turn(m);
     end_process(m, true);
@@ -334,6 +418,7 @@ static void stopped(struct machine *m) {
 
 static void starting_over(struct machine *m) {
     finish_jobs(m);
+    check_kept_none(m);
     if (!node_start_over(m->node))
         sim_violated(m->sim, "node %u could not start over", m->index + 1);
     end_process(m, true);
@@ -376,6 +461,8 @@ static void turn(struct sim *sim, struct event *event) {
     struct api_client *client;
     while ((client = api_next_ready(node_api(m->node))) != NULL)
         sim_client_turn(api_shell(client));
+    if (machine_is_dark(m))
+        return;
     check_turn(m);
     if (ended(m))
         return;

@@ -18,8 +18,10 @@ struct machine {
     uint32_t group;
     struct sim_disk *disk;
     struct node *node; /* NULL: no process */
-    uint64_t epoch;    /* of the process; new at every start and end */
-    bool power;        /* its kernel runs */
+    uint8_t id[NODE_ID_SIZE];
+    uint64_t incarnation; /* of the node that was started last */
+    uint64_t epoch;       /* of the process; new at every start and end */
+    bool power;           /* its kernel runs */
     bool paused;
     uint64_t resumed_us; /* when its process last went on after a pause; 0 never */
     bool leader_flag, memory, broadcast;
@@ -29,7 +31,9 @@ struct machine {
     uint64_t snapshot_log_size;
     uint64_t rate_ppm; /* of its clock: 1,000,000 is true time */
     uint64_t clock_base_ms, clock_from_us;
+    int64_t wall_ms;      /* its calendar is so far off */
     uint64_t disk_factor; /* its jobs take so many times longer */
+    bool disk_stuck;      /* they do not end */
     uint64_t turn_us;     /* when the next turn is due; UINT64_MAX: none */
     uint64_t turn_number;
     struct job *jobs[JOB_LANES], **jobs_end[JOB_LANES];
@@ -39,6 +43,8 @@ struct machine {
     unsigned starts, failures;
     bool may_fail; /* a fault of its disk is on: the process may end by itself */
     char last_failure[256];
+    bool said_ledger_damaged;                             /* since its process was started */
+    struct configuration ended_in_force, ended_committed; /* by its last process; count 0: none */
 
     /* check.c's */
     uint64_t checked_commit, checked_applied, checked_term;
@@ -51,12 +57,26 @@ void machine_free(struct machine *m);
 bool machine_start(struct machine *m);
 void machine_kill(struct machine *m);
 void machine_power_cut(struct machine *m);
+/* The power goes after so many more operations of its disk, be it within a turn. */
+void machine_power_cut_after(struct machine *m, uint64_t operations);
+/* It went so: what the process does now is not seen by anybody. */
+bool machine_is_dark(const struct machine *m);
+/* Ends such a process. */
+void machine_end_dark(struct machine *m);
 void machine_power_on(struct machine *m);
 void machine_stop(struct machine *m); /* clean; ends some turns later */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 /* An empty disk; no process runs. */
 void machine_wipe(struct machine *m);
+/* A copy of the other's disk, as it is; no process runs. */
+void machine_clone(struct machine *m, const struct machine *from);
+/* Its clock leaps ahead, as after a suspend, and its calendar moves. */
+void machine_clock_jump(struct machine *m, uint64_t ahead_ms, int64_t calendar_ms);
+
+/* What its node goes by, or what the last one went by that ran on its disk; count 0: none. */
+const struct configuration *machine_configuration(const struct machine *m);
+const struct configuration *machine_committed(const struct machine *m);
 
 uint64_t machine_ms(const struct machine *m);
 /* The process has something to do: a turn comes soon. */

@@ -95,6 +95,8 @@ static void send_datagram(struct machine *from, struct machine *to, struct bytes
 
 void network_datagram(struct machine *from, const struct address *to, struct bytes datagram) {
     struct sim *sim = from->sim;
+    if (machine_is_dark(from))
+        return;
     if (to != NULL) {
         struct machine *m = machine_of(sim, to);
         if (m != NULL)
@@ -267,7 +269,7 @@ static void queue(struct link *link, unsigned to, struct bytes data, bool last) 
 void network_write(struct machine *from, uint32_t connection, struct bytes data) {
     unsigned end;
     struct link *link = find(from, connection, &end);
-    if (link == NULL || data.size == 0)
+    if (link == NULL || data.size == 0 || machine_is_dark(from))
         return;
     queue(link, 1 - end, data, false);
     tell_unsent(link, 1 - end);
@@ -283,7 +285,7 @@ void network_close(struct machine *from, uint32_t connection) {
     unsigned end;
     struct link *link = find(from, connection, &end);
     if (link != NULL)
-        close_end(link, end, true);
+        close_end(link, end, !machine_is_dark(from));
 }
 
 void network_gone(struct machine *m, bool told) {

@@ -152,6 +152,12 @@ void sim_free(struct sim *sim) {
     free(sim);
 }
 
+static void end_dark(struct sim *sim) {
+    for (unsigned i = 0; i < sim->options.machines; i++)
+        if (machine_is_dark(sim->machines[i]))
+            machine_end_dark(sim->machines[i]);
+}
+
 bool sim_step(struct sim *sim) {
     if (sim->count == 0 || sim->violation[0] != '\0')
         return false;
@@ -171,6 +177,8 @@ bool sim_step(struct sim *sim) {
     sim_mix(sim, event->at_us);
     sim_mix(sim, event->number + event->size * 31 + (m != NULL ? m->index + 1 : 0));
     event->fire(sim, event);
+    if (sim->cuts_armed)
+        end_dark(sim);
     return true;
 }
 

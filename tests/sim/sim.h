@@ -53,8 +53,16 @@ enum sim_stream {
     STREAMS
 };
 
+/* What the tree does not pass yet and a run looks at only when asked to (kvsim --with). */
+enum sim_with {
+    WITH_DAMAGE = 1,     /* disks that rot, lie and are copied */
+    WITH_LEAVE = 2,      /* members are changed by hand while others are down */
+    WITH_STUCK_DISK = 4, /* others serve while the disk of one, their leader perhaps, is stuck */
+};
+
 struct sim_options {
     uint64_t seed;
+    unsigned with; /* bits of enum sim_with */
     unsigned machines;
     enum ack_mode ack;
     uint8_t voters_max;
@@ -85,6 +93,7 @@ struct sim {
     struct check *check;
     struct tally tally;
     char violation[512]; /* empty: none */
+    bool cuts_armed;     /* some machine's power may go within a turn */
     bool unchecked;      /* several foundings: there is not one history */
     /* What nodes say; may be NULL. */
     void (*said)(void *arg, struct machine *m, const char *event, const char *text);

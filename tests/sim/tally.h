@@ -23,6 +23,25 @@
     X(SNAPSHOT_INSTALLED, "snapshot-installed")                                                              \
     X(WRITES_SUPERSEDED, "writes-superseded")                                                                \
     X(WRITE_IN_LEDGER, "write-in-ledger")                                                                    \
+    X(MINORITY_BROKEN, "minority-broken")                                                                    \
+    X(RUN_BEYOND, "run-beyond")                                                                              \
+    X(START_REFUSED, "start-refused")                                                                        \
+    X(EMPTIED, "emptied-by-operator")                                                                        \
+    X(WIPED, "wiped")                                                                                        \
+    X(CLONED, "cloned")                                                                                      \
+    X(WEAK_WRITE_LOST_WITH_DISK, "weak-write-lost-with-its-disk")                                            \
+    X(DAMAGE_BIT, "bit") /* in the order of enum sim_damage */                                               \
+    X(DAMAGE_SECTOR_ZEROS, "sector-of-zeros")                                                                \
+    X(DAMAGE_SECTOR_NOISE, "sector-of-noise")                                                                \
+    X(DAMAGE_PAGE_ZEROS, "page-of-zeros")                                                                    \
+    X(DAMAGE_PAGE_NOISE, "page-of-noise")                                                                    \
+    X(DAMAGE_UNREADABLE, "unreadable-sector")                                                                \
+    X(DAMAGE_SHORT, "short-file")                                                                            \
+    X(DAMAGE_MISSING, "missing-file")                                                                        \
+    X(DAMAGE_SWAPPED, "swapped-files")                                                                       \
+    X(WRITE_LOST, "lost-write")                                                                              \
+    X(WRITE_MISDIRECTED, "misdirected-write")                                                                \
+    X(CUT_WITHIN_TURN, "power-cut-within-turn")                                                              \
     X(JUDGED, "operation-judged")
 
 enum situation {

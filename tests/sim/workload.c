@@ -105,6 +105,7 @@ static struct op choose(struct worker *w) {
     if (w->paired > 0 && op.kind == OP_READ && chance(load, 300)) {
         op.kind = OP_OUTCOME;
         op.target = w->paired - 1;
+        op.key = check_op(sim->check, op.target)->key;
     }
     op.pair = op.kind <= OP_DELETE && chance(load, 300);
     op.quorum = op.pair || sim->options.ack != ACK_ASYNC || chance(load, 250);
