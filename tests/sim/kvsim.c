@@ -18,7 +18,7 @@ struct totals {
 
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
-          "[--trace] [--history FILE] [--quiet]\n"
+          "[--trace] [--history FILE] [--with damage|leave|stuck-disk] [--quiet]\n"
           "       kvsim --corpus FILE\n",
           stderr);
     exit(2);
@@ -38,6 +38,14 @@ static enum ack_mode ack_mode(const char *text) {
         if (strcmp(text, names[i]) == 0)
             return (enum ack_mode)i;
     errx(2, "--ack is async, quorum or all");
+}
+
+static unsigned with(const char *text) {
+    static const char *const names[] = {"damage", "leave", "stuck-disk"}; /* as enum sim_with */
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i]) == 0)
+            return 1u << i;
+    errx(2, "--with is damage, leave or stuck-disk");
 }
 
 static void add(struct totals *t, const struct chaos_result *r) {
@@ -134,11 +142,12 @@ static void run_corpus(struct totals *totals, const char *path) {
 
 int main(int argc, char *argv[]) {
     static const struct option flags[] = {
-        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'n'},
-        {"nodes", required_argument, NULL, 'm'},  {"ack", required_argument, NULL, 'a'},
-        {"ms", required_argument, NULL, 'd'},     {"trace", no_argument, NULL, 't'},
-        {"quiet", no_argument, NULL, 'q'},        {"fsync", required_argument, NULL, 'f'},
-        {"corpus", required_argument, NULL, 'c'}, {0},
+        {"history", required_argument, NULL, 'h'}, {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},   {"nodes", required_argument, NULL, 'm'},
+        {"ack", required_argument, NULL, 'a'},     {"ms", required_argument, NULL, 'd'},
+        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'},
+        {"fsync", required_argument, NULL, 'f'},   {"corpus", required_argument, NULL, 'c'},
+        {"with", required_argument, NULL, 'w'},    {0},
     };
     struct chaos_options options = {.seed = 1, .ack = ACK_ASYNC};
     struct totals totals = {0};
@@ -171,6 +180,9 @@ int main(int argc, char *argv[]) {
         case 'h':
             if ((options.history = fopen(optarg, "w")) == NULL)
                 err(2, "%s", optarg);
+            break;
+        case 'w':
+            options.with |= with(optarg);
             break;
         case 'c':
             corpus = optarg;
