@@ -12,6 +12,7 @@
  *   tally.c    how often each situation came up
  *   workload.c clients that ask all nodes
  *   chaos.c    one seed: a workload under faults, then healing, progress and agreement
+ *   flip.c     a state that is not what the log gives; flips.c: one seed of them, under faults
  *   script.c   scenarios with an expected trace */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H

@@ -23,6 +23,9 @@
     X(SNAPSHOT_INSTALLED, "snapshot-installed")                                                              \
     X(WRITES_SUPERSEDED, "writes-superseded")                                                                \
     X(WRITE_IN_LEDGER, "write-in-ledger")                                                                    \
+    X(STATE_FLIPPED, "state-flipped")                                                                        \
+    X(STATE_ODD, "odd-state-told")                                                                           \
+    X(STATE_REPLACED, "odd-state-replaced")                                                                  \
     X(MINORITY_BROKEN, "minority-broken")                                                                    \
     X(RUN_BEYOND, "run-beyond")                                                                              \
     X(START_REFUSED, "start-refused")                                                                        \
