@@ -6,9 +6,8 @@
 # that of the store that README promises. A round in which a fault or an outcome did not occur proves nothing, and fails.
 #
 # NEMESIS_SEED repeats a round's faults, though not its timing; NEMESIS_MINUTES goes on with rounds, each a minute of faults or
-# so, by seeds of the clock; NEMESIS_ACK and NEMESIS_FAULTS (names with commas) choose. NEMESIS_STALENESS=1 judges
-# KV-Staleness-Ms as well, which a lost packet can make too small. A round that fails leaves its history and the nodes' logs in
-# BUILD/nemesis, and says where.
+# so, by seeds of the clock; NEMESIS_ACK and NEMESIS_FAULTS (names with commas) choose. A round that fails leaves its
+# history and the nodes' logs in BUILD/nemesis, and says where.
 package Nemesis;
 
 use strict;
@@ -296,8 +295,7 @@ sub history {
     my $end = "$self->{folder}/client-end";
     Nemesis::Client->read_all($self->leader, $end, $clients + 1, sort keys %keys);
     push @lines, split /\n/, slurp($end);
-    my @judged = $ENV{NEMESIS_STALENESS} ? @lines : map { s/ staleness-ms=\d+//r } @lines;
-    spew("$self->{folder}/history", join "\n", 'kvnode-history 1', @judged, '');
+    spew("$self->{folder}/history", join "\n", 'kvnode-history 1', @lines, '');
     return @lines;
 }
 

@@ -1,5 +1,5 @@
 # make nemesis MINUTES=10: groups of three and of five real nodes under faults, round after round (tests/nemesis/Nemesis.pm).
-# NEMESIS_SEED, NEMESIS_ACK, NEMESIS_FAULTS and NEMESIS_STALENESS choose.
+# NEMESIS_SEED, NEMESIS_ACK and NEMESIS_FAULTS choose.
 
 MINUTES ?= 10
 
