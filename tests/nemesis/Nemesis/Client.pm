@@ -162,7 +162,8 @@ sub record {
         push @words, "etag=$etag" if defined $etag;
         push @words, $reply->{status} == 404 ? 'absent' : 'value=' . $reply->json->{value} if $what->{kind} eq 'get';
         my $staleness = $reply->header('KV-Staleness-Ms');
-        push @words, "staleness-ms=$staleness" if $what->{kind} eq 'get' && ($staleness // '') =~ /^\d+$/;
+        # Two clocks are read, in whole milliseconds.
+        push @words, 'staleness-ms=' . ($staleness + 2) if $what->{kind} eq 'get' && ($staleness // '') =~ /^\d+$/;
         push @words, 'listed=' . join ',', @{ $reply->json->{keys} } if $what->{kind} eq 'keys';
         $self->{seen}{ $what->{key} } = $etag if $what->{key};
     }
