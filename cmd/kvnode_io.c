@@ -84,6 +84,11 @@ static void close_peer(void *arg, uint32_t connection) {
     peer_io_close(p->peers, connection);
 }
 
+static void hold_peer(void *arg, uint32_t connection, bool held) {
+    struct program *p = arg;
+    peer_io_hold(p->peers, connection, held);
+}
+
 static void background(void *arg, struct job *job) {
     struct program *p = arg;
     worker_run(p->worker, job);
@@ -238,6 +243,7 @@ static bool open_node(struct program *p, bool leader, char *why, size_t why_size
         .dial = dial,
         .write = write_peer,
         .close = close_peer,
+        .hold = hold_peer,
         .background = background,
         .log = log_line,
         .wall_ms = wall_ms,

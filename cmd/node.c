@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cmd/node_internal.h"
+#include "sharding/hash.h"
 
 #define STOP_MS     1500  /* a clean stop waits this long for answers */
 #define FILES_MS    10000 /* between looks whether the files are still there */
@@ -115,6 +116,11 @@ static void close_peer(void *arg, uint32_t connection) {
     n->host.close(n->host.arg, connection);
 }
 
+static void hold_peer(void *arg, uint32_t connection, bool held) {
+    struct node *n = arg;
+    n->host.hold(n->host.arg, connection, held);
+}
+
 static void peer_up(void *arg, const struct peer *peer) {
     struct node *n = arg;
     discovery_heard(n->discovery, n->now_ms, &peer->info);
@@ -177,15 +183,23 @@ static void peer_refused(void *arg, const struct address *at, const struct node_
     node_group_refused(arg, at, info, reason, ours);
 }
 
-static void peer_duplicate(void *arg, const struct address *at) {
+/* An id of the operator's choice may have been given twice, to directories that are no copies of each other.
+ * Who has not joined yet loses nothing by ending; a member does not end because somebody says its id. */
+static void peer_duplicate(void *arg, const struct address *at, bool proved) {
     struct node *n = arg;
+    if (!proved && (!n->options.id_given || n->identity.group_id != 0))
+        return;
     char text[ADDRESS_TEXT_MAX], id[NODE_ID_SIZE + 1];
-    node_log(
-        n, NODE_ERROR, "duplicate_id",
-        "another live node, seen by %s, bears this node's id %s: stop it, or give this one a data directory "
-        "of its own",
-        address_text(at, text), node_id_text(n->self.id, id));
+    node_log(n, NODE_ERROR, "duplicate_id",
+             "another live node, at %s, bears this node's id %s: stop it, or give this one %s",
+             address_text(at, text), node_id_text(n->self.id, id),
+             proved ? "a data directory of its own" : "another -id");
     n->state = NODE_FAILED;
+}
+
+static uint64_t peer_prove(void *arg, struct bytes claim) {
+    const struct node *n = arg;
+    return hash_bytes(get_u64(n->identity.secret), get_u64(n->identity.secret + 8), claim);
 }
 
 static void send_datagram(void *arg, const struct address *to, struct bytes datagram) {
@@ -193,13 +207,16 @@ static void send_datagram(void *arg, const struct address *to, struct bytes data
     n->host.datagram(n->host.arg, to, datagram);
 }
 
-static void node_heard(void *arg, const struct node_info *info, enum membership_event event) {
+static void node_heard(void *arg, const struct node_info *info, enum membership_event event,
+                       const struct address *source) {
     struct node *n = arg;
-    if (memcmp(info->id, n->self.id, NODE_ID_SIZE) == 0 && info->incarnation == n->self.incarnation &&
-        info->session == n->self.session)
-        return;
     node_say_membership(n, info, event);
-    peers_learn(n->peers, n->now_ms, &info->peer, false);
+    if (source != NULL)
+        peers_learn(n->peers, n->now_ms, &info->peer, source);
+}
+
+static void node_foreign(void *arg, const struct node_info *info) {
+    node_say_foreign(arg, info);
 }
 
 static void node_removed(void *arg, const struct node_info *info) {
@@ -238,18 +255,21 @@ static void make_cores(struct node *n) {
         .dial = dial,
         .write = write_peer,
         .close = close_peer,
+        .hold = hold_peer,
         .up = peer_up,
         .down = peer_down,
         .info = peer_info,
         .frame = peer_frame,
         .refused = peer_refused,
         .duplicate = peer_duplicate,
+        .prove = peer_prove,
     };
     struct discovery_host discovery_host = {
         .arg = n,
         .send = send_datagram,
         .heard = node_heard,
         .removed = node_removed,
+        .foreign = node_foreign,
     };
     struct coordinator_host coordinator_host = {
         .arg = n,
@@ -341,7 +361,7 @@ void node_datagram(struct node *n, uint64_t now_ms, const struct address *from, 
 void node_learn(struct node *n, uint64_t now_ms, const struct address *peer) {
     set_now(n, now_ms);
     n->learned++;
-    peers_learn(n->peers, now_ms, peer, true);
+    peers_learn(n->peers, now_ms, peer, NULL);
 }
 
 void node_job_done(struct node *n, uint64_t now_ms, struct job *job) {

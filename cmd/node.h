@@ -58,11 +58,12 @@ struct node_options {
 
 struct node_host {
     void *arg;
-    /* discovery_host.send, peers_host.dial, write and close, replica_host.background */
+    /* discovery_host.send, peers_host.dial, write, close and hold, replica_host.background */
     void (*datagram)(void *arg, const struct address *to, struct bytes datagram);
     void (*dial)(void *arg, uint32_t connection, const struct address *to);
     void (*write)(void *arg, uint32_t connection, struct bytes data);
     void (*close)(void *arg, uint32_t connection);
+    void (*hold)(void *arg, uint32_t connection, bool held);
     void (*background)(void *arg, struct job *job);
     /* One line without a newline. event is a stable name for machines, text a sentence for people. */
     void (*log)(void *arg, enum node_level level, const char *event, const char *text);

@@ -320,6 +320,8 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
     }
     if (reason == REFUSED_SELF)
         return;
+    if (reason == REFUSED_CLUSTER && cluster_name_valid(bytes_of(info->cluster)))
+        discovery_heard(n->discovery, n->now_ms, info);
     node_log(n, NODE_WARNING, "refused", "%s %s: %s",
              ours ? "refused the node at" : "was refused by the node at", address_text(at, text),
              peers_refusal_text(reason));

@@ -7,6 +7,8 @@
 #include "replication/roster_view.h"
 #include "replication/steward.h"
 
+#define FOREIGN_SAID_MAX 16 /* other cluster names that the log tells of: anybody may make them up */
+
 enum founding {
     FOUNDING_NONE,
     FOUNDING_LISTENING, /* -leader, an empty directory: does the group live already? */
@@ -66,6 +68,8 @@ struct node {
     uint64_t twin_ms;    /* when another founding of the group, with keys too, was last met; 0: never */
     struct address twin; /* where it is */
     char reason[1024];   /* of the last health_view */
+    char said_foreign[FOREIGN_SAID_MAX][CLUSTER_NAME_MAX + 1];
+    size_t said_foreign_count;
     struct buffer message;
 };
 
@@ -122,6 +126,8 @@ void node_say_start(struct node *n);
 void node_say_changes(struct node *n);
 void node_say_membership(struct node *n, const struct node_info *info, enum membership_event event);
 void node_say_ring(struct node *n);
+/* Once for a cluster name; of further names than FOREIGN_SAID_MAX no more. */
+void node_say_foreign(struct node *n, const struct node_info *info);
 void node_say_removed(struct node *n, const struct node_info *info);
 const char *node_id_text(const uint8_t id[NODE_ID_SIZE], char out[NODE_ID_SIZE + 1]);
 

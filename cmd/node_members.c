@@ -203,16 +203,26 @@ static void dial_members(struct node *n) {
         return;
     n->dialled_configuration = raft_configuration_index(raft);
     say_who_left(n, configuration);
+    struct address gone[MEMBERS_MAX];
+    size_t gone_count = 0;
     for (size_t i = 0; i < n->dialled_count; i++)
         if (!node_group_member_at(n, &n->dialled[i]) && !heard_of(n, &n->dialled[i]))
-            peers_forget(n->peers, &n->dialled[i]);
+            gone[gone_count++] = n->dialled[i];
+    struct peers_member others[MEMBERS_MAX];
+    size_t count = 0;
     n->dialled_count = 0;
     for (size_t i = 0; i < configuration->count; i++) {
-        n->members[n->dialled_count] = configuration->members[i].id;
-        n->dialled[n->dialled_count++] = configuration->members[i].peer;
-        if (!member_id_equal(&configuration->members[i].id, &n->self_id))
-            peers_learn(n->peers, n->now_ms, &configuration->members[i].peer, false);
+        const struct member *member = &configuration->members[i];
+        n->members[n->dialled_count] = member->id;
+        n->dialled[n->dialled_count++] = member->peer;
+        if (member_id_equal(&member->id, &n->self_id))
+            continue;
+        others[count].at = member->peer;
+        memcpy(others[count++].id, member->id.id, NODE_ID_SIZE);
     }
+    peers_members(n->peers, n->now_ms, others, count);
+    for (size_t i = 0; i < gone_count; i++)
+        peers_forget(n->peers, &gone[i]);
 }
 
 void node_members_tick(struct node *n) {

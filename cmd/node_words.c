@@ -310,6 +310,21 @@ void node_say_ring(struct node *n) {
              ring->count == 1 ? "" : "s", numbers);
 }
 
+void node_say_foreign(struct node *n, const struct node_info *info) {
+    char id[NODE_ID_SIZE + 1], peer[ADDRESS_TEXT_MAX];
+    for (size_t i = 0; i < n->said_foreign_count; i++)
+        if (strcmp(n->said_foreign[i], info->cluster) == 0)
+            return;
+    if (n->said_foreign_count == FOREIGN_SAID_MAX)
+        return;
+    memcpy(n->said_foreign[n->said_foreign_count++], info->cluster, sizeof info->cluster);
+    node_log(
+        n, NODE_NOTICE, "foreign_cluster",
+        "heard of another cluster, '%s': its node %s at %s is listed by /cluster and not joined; to be one "
+        "cluster, start both with the same -cluster",
+        info->cluster, node_id_text(info->id, id), address_text(&info->peer, peer));
+}
+
 void node_say_removed(struct node *n, const struct node_info *info) {
     char id[NODE_ID_SIZE + 1];
     node_log(n, NODE_INFO, "node_left", "node %s of group %u left, or was silent for 30 s",

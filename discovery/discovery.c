@@ -9,7 +9,9 @@
 #define BURST_GAP_MS    300
 #define ANSWERED_MAX    32 /* sources remembered, so also the most answers within ANNOUNCE_GAP_MS */
 #define FOREIGN_MAX     64
-#define AGEING_MS       1000 /* how often the tables are looked at while there is something in them */
+/* Where broadcast does not reach they are met by dials alone, twice a minute. */
+#define FOREIGN_REMOVE_MS 90000
+#define AGEING_MS         1000 /* how often the tables are looked at while there is something in them */
 
 struct answered {
     struct address source;
@@ -102,8 +104,8 @@ void discovery_update(struct discovery *d, uint64_t now_ms, const struct node_in
     const struct node_info before = d->self;
     d->self = *self;
     bool same = before.role == self->role && before.term == self->term && before.group == self->group &&
-                before.group_id == self->group_id && address_equal(&before.peer, &self->peer) &&
-                address_equal(&before.api, &self->api);
+                before.group_id == self->group_id &&
+                address_equal(&before.peer, &self->peer) && address_equal(&before.api, &self->api);
     if (same || !d->started || !d->broadcast)
         return;
     uint64_t earliest_ms = d->announced_ms + ANNOUNCE_GAP_MS;
@@ -152,11 +154,13 @@ static void note_foreign(struct discovery *d, uint64_t now_ms, const struct node
             d->foreign[i] = d->foreign[--d->foreign_count];
         return;
     }
+    bool known = i < d->foreign_count;
     if (i == FOREIGN_MAX)
         return;
-    if (i == d->foreign_count)
-        d->foreign_count++;
+    d->foreign_count += !known;
     d->foreign[i] = (struct foreign){.info = *info, .heard_ms = now_ms};
+    if (!known)
+        d->host.foreign(d->host.arg, info);
 }
 
 static void age_at_latest(struct discovery *d, uint64_t at_ms) {
@@ -174,7 +178,8 @@ static void leave(struct discovery *d, const struct node_info *info) {
     d->host.removed(d->host.arg, &gone);
 }
 
-void discovery_heard(struct discovery *d, uint64_t now_ms, const struct node_info *info) {
+static void hear(struct discovery *d, uint64_t now_ms, const struct node_info *info,
+                 const struct address *source) {
     if (node_info_same_process(info, &d->self))
         return;
     age_at_latest(d, now_ms + AGEING_MS);
@@ -185,7 +190,11 @@ void discovery_heard(struct discovery *d, uint64_t now_ms, const struct node_inf
     enum membership_event event = MEMBERSHIP_NOTHING;
     if (memcmp(info->id, d->self.id, NODE_ID_SIZE) != 0)
         event = membership_heard(d->membership, now_ms, info);
-    d->host.heard(d->host.arg, info, event);
+    d->host.heard(d->host.arg, info, event, source);
+}
+
+void discovery_heard(struct discovery *d, uint64_t now_ms, const struct node_info *info) {
+    hear(d, now_ms, info, NULL);
 }
 
 static void count(struct discovery_counters *counters, enum announce_result result) {
@@ -218,9 +227,9 @@ void discovery_datagram(struct discovery *d, uint64_t now_ms, const struct addre
             leave(d, &heard.info);
         return;
     }
-    if (heard.kind == ANNOUNCE_NEW && !foreign)
+    if (heard.kind == ANNOUNCE_NEW)
         answer(d, now_ms, from, datagram.size);
-    discovery_heard(d, now_ms, &heard.info);
+    hear(d, now_ms, &heard.info, from);
 }
 
 void discovery_leave(struct discovery *d) {
@@ -239,7 +248,7 @@ static void removed(void *arg, const struct membership_row *row) {
 static void age(struct discovery *d, uint64_t now_ms) {
     membership_tick(d->membership, now_ms, removed, d);
     for (size_t i = 0; i < d->foreign_count;) {
-        if (now_ms >= d->foreign[i].heard_ms + MEMBERSHIP_REMOVE_MS)
+        if (now_ms >= d->foreign[i].heard_ms + FOREIGN_REMOVE_MS)
             d->foreign[i] = d->foreign[--d->foreign_count];
         else
             i++;

@@ -20,10 +20,13 @@ struct discovery_host {
     void *arg;
     /* One datagram; to is NULL for a broadcast. */
     void (*send)(void *arg, const struct address *to, struct bytes datagram);
-    /* A node was heard over UDP or by discovery_heard (own cluster name only); also for unchanged rows.
-     * Neither heard nor removed may call back into discovery. */
-    void (*heard)(void *arg, const struct node_info *info, enum membership_event event);
+    /* A node was heard over UDP, from source, or by discovery_heard, source NULL (own cluster name only);
+     * also for unchanged rows. None of the three may call back into discovery. */
+    void (*heard)(void *arg, const struct node_info *info, enum membership_event event,
+                  const struct address *source);
     void (*removed)(void *arg, const struct node_info *info);
+    /* One of another cluster name was heard that is not listed as such already. */
+    void (*foreign)(void *arg, const struct node_info *info);
 };
 
 struct discovery_counters {

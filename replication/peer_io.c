@@ -430,6 +430,16 @@ void peer_io_close(struct peer_io *io, uint32_t connection) {
     drop(c);
 }
 
+void peer_io_hold(struct peer_io *io, uint32_t connection, bool held) {
+    struct socket_connection *c = find(io, connection);
+    if (c == NULL || c->read == NULL)
+        return;
+    if (held)
+        event_del(c->read);
+    else
+        event_add(c->read, NULL);
+}
+
 void peer_io_flush(struct peer_io *io) {
     struct socket_connection *c;
     while ((c = TAILQ_FIRST(&io->dirty)) != NULL) {

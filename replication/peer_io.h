@@ -1,8 +1,8 @@
 /* The TCP shell of `peers`: a listener, dials, and bytes between sockets and the core.
  *
- * The owner's peers_host forwards dial, write and close to the functions below. What is written gathers in a
- * buffer a connection and leaves in one send when the owner calls peer_io_flush at the end of its turn; what
- * the kernel does not take then leaves when the socket can take more. Up to 256 KiB are read from a
+ * The owner's peers_host forwards dial, write, close and hold to the functions below. What is written gathers
+ * in a queue a connection and leaves in one send when the owner calls peer_io_flush at the end of its turn;
+ * what the kernel does not take then leaves when the socket can take more. Up to 256 KiB are read from a
  * connection in a turn and parsed in place. When descriptors run out, a spare one is spent on accepting and
  * closing the connection that waits, so that the loop does not spin (bug 51).
  *
@@ -29,6 +29,7 @@ struct address peer_io_address(const struct peer_io *io);
 void peer_io_dial(struct peer_io *io, uint32_t connection, const struct address *to);
 void peer_io_write(struct peer_io *io, uint32_t connection, struct bytes data);
 void peer_io_close(struct peer_io *io, uint32_t connection);
+void peer_io_hold(struct peer_io *io, uint32_t connection, bool held);
 
 /* End of a turn: sends what was written. */
 void peer_io_flush(struct peer_io *io);

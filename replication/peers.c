@@ -1,12 +1,8 @@
 #include "replication/peers_core.h"
 
-#include "replication/frame.h"
-
 #include <assert.h>
 #include <err.h>
 #include <stdlib.h>
-
-#define SMALL_FRAME 1024 /* bytes of a payload that is worth copying for one write instead of three */
 
 struct peers *peers_new(const struct peers_host *host, const struct node_info *self, bool volatile_,
                         uint64_t seed) {
@@ -39,10 +35,11 @@ void peers_wake_at(struct peers *p, uint64_t at_ms) {
         p->wake_ms = at_ms;
 }
 
-static void note_time(struct peers *p, uint64_t now_ms) {
+void peers_note_time(struct peers *p, uint64_t now_ms) {
     if (!p->born)
         p->born_ms = now_ms;
     p->born = true;
+    p->now_ms = now_ms;
 }
 
 /* The table of connections. */
@@ -76,10 +73,21 @@ static bool has_room(const struct peers *p, bool dialled) {
     return p->count < PEERS_CONNECTIONS_MAX && greeting < GREETING_MAX;
 }
 
+void connection_count(struct peers *p, struct connection *c) {
+    size_t held = c->input.capacity + c->unsent;
+    bool grown = held > c->counted;
+    p->held += held - c->counted;
+    if (c->place < PLACE_NAMED)
+        p->held_by_strangers += held - c->counted;
+    c->counted = held;
+    if (grown)
+        place_shed(p);
+}
+
 struct connection *connection_new(struct peers *p, uint64_t now_ms, uint32_t number, const struct address *at,
                                   bool dialled) {
-    note_time(p, now_ms);
-    if (!has_room(p, dialled))
+    peers_note_time(p, now_ms);
+    if (!has_room(p, dialled) && (dialled || !place_accept(p, now_ms)))
         return NULL;
     struct connection *c = calloc(1, sizeof *c);
     if (c == NULL)
@@ -133,6 +141,9 @@ void connection_fall(struct peers *p, uint64_t now_ms, struct connection *c) {
 
 void connection_drop(struct peers *p, uint64_t now_ms, struct connection *c, enum peers_close why) {
     take_out(p->connections, &p->count, c);
+    p->held -= c->counted;
+    if (c->place < PLACE_NAMED)
+        p->held_by_strangers -= c->counted;
     if (c->state == UP && c->lane == PEERS_MAIN)
         connection_fall(p, now_ms, c);
     else if (c->lane == PEERS_BULK)
@@ -146,223 +157,6 @@ void connection_drop(struct peers *p, uint64_t now_ms, struct connection *c, enu
 void connection_close(struct peers *p, uint64_t now_ms, struct connection *c) {
     p->host.close(p->host.arg, c->number);
     connection_drop(p, now_ms, c, PEERS_CLOSED);
-}
-
-/* Frames out. */
-
-void connection_frame(struct peers *p, struct connection *c, uint8_t type, struct bytes payload) {
-    uint8_t frame[SMALL_FRAME + FRAME_OVERHEAD], tail[FRAME_TAIL_SIZE];
-    frame_wrap(type, payload, frame, tail);
-    if (payload.size > SMALL_FRAME) {
-        p->host.write(p->host.arg, c->number, (struct bytes){frame, FRAME_HEAD_SIZE});
-        p->host.write(p->host.arg, c->number, payload);
-        p->host.write(p->host.arg, c->number, (struct bytes){tail, FRAME_TAIL_SIZE});
-        return;
-    }
-    if (payload.size > 0)
-        memcpy(frame + FRAME_HEAD_SIZE, payload.data, payload.size);
-    memcpy(frame + FRAME_HEAD_SIZE + payload.size, tail, FRAME_TAIL_SIZE);
-    p->host.write(p->host.arg, c->number, (struct bytes){frame, payload.size + FRAME_OVERHEAD});
-}
-
-bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, enum peers_lane lane,
-                enum frame_type type, struct bytes payload) {
-    assert(payload.size <= PEERS_FRAME_MAX);
-    assert(type >= FRAME_RAFT);
-    struct connection *c = connection_up(p, to->id);
-    if (c == NULL || c->peer.id.incarnation != to->incarnation)
-        return false;
-    if (lane == PEERS_BULK) {
-        struct connection *bulk = c->bulk != 0 ? connection_find(p, c->bulk) : NULL;
-        if (bulk == NULL)
-            dial_bulk(p, now_ms, c);
-        c = bulk;
-    }
-    if (c == NULL || c->state != UP || c->overfull ||
-        c->unsent + payload.size + FRAME_OVERHEAD > PEERS_OUTPUT_MAX)
-        return false;
-    connection_frame(p, c, (uint8_t)type, payload);
-    return true;
-}
-
-void peers_unsent(struct peers *p, uint32_t connection, size_t size) {
-    struct connection *c = connection_find(p, connection);
-    if (c == NULL)
-        return;
-    c->unsent = size;
-    if (size <= PEERS_OUTPUT_MAX)
-        return;
-    c->overfull = true;
-    peers_wake_at(p, 0);
-}
-
-/* To a connection that stands. */
-void connection_tell_info(struct peers *p, struct connection *c) {
-    struct buffer info = {0};
-    node_info_write(&info, &p->self);
-    connection_frame(p, c, FRAME_INFO, buffer_bytes(&info));
-    buffer_release(&info);
-    c->generation = p->generation;
-}
-
-void peers_update(struct peers *p, const struct node_info *self) {
-    bool refounded = self->group_id != p->self.group_id;
-    p->self = *self;
-    p->generation++;
-    for (size_t i = 0; i < p->up_count; i++) {
-        struct connection *c = p->up[i];
-        connection_tell_info(p, c);
-        if (!greet_conflicts(&p->self, &c->peer.info))
-            continue;
-        c->conflicting = true;
-        peers_wake_at(p, 0);
-    }
-    if (refounded)
-        dial_refounded(p);
-}
-
-/* Frames in. Each returns false when the connection is gone. */
-
-static bool damaged(struct peers *p, uint64_t now_ms, struct connection *c) {
-    connection_close(p, now_ms, c);
-    return false;
-}
-
-static bool take_info(struct peers *p, uint64_t now_ms, struct connection *c, struct bytes payload) {
-    struct reader r = reader_of(payload);
-    struct node_info info, *before = &c->peer.info;
-    if (c->lane != PEERS_MAIN || !node_info_read(&r, &info) || !reader_done(&r) ||
-        !node_info_same_process(&info, before) || info.group != before->group ||
-        strcmp(info.cluster, before->cluster) != 0)
-        return damaged(p, now_ms, c);
-    *before = info;
-    if (greet_conflicts(&p->self, &info)) {
-        greet_refuse(p, now_ms, c, REFUSED_FOUNDING);
-        return true;
-    }
-    p->host.info(p->host.arg, &c->peer);
-    return true;
-}
-
-/* A bulk connection may stand a moment before the main one does at this end: its first frames then go
- * nowhere. */
-static void deliver(struct peers *p, struct connection *c, uint8_t type, struct bytes payload) {
-    struct connection *main = c->lane == PEERS_MAIN ? c : connection_up(p, c->peer.id.id);
-    if (main != NULL && node_info_same_process(&main->peer.info, &c->peer.info))
-        p->host.frame(p->host.arg, &main->peer, (enum frame_type)type, payload);
-}
-
-/* A frame that only makes sense while the handshake or the connection is in some state, or not at all. */
-static bool take_own_frame(struct peers *p, uint64_t now_ms, struct connection *c, uint8_t type,
-                           struct bytes payload) {
-    switch (type) {
-    case FRAME_PING:
-        if (payload.size != sizeof(uint32_t))
-            return damaged(p, now_ms, c);
-        connection_frame(p, c, FRAME_PONG, payload);
-        return true;
-    case FRAME_PONG:
-        if (payload.size != sizeof(uint32_t))
-            return damaged(p, now_ms, c);
-        greet_alive(p, now_ms, c, get_u32(payload.data));
-        return true;
-    case FRAME_WELCOME:
-        if (payload.size != 0 || c->welcome_heard)
-            return damaged(p, now_ms, c);
-        return greet_welcomed(p, now_ms, c);
-    case FRAME_REFUSED:
-        if (payload.size != 1)
-            return damaged(p, now_ms, c);
-        greet_was_refused(p, now_ms, c, payload.data[0]);
-        return false;
-    case FRAME_CROSSED:
-        if (payload.size != 0 || c->state == UP)
-            return damaged(p, now_ms, c);
-        greet_was_crossed(p, now_ms, c);
-        return false;
-    default:
-        return damaged(p, now_ms, c);
-    }
-}
-
-static bool take_frame(struct peers *p, uint64_t now_ms, struct connection *c, uint8_t type,
-                       struct bytes payload) {
-    if (type < FRAME_RAFT)
-        return take_own_frame(p, now_ms, c, type, payload);
-    if (c->state != UP || type > FRAME_ROUTED)
-        return damaged(p, now_ms, c);
-    if (type == FRAME_INFO)
-        return take_info(p, now_ms, c, payload);
-    deliver(p, c, type, payload);
-    return true;
-}
-
-static bool take_hello(struct peers *p, uint64_t now_ms, struct connection *c, struct bytes in,
-                       size_t *used) {
-    struct hello hello;
-    switch (hello_parse(in, &hello, used)) {
-    case HELLO_MORE:
-        return true;
-    case HELLO_DONE:
-        return greet_hello(p, now_ms, c, &hello);
-    case HELLO_VERSION:
-        greet_version(p, now_ms, c);
-        return true;
-    case HELLO_BAD:
-        break;
-    }
-    greet_garbage(p, now_ms, c);
-    return false;
-}
-
-/* Takes the hello or the frame at the front of in; *used stays 0 where it is not complete. */
-static bool take_next(struct peers *p, uint64_t now_ms, struct connection *c, struct bytes in, size_t *used) {
-    *used = 0;
-    if (c->state == CLOSING) {
-        *used = in.size;
-        return true;
-    }
-    if (c->state == GREETING)
-        return take_hello(p, now_ms, c, in, used);
-    uint8_t type;
-    struct bytes payload;
-    switch (frame_parse(in, c->state == UP ? PEERS_FRAME_MAX : UNGREETED_MAX, &type, &payload)) {
-    case FRAME_MORE:
-        return true;
-    case FRAME_DONE:
-        *used = payload.size + FRAME_OVERHEAD;
-        return take_frame(p, now_ms, c, type, payload);
-    case FRAME_BAD:
-        break;
-    }
-    return damaged(p, now_ms, c);
-}
-
-void peers_received(struct peers *p, uint64_t now_ms, uint32_t connection, struct bytes data) {
-    struct connection *c = connection_find(p, connection);
-    if (c == NULL || c->state == DIALLING)
-        return;
-    c->heard_ms = now_ms;
-    if (c->ping_out)
-        peers_wake_at(p, now_ms + PING_MS);
-    c->ping_out = false;
-    bool kept = buffer_size(&c->input) > 0;
-    if (kept) {
-        buffer_append(&c->input, data);
-        data = buffer_bytes(&c->input);
-    }
-    size_t used = 1, total = 0;
-    while (used > 0 && total < data.size) {
-        struct bytes rest = {data.data + total, data.size - total};
-        if (!take_next(p, now_ms, c, rest, &used))
-            return;
-        total += used;
-    }
-    if (kept)
-        buffer_consume(&c->input, total);
-    else
-        buffer_append(&c->input, (struct bytes){data.data + total, data.size - total});
-    buffer_trim(&c->input, INPUT_KEEP);
 }
 
 /* Events of the host. */
@@ -390,12 +184,23 @@ void peers_closed(struct peers *p, uint64_t now_ms, uint32_t connection, enum pe
 
 /* Time. */
 
-static uint64_t next_of(const struct connection *c) {
+/* A bulk connection without a main one, which should have stood soon after. */
+static bool is_stray(const struct peers *p, const struct connection *c) {
+    if (c->lane != PEERS_BULK || c->state != UP)
+        return false;
+    const struct connection *main = connection_up(p, c->peer.id.id);
+    return main == NULL || !node_info_same_process(&main->peer.info, &c->peer.info);
+}
+
+static uint64_t next_of(const struct peers *p, const struct connection *c) {
     if (c->overfull || (c->conflicting && c->state == UP))
         return 0;
+    if (is_stray(p, c))
+        return c->since_ms + PEERS_HELLO_MS;
     switch (c->state) {
     case DIALLING:
     case GREETING:
+    case CLAIMED:
     case WELCOMED:
         return c->since_ms + PEERS_HELLO_MS;
     case HELD:
@@ -435,12 +240,14 @@ static bool tend(struct peers *p, uint64_t now_ms, struct connection *c) {
 
 /* False when connections were taken out of the table. */
 static bool tick_connection(struct peers *p, uint64_t now_ms, struct connection *c) {
-    if (now_ms < next_of(c))
+    if (now_ms < next_of(p, c))
         return true;
-    if (c->state == UP && !c->overfull)
+    if (c->state == UP && !c->overfull && !is_stray(p, c))
         return tend(p, now_ms, c);
     if (c->state == HELD && !c->overfull)
         greet_overdue(p, now_ms, c);
+    else if (c->state == CLAIMED && !c->overfull)
+        claim_overdue(p, now_ms, c);
     else
         connection_close(p, now_ms, c);
     return false;
@@ -456,17 +263,18 @@ static void forgive_silence(struct peers *p, uint64_t now_ms) {
 }
 
 uint64_t peers_tick(struct peers *p, uint64_t now_ms) {
-    note_time(p, now_ms);
+    peers_note_time(p, now_ms);
     if (now_ms < p->wake_ms)
         return p->asked_ms = p->wake_ms;
     if (p->asked_ms != UINT64_MAX && now_ms > p->asked_ms + LATE_MS)
         forgive_silence(p, now_ms);
     for (size_t i = 0; i < p->count;)
         i = tick_connection(p, now_ms, p->connections[i]) ? i + 1 : 0;
+    peers_let_go_on(p, now_ms);
     dial_due(p, now_ms);
     p->wake_ms = dial_next(p);
     for (size_t i = 0; i < p->count; i++)
-        peers_wake_at(p, next_of(p->connections[i]));
+        peers_wake_at(p, next_of(p, p->connections[i]));
     p->asked_ms = p->wake_ms;
     return p->wake_ms;
 }
@@ -478,6 +286,14 @@ size_t peers_count(const struct peers *p) {
 const struct peer *peers_at(const struct peers *p, size_t position) {
     assert(position < p->up_count);
     return &p->up[position]->peer;
+}
+
+size_t peers_held(const struct peers *p) {
+    return p->held;
+}
+
+uint64_t peers_shed(const struct peers *p) {
+    return p->shed;
 }
 
 const struct peer *peers_find(const struct peers *p, const struct member_id *id) {
@@ -499,6 +315,8 @@ const char *peers_refusal_text(enum peers_refusal reason) {
         return "there is no room for another node";
     case REFUSED_SELF:
         return "it is this node itself";
+    case REFUSED_IMPOSTOR:
+        return "it bears this node's id and has another data directory";
     }
     return "for a reason this version does not know";
 }

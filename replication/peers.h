@@ -11,15 +11,21 @@
  *
  * For a pair of nodes one main connection lives, and one bulk connection where it is needed. Of two that
  * cross, the one on which the node with the lower id agreed first stays. A connection that closes is dialled
- * again: at once, then with a doubling delay (50 ms to 2 s, jitter); refused by a hello, after 30 s. Refused
- * by the peer's kernel is reported, since it means the process is gone.
+ * again: at once, then with a doubling delay (50 ms to 2 s, jitter); refused by a hello, after 30 s, or after
+ * 1 s where two foundings of a group are still to be decided between. Refused by the peer's kernel is
+ * reported, since it means the process is gone.
  *
  * A connection that stands is asked for a sign of life after 1 s of silence and closed after 4 s. node_info
  * is repeated every 5 s, so that what follows hellos alone hears of the node for as long as it is connected.
  *
- * Two processes with one id: a node that holds a live connection to the other session of that id tells the
- * later one, which reports duplicate and ends. Where the two meet each other, the one that has run for less
- * time is the later. */
+ * There are no keys yet, so anybody may say anything. What decides is therefore what stands at an address
+ * that this node dialled itself (peers_look): a node that comes by itself is dialled back at the address it
+ * names. Addresses that were only heard of are dialled a few times, and only so many of one source and at all
+ * in a given time. The members of the own group are dialled for as long as they are members, and where places
+ * or memory run short, others give way to them.
+ *
+ * Two processes with one id: the later one ends, but only when the other has proved that it holds a copy of
+ * the same directory. Anybody else who claims the id is turned away. */
 #ifndef REPLICATION_PEERS_H
 #define REPLICATION_PEERS_H
 
@@ -28,7 +34,7 @@
 #include "storage/random.h"
 
 #define PEERS_PROTOCOL_VERSION 3
-#define PEERS_MAX              64 /* nodes connected; further ones are refused */
+#define PEERS_MAX              64 /* nodes connected; for a further one somebody of less right gives way */
 /* Of those, nodes of other groups: the own one has room. */
 #define PEERS_FOREIGN_MAX     (PEERS_MAX - MEMBERS_MAX)
 #define PEERS_CONNECTIONS_MAX 256                /* accepted, hello not yet seen included */
@@ -36,7 +42,15 @@
 /* Bytes unsent on a connection; peers_send keeps within it, and a connection that its own replies bring
  * beyond is closed. */
 #define PEERS_OUTPUT_MAX (64u * 1024 * 1024)
-#define PEERS_HELLO_MS   3000 /* a hello must have come by then */
+/* Memory that all connections hold together, incomplete frames and what is unsent, by capacity; and what
+ * those may hold of it that are neither members of the own group nor named by -peers. From half of that on
+ * they are not read from while what they were sent waits; beyond it the one of them that holds most is
+ * closed, then the next. Beyond the whole, members' bulk connections are closed, and nothing larger than
+ * PEERS_SMALL is sent: heartbeats always are. */
+#define PEERS_MEMORY_MAX     (256u * 1024 * 1024)
+#define PEERS_STRANGERS_HOLD (96u * 1024 * 1024)
+#define PEERS_SMALL          1024
+#define PEERS_HELLO_MS       3000 /* a hello must have come by then */
 
 enum peers_lane { PEERS_MAIN, PEERS_BULK };
 
@@ -56,7 +70,8 @@ enum peers_refusal {
     REFUSED_FOUNDING = 4, /* the same group number, founded twice */
     REFUSED_DUPLICATE,    /* a live node bears this id already */
     REFUSED_FULL,
-    REFUSED_SELF, /* it dialled itself */
+    REFUSED_SELF,     /* it dialled itself */
+    REFUSED_IMPOSTOR, /* bears our id and has not proved to hold our directory; reported, never told */
 };
 
 enum peers_close { PEERS_CLOSED, PEERS_CONNECT_REFUSED, PEERS_UNREACHABLE };
@@ -76,6 +91,8 @@ struct peers_host {
     /* Bytes to send, copied by the host or written at once. */
     void (*write)(void *arg, uint32_t connection, struct bytes data);
     void (*close)(void *arg, uint32_t connection);
+    /* Stops reading from it, or goes on. */
+    void (*hold)(void *arg, uint32_t connection, bool held);
     /* The main connection to a node stands (up), has gone (down), or could not be made again because its
      * kernel refused (refused). */
     void (*up)(void *arg, const struct peer *peer);
@@ -87,8 +104,23 @@ struct peers_host {
      * this node. */
     void (*refused)(void *arg, const struct address *at, const struct node_info *info,
                     enum peers_refusal reason, bool ours);
-    /* Another live process bears our id. */
-    void (*duplicate)(void *arg, const struct address *at);
+    /* Another live process bears our id and has run for longer. It has proved that it holds a copy of our
+     * directory; or it has not, but answered a dial of ours. */
+    void (*duplicate)(void *arg, const struct address *at, bool proved);
+    /* A code of the claim under a secret of the directory, never told to anybody. */
+    uint64_t (*prove)(void *arg, struct bytes claim);
+};
+
+/* What was last met at an address that this node dialled. */
+struct peers_look {
+    struct address at;
+    struct node_info info; /* as its hello, or a later INFO there, says */
+    uint64_t at_ms;        /* when it last was so; now, while the connection stands */
+};
+
+struct peers_member {
+    uint8_t id[NODE_ID_SIZE];
+    struct address at;
 };
 
 struct peers;
@@ -98,12 +130,18 @@ struct peers *peers_new(const struct peers_host *host, const struct node_info *s
 void peers_free(struct peers *p);
 /* Told to the connected ones by FRAME_INFO. */
 void peers_update(struct peers *p, const struct node_info *self);
-/* An address to hold a connection to: heard of, or (`always`) from -peers, dialled until it answers for as
- * long as the node runs. Known and connected ones change nothing. Of more than 256, one that was heard of and
- * never answers makes room, or the new one is left out. */
-void peers_learn(struct peers *p, uint64_t now_ms, const struct address *at, bool always);
-/* No longer to be dialled again (it left the table), unless `always`. */
+/* An address of -peers (source NULL): dialled for as long as the node runs. Or one that was heard of, from
+ * where: dialled a few times, and once more when it is heard of again; of one source, and of all together,
+ * only so many in a given time. One that has answered is dialled again until it is forgotten. Of more than
+ * 256 addresses one that was heard of and never answers makes room. */
+void peers_learn(struct peers *p, uint64_t now_ms, const struct address *at, const struct address *source);
+/* No longer to be dialled again (it left the table), unless it is a member's or from -peers. */
 void peers_forget(struct peers *p, const struct address *at);
+/* The other members of the own group, as its newest configuration lists them: dialled for as long as they are
+ * listed, and never short of a place. At most MEMBERS_MAX; copied. */
+void peers_members(struct peers *p, uint64_t now_ms, const struct peers_member *list, size_t count);
+/* One after the other: begin with *cursor 0. NULL after the last. Borrowed until the next event. */
+const struct peers_look *peers_look(struct peers *p, uint64_t now_ms, size_t *cursor);
 
 /* An address that somebody named by hand: learned, and dialled at once, whatever became of it before. Then
  * how that went: *peer of the node that stands there, *reason of a refusal. */
@@ -126,11 +164,15 @@ uint64_t peers_tick(struct peers *p, uint64_t now_ms);
  * use; until it stands the frame goes nowhere and false is returned. */
 bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, enum peers_lane lane,
                 enum frame_type type, struct bytes payload);
-/* Told by the host, so that the bound holds: bytes not yet taken by the kernel. 0 until told otherwise. */
+/* Told by the host, so that the bounds hold: memory of what the kernel has not taken yet. Until told
+ * otherwise, all that was written. */
 void peers_unsent(struct peers *p, uint32_t connection, size_t size);
 size_t peers_count(const struct peers *p); /* main connections up */
 const struct peer *peers_at(const struct peers *p, size_t position);
 const struct peer *peers_find(const struct peers *p, const struct member_id *id);
+size_t peers_held(const struct peers *p); /* bytes of memory that PEERS_MEMORY_MAX bounds */
+/* Connections closed or refused for want of memory or places. */
+uint64_t peers_shed(const struct peers *p);
 /* All configured -peers and learned addresses have been dialled once: answered or failed. */
 bool peers_settled(const struct peers *p);
 

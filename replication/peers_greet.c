@@ -33,9 +33,8 @@ static bool same_report(const struct report *r, enum peers_refusal reason, const
            (named || address_same_ip(&r->at, &c->at));
 }
 
-/* Once a REPORT_MS for the same node, or address where the node is not known, and reason. */
-static void report(struct peers *p, uint64_t now_ms, const struct connection *c, enum peers_refusal reason,
-                   bool ours) {
+void greet_report(struct peers *p, uint64_t now_ms, const struct connection *c, enum peers_refusal reason,
+                  bool ours) {
     if (reason == REFUSED_SELF)
         return;
     for (size_t i = 0; i < REPORTS_MAX; i++)
@@ -47,8 +46,7 @@ static void report(struct peers *p, uint64_t now_ms, const struct connection *c,
     p->host.refused(p->host.arg, &c->at, &c->peer.info, reason, ours);
 }
 
-/* Leaves it open for a moment, so that the last frame arrives before the end of the stream. */
-static void linger(struct peers *p, uint64_t now_ms, struct connection *c) {
+void greet_linger(struct peers *p, uint64_t now_ms, struct connection *c) {
     bool stood = c->state == UP && c->lane == PEERS_MAIN;
     if (stood)
         connection_fall(p, now_ms, c);
@@ -60,9 +58,20 @@ static void linger(struct peers *p, uint64_t now_ms, struct connection *c) {
 void greet_refuse(struct peers *p, uint64_t now_ms, struct connection *c, enum peers_refusal reason) {
     uint8_t code = (uint8_t)reason;
     connection_frame(p, c, FRAME_REFUSED, (struct bytes){&code, 1});
-    linger(p, now_ms, c);
+    greet_linger(p, now_ms, c);
     dial_refused(p, now_ms, c, reason);
-    report(p, now_ms, c, reason, true);
+    if (reason == REFUSED_FOUNDING && !c->dialled) /* who it really is decides what becomes of ours */
+        hint(p, now_ms, &c->peer.info.peer, &c->at);
+    greet_report(p, now_ms, c, reason, true);
+}
+
+void greet_duplicate(struct peers *p, uint64_t now_ms, struct connection *c,
+                     const struct connection *bearer) {
+    struct buffer at = {0};
+    address_write(&at, &bearer->peer.info.peer);
+    connection_frame(p, c, FRAME_BEARER, buffer_bytes(&at));
+    buffer_release(&at);
+    greet_refuse(p, now_ms, c, REFUSED_DUPLICATE);
 }
 
 void greet_version(struct peers *p, uint64_t now_ms, struct connection *c) {
@@ -73,7 +82,7 @@ void greet_garbage(struct peers *p, uint64_t now_ms, struct connection *c) {
     /* Who is dialled was meant to be a node, and the operator wants to know that it is none. Strangers who
      * come by themselves are not worth a word. */
     if (c->dialled)
-        report(p, now_ms, c, REFUSED_VERSION, true);
+        greet_report(p, now_ms, c, REFUSED_VERSION, true);
     connection_close(p, now_ms, c);
 }
 
@@ -86,9 +95,7 @@ void greet_was_refused(struct peers *p, uint64_t now_ms, struct connection *c, u
         if (c->state == UP && c->lane == PEERS_MAIN)
             connection_fall(p, now_ms, c);
         dial_refused(p, now_ms, c, (enum peers_refusal)reason);
-        report(p, now_ms, c, (enum peers_refusal)reason, false);
-        if (reason == REFUSED_DUPLICATE)
-            p->host.duplicate(p->host.arg, &c->at);
+        greet_report(p, now_ms, c, (enum peers_refusal)reason, false);
     }
     connection_close(p, now_ms, c);
 }
@@ -98,7 +105,7 @@ void greet_was_refused(struct peers *p, uint64_t now_ms, struct connection *c, u
 static void cross(struct peers *p, uint64_t now_ms, struct connection *c) {
     connection_frame(p, c, FRAME_CROSSED, (struct bytes){NULL, 0});
     dial_satisfied(p, now_ms, c);
-    linger(p, now_ms, c);
+    greet_linger(p, now_ms, c);
 }
 
 void greet_was_crossed(struct peers *p, uint64_t now_ms, struct connection *c) {
@@ -106,8 +113,8 @@ void greet_was_crossed(struct peers *p, uint64_t now_ms, struct connection *c) {
     connection_close(p, now_ms, c);
 }
 
-/* The connection that this one would double: of another run of the same node, or of the same run where it is
- * for us to decide. */
+/* The connection that this one would double: of another run of the same node; of the same run where one
+ * stands, or where it is for us to decide. */
 static struct connection *find_rival(const struct peers *p, const struct connection *c) {
     bool decides = memcmp(p->self.id, c->peer.id.id, NODE_ID_SIZE) < 0;
     for (size_t i = 0; i < p->count; i++) {
@@ -115,25 +122,16 @@ static struct connection *find_rival(const struct peers *p, const struct connect
         if (other == c || other->lane != c->lane || (other->state != WELCOMED && other->state != UP) ||
             memcmp(other->peer.id.id, c->peer.id.id, NODE_ID_SIZE) != 0)
             continue;
-        if (decides || !node_info_same_process(&other->peer.info, &c->peer.info))
+        if (decides || other->state == UP || !node_info_same_process(&other->peer.info, &c->peer.info))
             return other;
     }
     return NULL;
 }
 
-static bool is_full(const struct peers *p, const struct connection *c) {
-    size_t nodes = 0, foreign = 0;
-    bool is_foreign = c->peer.info.group != p->self.group;
-    for (size_t i = 0; i < p->count; i++) {
-        const struct connection *other = p->connections[i];
-        if (other == c || other->lane != PEERS_MAIN || (other->state != WELCOMED && other->state != UP))
-            continue;
-        if (memcmp(other->peer.id.id, c->peer.id.id, NODE_ID_SIZE) == 0)
-            return false;
-        nodes++;
-        foreign += other->peer.info.group != p->self.group;
-    }
-    return nodes >= PEERS_MAX || (is_foreign && foreign >= PEERS_FOREIGN_MAX);
+/* The member of that id stands where the group's log says, and what calls itself so elsewhere is none. */
+static bool displaces(const struct peers *p, const struct connection *c, const struct connection *rival) {
+    return c->dialled && c->lane == PEERS_MAIN && !node_info_same_process(&rival->peer.info, &c->peer.info) &&
+           target_confirms(p, c);
 }
 
 /* The older main connection to the node that c is now the connection to. Its other end is gone, or has agreed
@@ -168,6 +166,8 @@ static void stand_main(struct peers *p, uint64_t now_ms, struct connection *c) {
     if (c->conflicting)
         peers_wake_at(p, 0);
     dial_satisfied(p, now_ms, c);
+    if (!c->dialled) /* whether it is there, only a dial of ours tells */
+        hint(p, now_ms, &c->peer.info.peer, &c->at);
     for (size_t i = 0; i < p->count; i++) {
         struct connection *bulk = p->connections[i];
         if (bulk->lane == PEERS_BULK && bulk->state == UP &&
@@ -192,7 +192,9 @@ static void stand(struct peers *p, uint64_t now_ms, struct connection *c) {
 /* Its hello is in order: agrees to it, unless the node is connected already. */
 static void greet(struct peers *p, uint64_t now_ms, struct connection *c) {
     struct connection *rival = find_rival(p, c);
-    if (rival != NULL) {
+    if (rival != NULL && displaces(p, c, rival)) {
+        greet_duplicate(p, now_ms, rival, c);
+    } else if (rival != NULL) {
         uint8_t held[sizeof(uint32_t)];
         put_u32(held, c->number);
         c->rival = rival->number;
@@ -200,7 +202,7 @@ static void greet(struct peers *p, uint64_t now_ms, struct connection *c) {
         connection_frame(p, rival, FRAME_PING, (struct bytes){held, sizeof held});
         return;
     }
-    if (c->lane == PEERS_MAIN && is_full(p, c)) {
+    if (c->lane == PEERS_MAIN && !place_make(p, now_ms, c)) {
         greet_refuse(p, now_ms, c, REFUSED_FULL);
         return;
     }
@@ -217,7 +219,7 @@ void greet_alive(struct peers *p, uint64_t now_ms, struct connection *c, uint32_
     if (node_info_same_process(&later->peer.info, &c->peer.info))
         cross(p, now_ms, later);
     else
-        greet_refuse(p, now_ms, later, REFUSED_DUPLICATE);
+        greet_duplicate(p, now_ms, later, c);
 }
 
 void greet_overdue(struct peers *p, uint64_t now_ms, struct connection *c) {
@@ -237,14 +239,6 @@ void greet_released(struct peers *p, uint64_t now_ms, uint32_t rival) {
         greet(p, now_ms, c);
         i = SIZE_MAX; /* greet may have changed the table: look from the start */
     }
-}
-
-/* Two processes bear our id, and this is the other one. Both compare the same two numbers, those of the
- * hellos. */
-static bool other_is_later(const struct peers *p, const struct connection *c) {
-    if (c->their_uptime_ms != c->uptime_ms)
-        return c->their_uptime_ms < c->uptime_ms;
-    return c->peer.info.session > p->self.session;
 }
 
 /* 0: welcome. */
@@ -278,11 +272,12 @@ bool greet_hello(struct peers *p, uint64_t now_ms, struct connection *c, const s
     c->their_uptime_ms = hello->uptime_ms;
     if (!c->dialled)
         c->lane = hello->lane;
+    place_set(p, c);
+    dial_met(p, now_ms, c);
     enum peers_refusal refusal = check(p, c);
-    if (refusal == REFUSED_DUPLICATE && !other_is_later(p, c)) {
-        p->host.duplicate(p->host.arg, &c->at);
-        connection_close(p, now_ms, c);
-        return false;
+    if (refusal == REFUSED_DUPLICATE) {
+        claim_begin(p, now_ms, c);
+        return true;
     }
     if (refusal != 0) {
         greet_refuse(p, now_ms, c, refusal);

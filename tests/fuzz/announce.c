@@ -19,10 +19,17 @@ static void on_send(void *arg, const struct address *to, struct bytes datagram) 
     }
 }
 
-static void on_heard(void *arg, const struct node_info *info, enum membership_event event) {
+static void on_heard(void *arg, const struct node_info *info, enum membership_event event,
+                     const struct address *source) {
     (void)arg;
     (void)event;
+    (void)source;
     MUST(strcmp(info->cluster, "kvnode") == 0);
+}
+
+static void on_foreign(void *arg, const struct node_info *info) {
+    (void)arg;
+    (void)info;
 }
 
 static void on_removed(void *arg, const struct node_info *info) {
@@ -49,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct script s = script_of(data, size);
     struct host host = {0};
     struct discovery_host callbacks = {
-        .arg = &host, .send = on_send, .heard = on_heard, .removed = on_removed};
+        .arg = &host, .send = on_send, .heard = on_heard, .removed = on_removed, .foreign = on_foreign};
     struct node_info self = info_of(0);
     struct discovery *d = discovery_new(&callbacks, &self, true, 1);
     uint64_t now_ms = 1000;

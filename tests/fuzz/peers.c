@@ -48,6 +48,17 @@ static void on_close(void *arg, uint32_t connection) {
     gone(arg, connection);
 }
 
+static void on_hold(void *arg, uint32_t connection, bool held) {
+    MUST(line(arg, connection) != NULL);
+    (void)held;
+}
+
+static uint64_t on_prove(void *arg, struct bytes claim) {
+    (void)arg;
+    touch(claim);
+    return claim.data[0];
+}
+
 static void touch_peer(const struct peer *peer) {
     MUST(node_id_valid((struct bytes){peer->info.id, NODE_ID_SIZE}));
     MUST(memcmp(peer->id.id, peer->info.id, NODE_ID_SIZE) == 0);
@@ -89,7 +100,8 @@ static void on_refused(void *arg, const struct address *at, const struct node_in
     MUST(peers_refusal_text(reason) != NULL);
 }
 
-static void on_duplicate(void *arg, const struct address *at) {
+static void on_duplicate(void *arg, const struct address *at, bool proved) {
+    (void)proved;
     (void)arg;
     (void)at;
 }
@@ -155,7 +167,7 @@ static void others(struct script *s, struct host *host, uint8_t which, uint32_t 
     struct node_info info = info_of(which & 192);
     switch (which % 8) {
     case 0:
-        peers_learn(host->peers, host->now_ms, &at, which & 8);
+        peers_learn(host->peers, host->now_ms, &at, which & 8 ? NULL : &at);
         break;
     case 1:
         peers_forget(host->peers, &at);
@@ -216,12 +228,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                    .dial = on_dial,
                                    .write = on_write,
                                    .close = on_close,
+                                   .hold = on_hold,
                                    .up = on_up,
                                    .down = on_down,
                                    .info = on_info,
                                    .frame = on_frame,
                                    .refused = on_refused,
-                                   .duplicate = on_duplicate};
+                                   .duplicate = on_duplicate,
+                                   .prove = on_prove};
     struct node_info self = info_of(0);
     host.peers = peers_new(&callbacks, &self, false, 1);
     while (script_left(&s) > 0) {

@@ -88,6 +88,10 @@ static void close_stream(void *arg, uint32_t connection) {
     network_close(arg, connection);
 }
 
+static void hold_stream(void *arg, uint32_t connection, bool held) {
+    network_hold(arg, connection, held);
+}
+
 static void log_line(void *arg, enum node_level level, const char *event, const char *text) {
     struct machine *m = arg;
     if (machine_is_dark(m))
@@ -225,6 +229,7 @@ static bool open_node(struct machine *m) {
         .dial = dial,
         .write = write_stream,
         .close = close_stream,
+        .hold = hold_stream,
         .background = background,
         .log = log_line,
         .wall_ms = wall_ms,

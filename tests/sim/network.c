@@ -30,6 +30,7 @@ struct link_end {
     uint64_t epoch;
     uint32_t number;
     bool open; /* the process there has it */
+    bool held; /* the process does not read from it */
     /* What is on its way to this end. */
     TAILQ_HEAD(, piece) incoming;
     size_t incoming_size;
@@ -210,7 +211,7 @@ static void pump(struct sim *sim, struct event *event) {
     unsigned to = (unsigned)event->number;
     struct link_end *end = &link->ends[to];
     struct piece *piece;
-    if ((end->open && end->machine->paused) || (to == 0 && !link->connected)) {
+    if ((end->open && (end->machine->paused || end->held)) || (to == 0 && !link->connected)) {
         sim_again(sim, event, sim->now_us + 10 * MS);
         return;
     }
@@ -273,6 +274,13 @@ void network_write(struct machine *from, uint32_t connection, struct bytes data)
         return;
     queue(link, 1 - end, data, false);
     tell_unsent(link, 1 - end);
+}
+
+void network_hold(struct machine *from, uint32_t connection, bool held) {
+    unsigned end;
+    struct link *link = find(from, connection, &end);
+    if (link != NULL)
+        link->ends[end].held = held;
 }
 
 static void close_end(struct link *link, unsigned end, bool told) {

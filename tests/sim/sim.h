@@ -136,6 +136,7 @@ void network_datagram(struct machine *from, const struct address *to, struct byt
 void network_dial(struct machine *from, uint32_t connection, const struct address *to);
 void network_write(struct machine *from, uint32_t connection, struct bytes data);
 void network_close(struct machine *from, uint32_t connection);
+void network_hold(struct machine *from, uint32_t connection, bool held);
 /* The process of m is gone; with `told` its kernel closes what it had open. */
 void network_gone(struct machine *m, bool told);
 /* Both ends of one connection of the machine are closed; false where it has none. */

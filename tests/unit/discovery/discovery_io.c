@@ -45,8 +45,14 @@ static void on_send(void *arg, const struct address *to, struct bytes datagram) 
     discovery_io_send(node->io, to, datagram);
 }
 
-static void on_heard(void *arg, const struct node_info *info, enum membership_event event) {
-    (void)arg, (void)info, (void)event;
+static void on_heard(void *arg, const struct node_info *info, enum membership_event event,
+                     const struct address *source) {
+    (void)arg, (void)info, (void)event, (void)source;
+}
+
+static void on_foreign(void *arg, const struct node_info *info) {
+    (void)arg;
+    (void)info;
 }
 
 static void on_removed(void *arg, const struct node_info *info) {
@@ -62,7 +68,8 @@ static void on_received(void *arg, const struct address *from, struct bytes data
 }
 
 static bool open_node(struct node *node, struct event_base *base, int n, const char *bind, uint16_t port) {
-    struct discovery_host host = {.arg = node, .send = on_send, .heard = on_heard, .removed = on_removed};
+    struct discovery_host host = {
+        .arg = node, .send = on_send, .heard = on_heard, .removed = on_removed, .foreign = on_foreign};
     struct discovery_io_options options = {.base = base,
                                            .bind = ip(bind, 0),
                                            .advertise = ip(bind, 0),

@@ -41,6 +41,15 @@ static void on_close(void *arg, uint32_t connection) {
     peer_io_close(((struct node *)arg)->io, connection);
 }
 
+static void on_hold(void *arg, uint32_t connection, bool held) {
+    peer_io_hold(((struct node *)arg)->io, connection, held);
+}
+
+static uint64_t on_prove(void *arg, struct bytes claim) {
+    (void)arg;
+    return claim.size;
+}
+
 static void on_up(void *arg, const struct peer *peer) {
     (void)peer;
     ((struct node *)arg)->up++;
@@ -71,7 +80,8 @@ static void on_refused(void *arg, const struct address *at, const struct node_in
     (void)arg, (void)at, (void)info, (void)reason, (void)ours;
 }
 
-static void on_duplicate(void *arg, const struct address *at) {
+static void on_duplicate(void *arg, const struct address *at, bool proved) {
+    (void)proved;
     (void)arg, (void)at;
 }
 
@@ -81,12 +91,14 @@ static bool open_node(int n, const char *bind) {
                               .dial = on_dial,
                               .write = on_write,
                               .close = on_close,
+                              .hold = on_hold,
                               .up = on_up,
                               .down = on_down,
                               .info = on_info,
                               .frame = on_frame,
                               .refused = on_refused,
-                              .duplicate = on_duplicate};
+                              .duplicate = on_duplicate,
+                              .prove = on_prove};
     struct address at;
     char why[300];
     *node = (struct node){.info = {.session = 1 + (uint64_t)n, .cluster = "kvnode"}};
@@ -153,7 +165,7 @@ TEST(nodes_on_several_addresses_connect_whoever_dials) {
     open_all();
     for (int a = 0; a < 3; a++)
         for (int b = 0; b < 3; b++)
-            peers_learn(nodes[a].peers, clock_ms(), &nodes[b].info.peer, true);
+            peers_learn(nodes[a].peers, clock_ms(), &nodes[b].info.peer, NULL);
     for (int n = 0; n < 3; n++)
         OK(wait_for(&nodes[n].up, 2));
     EQUAL(nodes[0].down + nodes[1].down + nodes[2].down, 0);
@@ -162,7 +174,7 @@ TEST(nodes_on_several_addresses_connect_whoever_dials) {
 
 TEST(large_and_small_frames_arrive_whole_through_full_socket_buffers) {
     open_all();
-    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, false);
+    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, &nodes[1].info.peer);
     REQUIRE(wait_for(&nodes[0].up, 1) && wait_for(&nodes[1].up, 1));
     for (size_t i = 0; i < sizeof pattern; i++)
         pattern[i] = (uint8_t)i;
@@ -183,7 +195,7 @@ TEST(large_and_small_frames_arrive_whole_through_full_socket_buffers) {
 
 TEST(what_the_kernel_does_not_take_counts_towards_the_bound) {
     open_all();
-    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, false);
+    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, &nodes[1].info.peer);
     REQUIRE(wait_for(&nodes[0].up, 1) && wait_for(&nodes[1].up, 1));
     int taken = 0;
     while (taken < 100 && send_to(0, 1, (struct bytes){pattern, sizeof pattern}))
@@ -199,7 +211,7 @@ TEST(what_the_kernel_does_not_take_counts_towards_the_bound) {
 TEST(a_dead_nodes_kernel_refuses_the_redial_and_that_is_reported_within_milliseconds) {
     for (int dialler = 0; dialler < 2; dialler++) {
         open_all();
-        peers_learn(nodes[dialler].peers, clock_ms(), &nodes[!dialler].info.peer, false);
+        peers_learn(nodes[dialler].peers, clock_ms(), &nodes[!dialler].info.peer, &nodes[!dialler].info.peer);
         REQUIRE(wait_for(&nodes[0].up, 1) && wait_for(&nodes[1].up, 1));
         uint64_t before_ms = clock_ms();
         close_node(1);
@@ -212,12 +224,12 @@ TEST(a_dead_nodes_kernel_refuses_the_redial_and_that_is_reported_within_millisec
 
 TEST(a_lost_node_that_comes_back_is_connected_again) {
     open_all();
-    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, true);
+    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, NULL);
     REQUIRE(wait_for(&nodes[0].up, 1) && wait_for(&nodes[1].up, 1));
     close_node(1);
     OK(wait_for(&nodes[0].refused, 1));
     OK(open_node(1, "127.0.0.2")); /* on another port, so it is for it to dial */
-    peers_learn(nodes[1].peers, clock_ms(), &nodes[0].info.peer, false);
+    peers_learn(nodes[1].peers, clock_ms(), &nodes[0].info.peer, &nodes[0].info.peer);
     OK(wait_for(&nodes[0].up, 2));
     close_all();
 }
@@ -259,7 +271,7 @@ TEST(without_descriptors_a_connection_is_turned_away_and_the_loop_does_not_spin)
     OK(recv(stranger, &byte, 1, 0) <= 0);
     OK(setrlimit(RLIMIT_NOFILE, &before) == 0);
     close(stranger);
-    peers_learn(nodes[1].peers, clock_ms(), &nodes[0].info.peer, false);
+    peers_learn(nodes[1].peers, clock_ms(), &nodes[0].info.peer, &nodes[0].info.peer);
     OK(wait_for(&nodes[0].up, 1));
     EQUAL(peer_io_turned_away(nodes[0].io), 1);
     close_all();
@@ -269,7 +281,7 @@ TEST(an_address_of_another_family_than_the_bind_fails_without_harm) {
     open_all();
     struct address six;
     address_parse("[::1]:8000", &six);
-    peers_learn(nodes[0].peers, clock_ms(), &six, true);
+    peers_learn(nodes[0].peers, clock_ms(), &six, NULL);
     uint64_t deadline_ms = clock_ms() + 5000;
     while (!peers_settled(nodes[0].peers) && clock_ms() < deadline_ms)
         turn();

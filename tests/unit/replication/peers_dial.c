@@ -26,7 +26,7 @@ TEST(a_second_address_of_a_connected_node_makes_no_second_connection) {
     struct address alias;
     address_parse("10.9.9.9:8000", &alias);
     w->node[1].info.peer = alias; /* the world's address of it; what it tells stays the first */
-    peers_learn(w->node[0].peers, w->now_ms, &alias, true);
+    peers_learn(w->node[0].peers, w->now_ms, &alias, NULL);
     world_run(w, 5000);
     EQUAL(w->node[0].seen.up, 1);
     EQUAL(w->node[0].seen.down, 0);
@@ -132,7 +132,7 @@ TEST(of_too_many_addresses_one_that_never_answers_makes_room) {
         char text[32];
         snprintf(text, sizeof text, "10.1.%d.%d:8000", i / 200, i % 200 + 1);
         address_parse(text, &at);
-        peers_learn(w->node[0].peers, w->now_ms, &at, false);
+        peers_learn(w->node[0].peers, w->now_ms, &at, &at);
         if (i % 50 == 49)
             world_run(w, 100);
     }

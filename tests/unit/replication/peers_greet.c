@@ -102,7 +102,7 @@ TEST(a_later_process_with_an_id_in_use_is_told_and_the_earlier_one_stays_connect
         world_start(w, 2, &clone);
         world_learn(w, dialler, dialler == 0 ? 2 : 0, false);
         world_run(w, 3000);
-        EQUAL(w->node[2].seen.duplicate, 1);
+        OK(w->node[2].seen.duplicate >= 1);
         EQUAL(w->node[2].seen.up, 0);
         EQUAL(w->node[1].seen.duplicate, 0);
         EQUAL(w->node[0].seen.down, 0);

@@ -7,6 +7,7 @@
 #define TESTS_PEERS_WORLD_H
 
 #include "replication/peers.h"
+#include "storage/crc32c.h"
 #include "tests/tap.h"
 
 #define WORLD_NODES 8
@@ -29,6 +30,7 @@ struct world_node {
     struct world *world;
     struct peers *peers;
     struct node_info info;
+    uint32_t secret; /* of its directory */
     struct seen seen;
     bool listening, vanished;
     bool stuck;          /* takes nothing from its pipes */
@@ -39,7 +41,7 @@ struct link_end {
     struct world_node *node; /* NULL: a stranger, driven by the test */
     struct peers *owner;     /* the core that it belongs to: not a later one of the same node */
     uint32_t number;
-    bool open;
+    bool open, held;
     struct buffer in; /* on its way to this end */
 };
 
@@ -100,6 +102,13 @@ static inline void world_close(void *arg, uint32_t connection) {
         end->open = false;
 }
 
+static inline void world_hold(void *arg, uint32_t connection, bool held) {
+    struct link *link;
+    struct link_end *end = world_find(arg, connection, &link);
+    if (end != NULL)
+        end->held = held;
+}
+
 static inline void world_up(void *arg, const struct peer *peer) {
     struct world_node *node = arg;
     (void)peer;
@@ -153,9 +162,16 @@ static inline void world_refused(void *arg, const struct address *at, const stru
     }
 }
 
-static inline void world_duplicate(void *arg, const struct address *at) {
+static inline void world_duplicate(void *arg, const struct address *at, bool proved) {
+    (void)proved;
     (void)at;
     ((struct world_node *)arg)->seen.duplicate++;
+}
+
+/* Nodes of one id hold the same secret here. */
+static inline uint64_t world_prove(void *arg, struct bytes claim) {
+    const struct world_node *node = arg;
+    return (uint64_t)crc32c(node->secret, claim) << 32 | crc32c(~node->secret, claim);
 }
 
 static inline struct address world_address(int n) {
@@ -182,14 +198,17 @@ static inline void world_start(struct world *w, int n, const struct node_info *i
                               .dial = world_dial,
                               .write = world_write,
                               .close = world_close,
+                              .hold = world_hold,
                               .up = world_up,
                               .down = world_down,
                               .info = world_info,
                               .frame = world_frame,
                               .refused = world_refused,
-                              .duplicate = world_duplicate};
+                              .duplicate = world_duplicate,
+                              .prove = world_prove};
     node->world = w;
     node->info = *info;
+    node->secret = info->id[0];
     node->peers = peers_new(&host, info, false, random_next(&w->random));
     node->listening = true;
     node->vanished = false;
@@ -230,7 +249,7 @@ static inline void world_free(struct world *w) {
 
 static inline void world_learn(struct world *w, int n, int of, bool always) {
     struct address at = world_address(of);
-    peers_learn(w->node[n].peers, w->now_ms, &at, always);
+    peers_learn(w->node[n].peers, w->now_ms, &at, always ? NULL : &at);
 }
 
 /* A node process at its address; NULL where nobody listens. */
@@ -266,7 +285,7 @@ static inline void world_answer_dial(struct world *w, struct link *link) {
 /* Some of what is on its way to an end, or the end of the stream. True when something happened. */
 static inline bool world_deliver(struct world *w, struct link *link, struct link_end *end,
                                  const struct link_end *other) {
-    if (!end->open || end->node == NULL || end->node->vanished || end->node->stuck ||
+    if (!end->open || end->held || end->node == NULL || end->node->vanished || end->node->stuck ||
         (other->node != NULL && other->node->vanished))
         return false;
     size_t waiting = buffer_size(&end->in);
