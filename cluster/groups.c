@@ -2,7 +2,8 @@
 
 #include <assert.h>
 
-#define FORMAT 1
+#define RECORD_FORMAT 1
+#define STATE_FORMAT  2
 
 bool groups_equal(const struct groups *a, const struct groups *b) {
     if (a->ring_id != b->ring_id || a->epoch != b->epoch || a->count != b->count)
@@ -68,7 +69,7 @@ static bool read_groups(struct reader *r, struct groups *out) {
 }
 
 void groups_record_encode(struct buffer *out, const struct groups_record *record) {
-    write_u8(out, FORMAT);
+    write_u8(out, RECORD_FORMAT);
     write_u8(out, (uint8_t)record->step);
     write_u32(out, record->steward);
     write_groups(out, &record->groups);
@@ -78,18 +79,20 @@ bool groups_record_decode(struct bytes payload, struct groups_record *out) {
     struct reader r = reader_of(payload);
     uint8_t format = read_u8(&r), step = read_u8(&r);
     out->steward = read_u32(&r);
-    if (format != FORMAT || step < GROUPS_PROPOSED || step > GROUPS_LEFT || !read_groups(&r, &out->groups))
+    if (format != RECORD_FORMAT || step < GROUPS_PROPOSED || step > GROUPS_YIELDED ||
+        !read_groups(&r, &out->groups))
         return false;
     out->step = (enum groups_step)step;
     return reader_done(&r) && out->groups.count > 0;
 }
 
 void groups_state_write(struct buffer *out, const struct groups_state *state) {
-    write_u8(out, FORMAT);
+    write_u8(out, STATE_FORMAT);
     write_u32(out, state->steward);
     write_u64(out, state->last_ring_id);
     write_u64(out, state->last_epoch);
     write_u64(out, state->written);
+    write_u64(out, state->yielded);
     write_groups(out, &state->current);
     write_groups(out, &state->proposed);
 }
@@ -100,12 +103,13 @@ bool groups_state_read(struct reader *r, struct groups_state *out) {
     out->last_ring_id = read_u64(r);
     out->last_epoch = read_u64(r);
     out->written = read_u64(r);
-    return read_groups(r, &out->current) && read_groups(r, &out->proposed) && format == FORMAT;
+    out->yielded = read_u64(r);
+    return read_groups(r, &out->current) && read_groups(r, &out->proposed) && format == STATE_FORMAT;
 }
 
 /* Keys cannot move: whoever holds one, or ever did, keeps its share of the ring. */
 static bool may_take_part(const struct groups_state *state, const struct groups *groups) {
-    if (state->written != 0 || state->proposed.epoch != 0)
+    if (state->written != 0 || state->yielded != 0 || state->proposed.epoch != 0)
         return false;
     if (groups->ring_id == state->last_ring_id && groups->epoch <= state->last_epoch)
         return false;
@@ -128,6 +132,10 @@ static bool apply_in_force(struct groups_state *state, const struct groups *grou
         state->last_epoch = 1;
     }
     return true;
+}
+
+bool groups_unwritten(const struct groups_state *state) {
+    return state->written == 0 && state->proposed.epoch == 0 && state->current.count <= 1;
 }
 
 bool groups_apply(struct groups_state *state, const struct groups_record *record) {
@@ -153,6 +161,11 @@ bool groups_apply(struct groups_state *state, const struct groups_record *record
             state->proposed.epoch != 0)
             return false;
         state->current = (struct groups){0};
+        return true;
+    case GROUPS_YIELDED:
+        if (!groups_unwritten(state) || state->yielded != 0)
+            return false;
+        state->yielded = groups->list[0].founding;
         return true;
     }
     return false;

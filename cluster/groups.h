@@ -29,7 +29,9 @@ enum groups_step {
     GROUPS_PROPOSED = 1, /* the group takes part: client writes wait from here on */
     GROUPS_IN_FORCE,
     GROUPS_ABORTED,
-    GROUPS_LEFT, /* an empty ring of one group gives way to another ring */
+    GROUPS_LEFT,    /* an empty ring of one group gives way to another ring */
+    GROUPS_YIELDED, /* the group, without a client's write, gives itself up for another founding, the one that
+                       is listed under its number */
 };
 
 /* The payload of ENTRY_RING. */
@@ -46,6 +48,7 @@ struct groups_state {
     uint64_t last_ring_id,
         last_epoch;   /* the newest proposal ever taken part in: it is never taken part in again */
     uint64_t written; /* index of the first client write in the log; 0: none ever */
+    uint64_t yielded; /* the founding for which it gave itself up; 0: none */
 };
 
 bool groups_equal(const struct groups *a, const struct groups *b);
@@ -66,6 +69,8 @@ bool groups_state_read(struct reader *r, struct groups_state *out);
 /* A committed record, in the order of the log. True where it changed something; one that does not fit what is
  * there (a proposal behind a client write, a decision on something else) changes nothing. */
 bool groups_apply(struct groups_state *state, const struct groups_record *record);
+/* No client ever wrote, and no other group counts on this one: its founding may yield, or has. */
+bool groups_unwritten(const struct groups_state *state);
 /* A client's write stands at index: told for each. */
 static inline void groups_note_write(struct groups_state *state, uint64_t index) {
     if (state->written == 0)

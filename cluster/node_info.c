@@ -2,7 +2,10 @@
 
 #include <assert.h>
 
-#define FRESH 0x80u /* in the byte of the role */
+/* In the byte of the role. */
+#define MAJORITY   0x20u
+#define BOOTSTRAPS 0x40u
+#define FRESH      0x80u
 
 bool node_id_valid(struct bytes id) {
     if (id.size != NODE_ID_SIZE)
@@ -38,7 +41,8 @@ void node_info_write(struct buffer *out, const struct node_info *info) {
     write_u64(out, info->session);
     write_u64(out, info->group_id);
     write_u32(out, info->group);
-    write_u8(out, (uint8_t)((unsigned)info->role | (info->fresh ? FRESH : 0)));
+    write_u8(out, (uint8_t)((unsigned)info->role | (info->fresh ? FRESH : 0) |
+                            (info->bootstraps ? BOOTSTRAPS : 0) | (info->majority ? MAJORITY : 0)));
     write_u64(out, info->term);
     write_u64(out, info->ring_id);
     write_u64(out, info->ring_epoch);
@@ -54,7 +58,7 @@ bool node_info_read(struct reader *r, struct node_info *out) {
     info.session = read_u64(r);
     info.group_id = read_u64(r);
     info.group = read_u32(r);
-    uint8_t flags = read_u8(r), role = flags & (uint8_t)~FRESH;
+    uint8_t flags = read_u8(r), role = flags & (uint8_t) ~(FRESH | BOOTSTRAPS | MAJORITY);
     info.term = read_u64(r);
     info.ring_id = read_u64(r);
     info.ring_epoch = read_u64(r);
@@ -67,6 +71,8 @@ bool node_info_read(struct reader *r, struct node_info *out) {
     memcpy(info.cluster, cluster.data, cluster.size);
     info.role = (enum node_role)role;
     info.fresh = (flags & FRESH) != 0;
+    info.bootstraps = (flags & BOOTSTRAPS) != 0;
+    info.majority = (flags & MAJORITY) != 0;
     *out = info;
     return true;
 }

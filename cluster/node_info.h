@@ -24,9 +24,11 @@ struct node_info {
     uint64_t group_id; /* of the founding; 0 for a newcomer */
     uint32_t group;
     enum node_role role;
-    bool fresh;    /* founded its group, is its only member, and no client ever wrote: it may yield
-                      (node_group.c) */
-    uint64_t term; /* in which it has that role */
+    /* Hints for the bootstrap of a group (replication/PROTOCOL.md, "Bootstrap"). */
+    bool bootstraps; /* -leader on an empty directory: is about to found its group */
+    bool fresh;      /* no client ever wrote to its group's log as it has it: that founding may yield */
+    bool majority;   /* a leader that a majority of its voters follows */
+    uint64_t term;   /* in which it has that role */
     uint64_t ring_id, ring_epoch; /* of the ring that its group's log knows (cluster/groups.h); 0: none */
     struct address peer, api;
     char cluster[CLUSTER_NAME_MAX + 1];

@@ -212,13 +212,14 @@ static bool open_directory(struct program *p, char *why, size_t why_size) {
     return p->fs != NULL;
 }
 
-static bool open_node(struct program *p, bool leader, char *why, size_t why_size) {
+static bool open_node(struct program *p, bool leader, bool again, char *why, size_t why_size) {
     const struct options *o = &p->options;
     struct node_options options = {
         .fs = p->fs,
         .directory = o->data,
         .group = o->group,
         .leader = leader,
+        .again = again,
         .memory = o->memory,
         .id_given = o->id_given,
         .peer = o->advertise_address,
@@ -381,15 +382,15 @@ static enum node_state serve(struct program *p, char *why, size_t why_size) {
 
 static int run_to_end(struct program *p) {
     char why[512] = "";
-    bool leader = p->options.leader;
-    for (;;) {
-        if (!open_node(p, leader, why, sizeof why)) {
+    bool leader = p->options.leader, again = false;
+    for (;; again = true) {
+        if (!open_node(p, leader, again, why, sizeof why)) {
             warnx("%s", why);
             return EXIT_ENVIRONMENT;
         }
         enum node_state state = serve(p, why, sizeof why);
         bool ok = state == NODE_STOPPED ? node_shutdown(p->node)
-                                        : state == NODE_STARTING_OVER && node_start_over(p->node);
+                                        : state == NODE_STARTING_OVER && node_start_over(p->node, &leader);
         if (!ok && why[0] != '\0')
             warnx("%s", why);
         node_close(p->node);
@@ -402,7 +403,6 @@ static int run_to_end(struct program *p) {
                                   : "stopped: everything accepted is on disk");
             return 0;
         }
-        leader = false;
     }
 }
 

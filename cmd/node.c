@@ -403,9 +403,10 @@ static void tick(struct node *n) {
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         if (wanted[i] < next)
             next = wanted[i];
-    node_group_tick(n);
+    uint64_t group = node_group_tick(n);
     look_for_files(n);
     uint64_t ring = node_ring_tick(n);
+    next = group < next ? group : next;
     next = ring < next ? ring : next;
     n->ticked_ms = n->now_ms;
     n->next_ms = next;

@@ -32,6 +32,7 @@ struct node_options {
     const char *directory;  /* its name, for the log; borrowed; may be NULL */
     uint32_t group;
     bool leader; /* -leader */
+    bool again;  /* after node_start_over: the other founding is known to be there */
     bool memory; /* -memory */
     bool id_given;
     uint8_t id[NODE_ID_SIZE]; /* where id_given */
@@ -76,8 +77,8 @@ enum node_state {
     NODE_RUNNING,
     NODE_STOPPING,      /* node_stop was called */
     NODE_STOPPED,       /* everything accepted is answered: call node_shutdown, then exit 0 */
-    NODE_STARTING_OVER, /* two foundings of the group met and this empty one yields: node_start_over, then
-                           open it again without -leader */
+    NODE_STARTING_OVER, /* two foundings of the group met and this one, without keys, has yielded:
+                           node_start_over, then open it again */
     NODE_FAILED,        /* the disk failed, or another process bears this id: exit 1, without node_shutdown */
 };
 
@@ -111,7 +112,9 @@ void node_stop(struct node *n, uint64_t now_ms);
 /* Blocks: syncs the log and takes a snapshot. Helper threads have been stopped. */
 bool node_shutdown(struct node *n);
 /* Empties the directory and gives it a new incarnation. Helper threads have been stopped. */
-bool node_start_over(struct node *n);
+/* *leader: it is to be opened again with -leader, as it was, or since it led the group that gave itself up.
+ */
+bool node_start_over(struct node *n, bool *leader);
 enum node_state node_state(const struct node *n);
 
 struct replica *node_replica(struct node *n); /* for the simulator's checks */

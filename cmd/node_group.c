@@ -9,8 +9,6 @@
 
 #include "storage/directory.h"
 
-#define NAMED_PEERS_MS 3000 /* a founder waits this long for -peers that do not answer */
-
 static void random_id(uint64_t seed, uint8_t id[NODE_ID_SIZE]) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     struct random random;
@@ -32,7 +30,8 @@ uint64_t node_random(const struct node *n, uint64_t salt) {
 
 static void remove_file(void *arg, const char *name) {
     struct file_system *fs = arg;
-    if (directory_owns(name) && strcmp(name, "identity") != 0)
+    /* The ledger is of whatever founding: what is in it was answered once. */
+    if (directory_owns(name) && strcmp(name, "identity") != 0 && strcmp(name, "rejected") != 0)
         file_system_remove(fs, name);
 }
 
@@ -72,7 +71,7 @@ static bool foreign(const struct node *n, char *why, size_t why_size) {
     return true;
 }
 
-static bool save_identity(struct node *n) {
+bool node_save_identity(struct node *n) {
     return identity_save(n->options.fs, &n->identity) == FILE_OK;
 }
 
@@ -96,7 +95,7 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
         return false;
     if (result == FILE_NOT_FOUND) {
         new_identity(n);
-        if (!save_identity(n)) {
+        if (!node_save_identity(n)) {
             snprintf(why, why_size, "cannot write the file 'identity': is the disk full or read-only?");
             return false;
         }
@@ -134,21 +133,6 @@ static const struct raft *raft_of(const struct node *n) {
     return replica_raft_view(n->replica);
 }
 
-/* The group's only member, and no client ever wrote: such a founding may yield to another. */
-static bool is_fresh(const struct node *n) {
-    struct log_record record;
-    struct log *log = (struct log *)(uintptr_t)replica_log(n->replica);
-    if (raft_configuration(raft_of(n))->count != 1 || log_first(log) > 1 || log_last(log) > 64)
-        return false;
-    if (!replica_ring_idle(n->replica) || replica_groups(n->replica)->current.count > 1 ||
-        replica_groups(n->replica)->proposed.epoch != 0)
-        return false; /* other groups count on it */
-    for (uint64_t i = 1; i <= log_last(log); i++)
-        if (log_read(log, i, &record) != LOG_OK || record.type == ENTRY_PUT || record.type == ENTRY_DELETE)
-            return false;
-    return log_last(log) > 0;
-}
-
 static enum node_role own_role(const struct node *n) {
     const struct raft *raft = raft_of(n);
     const struct member *member = configuration_find(raft_configuration(raft), &n->self_id);
@@ -162,24 +146,28 @@ static enum node_role own_role(const struct node *n) {
 }
 
 void node_group_update_self(struct node *n) {
-    enum node_role role = own_role(n);
-    bool fresh = is_fresh(n);
-    uint64_t term = raft_term(raft_of(n));
+    const struct raft *raft = raft_of(n);
     const struct groups *ring = &replica_groups(n->replica)->current;
-    bool same_ring = ring->ring_id == n->self.ring_id && ring->epoch == n->self.ring_epoch;
-    if (role == n->self.role && term == n->self.term && n->self.group_id == n->identity.group_id &&
-        n->self.fresh == fresh && same_ring)
+    const struct node_info before = n->self;
+    struct node_info *self = &n->self;
+    self->role = own_role(n);
+    self->term = raft_term(raft);
+    self->group_id = n->identity.group_id;
+    self->ring_id = ring->ring_id;
+    self->ring_epoch = ring->epoch;
+    self->bootstraps = n->bootstrap.wanted;
+    self->fresh = node_bootstrap_fresh(n);
+    self->majority = self->role == NODE_LEADER && raft_term_committed(raft) && !raft_alone(raft) &&
+                     replica_groups(n->replica)->yielded == 0;
+    bool announce = self->role != before.role || self->group_id != before.group_id ||
+                    self->ring_id != before.ring_id || self->ring_epoch != before.ring_epoch ||
+                    self->bootstraps != before.bootstraps;
+    if (!announce && self->term == before.term && self->fresh == before.fresh &&
+        self->majority == before.majority)
         return;
-    bool announce = role != n->self.role || n->self.group_id != n->identity.group_id || !same_ring;
-    n->self.ring_id = ring->ring_id;
-    n->self.ring_epoch = ring->epoch;
-    n->self.role = role;
-    n->self.term = term;
-    n->self.fresh = fresh;
-    n->self.group_id = n->identity.group_id;
-    peers_update(n->peers, &n->self);
+    peers_update(n->peers, self);
     if (announce && n->started_ms > 0)
-        discovery_update(n->discovery, n->now_ms, &n->self);
+        discovery_update(n->discovery, n->now_ms, self);
 }
 
 /* The group lives already: a node of the same number has heard of, or is connected to, a founding of it. */
@@ -194,82 +182,22 @@ const struct node_info *node_group_found(const struct node *n) {
     return NULL;
 }
 
-static void found(struct node *n) {
-    n->founding = FOUNDING_NONE;
-    n->identity.group_id = node_random(n, 3);
-    struct configuration first = {
-        .group_id = n->identity.group_id,
-        .group = n->options.group,
-        .founded_ms = n->host.wall_ms(n->host.arg),
-        .mode = n->options.ack,
-        .voters_max = n->options.voters_max,
-        .count = 1,
-        .members = {{.id = n->self_id, .role = MEMBER_VOTER, .peer = n->self.peer, .api = n->self.api}},
-    };
-    replica_set_group(n->replica, n->identity.group_id);
-    if (!save_identity(n) || raft_found(replica_raft(n->replica), n->now_ms, &first) != RAFT_OK) {
-        node_log(n, NODE_ERROR, "founding_failed", "cannot found group %u: is the disk full or read-only?",
-                 n->options.group);
-        n->state = NODE_FAILED;
-        return;
-    }
-    n->founded = true;
-    node_log(n, NODE_NOTICE, "founded", "founded group %u: this node is its first voter", n->options.group);
-}
-
-/* There is nothing to found. */
-static void give_up_founding(struct node *n, const struct node_info *member) {
-    char text[ADDRESS_TEXT_MAX];
-    n->founding = FOUNDING_NONE;
-    node_log(n, NODE_NOTICE, "group_lives",
-             "-leader has no effect: group %u lives already at %s, and this node joins it", n->self.group,
-             address_text(&member->peer, text));
-}
-
-static void consider_founding(struct node *n) {
-    const struct node_info *member = node_group_found(n);
-    if (member != NULL) {
-        give_up_founding(n, member);
-        return;
-    }
-    uint64_t listened = n->now_ms - n->started_ms;
-    bool settled = !n->options.named_peers || (n->learned > 0 && peers_settled(n->peers));
-    if (listened >= DISCOVERY_LISTEN_MS && (settled || listened >= NAMED_PEERS_MS))
-        found(n);
-}
-
-static void begin_founding(struct node *n) {
-    bool empty = raft_configuration(raft_of(n))->count == 0;
-    if (!n->options.leader || n->said_mode)
-        return;
-    n->said_mode = true;
-    if (empty)
-        n->founding = FOUNDING_LISTENING;
-    else
-        node_log(
-            n, NODE_NOTICE, "leader_flag",
-            "-leader only founds a group: this node belongs to one already, and elections decide who leads");
-}
-
-void node_group_tick(struct node *n) {
-    begin_founding(n);
-    if (n->founding == FOUNDING_LISTENING && n->state == NODE_RUNNING)
-        consider_founding(n);
+uint64_t node_group_tick(struct node *n) {
     node_members_tick(n);
     node_group_update_self(n);
+    return node_bootstrap_tick(n);
 }
 
 static bool adopt(struct node *n, const struct peer *peer) {
     char text[ADDRESS_TEXT_MAX];
     n->identity.group_id = peer->info.group_id;
-    if (!save_identity(n)) {
+    if (!node_save_identity(n)) {
         node_log(n, NODE_ERROR, "disk_failed",
                  "cannot write the file 'identity': is the disk full or read-only?");
         n->state = NODE_FAILED;
         return false;
     }
-    if (n->founding == FOUNDING_LISTENING)
-        give_up_founding(n, &peer->info);
+    node_bootstrap_found_out(n, &peer->info);
     replica_set_group(n->replica, n->identity.group_id);
     n->joined = true;
     node_log(n, NODE_NOTICE, "adopted", "joins group %u: its leader at %s sends the data", n->self.group,
@@ -289,35 +217,9 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
     return speaks && peer->info.group_id != 0 && adopt(n, peer);
 }
 
-/* Two foundings of one group number met. */
-static void foundings_met(struct node *n, const struct address *at, const struct node_info *other) {
-    char text[ADDRESS_TEXT_MAX];
-    bool fresh = is_fresh(n);
-    at = other->peer.family != 0 ? &other->peer : at; /* one that dialled came from a port of the moment */
-    if (fresh && (!other->fresh || n->identity.group_id > other->group_id)) {
-        node_log(n, NODE_NOTICE, "start_over",
-                 "group %u was founded twice; this founding is empty and yields to the one at %s",
-                 n->self.group, address_text(at, text));
-        coordinator_stop(n->coordinator); /* not one write more */
-        n->state = NODE_STARTING_OVER;
-    } else if (!fresh && !other->fresh) {
-        n->twin_ms = n->now_ms;
-        n->twin = *at;
-        node_log(
-            n, NODE_ERROR, "founded_twice",
-            "group %u was founded twice, here and at %s, and both hold data: stop the one you do not want, "
-            "empty its data directory and start it without -leader",
-            n->self.group, address_text(at, text));
-    }
-}
-
 void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
                         enum peers_refusal reason, bool ours) {
     char text[ADDRESS_TEXT_MAX];
-    if (reason == REFUSED_FOUNDING && n->state == NODE_RUNNING) {
-        foundings_met(n, at, info);
-        return;
-    }
     if (reason == REFUSED_SELF)
         return;
     if (reason == REFUSED_CLUSTER && cluster_name_valid(bytes_of(info->cluster)))
@@ -327,8 +229,9 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
              peers_refusal_text(reason));
 }
 
-bool node_start_over(struct node *n) {
+bool node_start_over(struct node *n, bool *leader) {
+    *leader = n->options.leader || n->bootstrap.led;
     n->identity.group_id = 0;
     n->identity.incarnation = node_random(n, n->now_ms + 4);
-    return save_identity(n) && empty_directory(n);
+    return node_save_identity(n) && empty_directory(n);
 }

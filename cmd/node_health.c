@@ -81,6 +81,12 @@ static const struct health_row rows[HEALTH_STATES] = {
                         "the group looks for others to share the keys with; requests wait until that is "
                         "decided",
                         "Wait: it takes half a second, and longer while another group has no leader."},
+    [HEALTH_YIELDING] =
+        {"joining", false,
+         "the group was founded twice: this one holds no key, and takes no writes while it sees the "
+         "other",
+         "Start the missing nodes of either side: once a majority of both is up, this one joins the "
+         "other."},
     [HEALTH_NEW_LEADER] = {"starting", false,
                            "the node has just been elected, and a majority has not confirmed it yet",
                            "Wait: it takes a moment."},
@@ -93,7 +99,7 @@ static const struct health_row rows[HEALTH_STATES] = {
     [HEALTH_TWO_BOOTSTRAPS] = {"split", true,
                                "the group was founded twice, both hold keys, and each serves its own",
                                "Stop the nodes of the one you do not want, empty their data directories and "
-                               "start them without -leader; or start them with another -cluster."},
+                               "start them again; or start them with another -cluster."},
     [HEALTH_TWO_RINGS] = {"split", true,
                           "two stores under one cluster name hold keys, and each serves its own",
                           "Stop one of them, and start it with another -cluster or on empty data "
@@ -155,6 +161,8 @@ static enum health of_follower(const struct health_facts *f) {
         return f->ledger_full ? HEALTH_LEDGER_FULL : HEALTH_FOLLOWER_DISK_FULL;
     if (f->ring != HEALTH_RING_SHARED)
         return of_ring(f->ring);
+    if (f->yielding)
+        return HEALTH_YIELDING;
     if (!f->caught_up)
         return HEALTH_CATCHING_UP;
     return f->lagging ? HEALTH_LAGGING : HEALTH_HEALTHY;
@@ -165,6 +173,8 @@ static enum health of_leader(const struct health_facts *f) {
         return HEALTH_LEADER_DISK_FULL;
     if (f->ring != HEALTH_RING_SHARED)
         return of_ring(f->ring);
+    if (f->yielding)
+        return HEALTH_YIELDING;
     return f->term_committed || f->alone ? HEALTH_HEALTHY : HEALTH_NEW_LEADER;
 }
 

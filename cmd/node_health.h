@@ -33,6 +33,7 @@ enum health {
     HEALTH_JOINING_WITH_KEYS,
     HEALTH_JOINING_TAKEN,
     HEALTH_JOINING,
+    HEALTH_YIELDING,   /* another bootstrap was met, to which this one, without keys, will give way */
     HEALTH_NEW_LEADER, /* its term has nothing committed yet */
     HEALTH_CATCHING_UP,
     HEALTH_LAGGING,
@@ -66,7 +67,7 @@ struct health_facts {
     bool refuses_writes;           /* leader: for lack of room */
     bool diverged, unequal, files_missing;
     enum health_ring ring;
-    bool two_bootstraps, two_rings;
+    bool yielding, two_bootstraps, two_rings;
     bool snapshot_damaged, ledger_damaged;
 };
 

@@ -9,9 +9,19 @@
 
 #define FOREIGN_SAID_MAX 16 /* other cluster names that the log tells of: anybody may make them up */
 
-enum founding {
-    FOUNDING_NONE,
-    FOUNDING_LISTENING, /* -leader, an empty directory: does the group live already? */
+/* node_bootstrap.c's. */
+struct bootstrap {
+    bool wanted;  /* -leader on an empty directory: does the group live already? */
+    bool holding; /* another founding is in sight to which this one will yield: writes wait */
+    bool led;     /* the group that yielded */
+    uint64_t ticked_ms;
+    uint64_t listened_ms, waited_ms; /* to whoever answers; for a candidate of a lower id */
+    uint64_t proposed_term;          /* in which this leader logged that the group yields */
+    uint64_t said_group_id;          /* the living group that the log named last */
+    uint64_t yielded_ms, leaderless_ms;
+    uint64_t twin_ms,
+        complained_ms;   /* another founding that holds keys too was met last, 0: none is; said last */
+    struct address twin; /* that one, or the one because of which writes wait */
 };
 
 struct node {
@@ -27,7 +37,7 @@ struct node {
     struct coordinator *coordinator;
     struct api *api;
     enum node_state state;
-    enum founding founding;
+    struct bootstrap bootstrap;
     uint64_t now_ms, started_ms, ticked_ms, next_ms;
     uint64_t roster_ms, stop_ms;
     struct roster_round round;      /* who is there now, for a change of the voters */
@@ -64,10 +74,8 @@ struct node {
     uint64_t trouble_ms; /* when two rings were last complained about */
     bool said_joining;
     struct health_facts
-        known;           /* those that somebody notes as they come; node_health_facts looks up the rest */
-    uint64_t twin_ms;    /* when another founding of the group, with keys too, was last met; 0: never */
-    struct address twin; /* where it is */
-    char reason[1024];   /* of the last health_view */
+        known;         /* those that somebody notes as they come; node_health_facts looks up the rest */
+    char reason[1024]; /* of the last health_view */
     char said_foreign[FOREIGN_SAID_MAX][CLUSTER_NAME_MAX + 1];
     size_t said_foreign_count;
     struct buffer message;
@@ -77,12 +85,14 @@ struct node {
 void node_log(struct node *n, enum node_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* node_group.c: founding, adoption, members. */
+/* node_group.c: identity, adoption. */
 uint64_t node_random(const struct node *n, uint64_t salt); /* the same for the same salt; never 0 */
 bool node_group_open(struct node *n, char *why, size_t why_size);
 /* The replica is open too. */
 void node_group_opened(struct node *n);
-void node_group_tick(struct node *n);
+/* Returns when it wants to be called next, absolute. */
+uint64_t node_group_tick(struct node *n);
+bool node_save_identity(struct node *n);
 /* A message from a member of a group while this node belongs to none: takes its group id. False where it must
  * not be handled. */
 bool node_group_accept(struct node *n, const struct peer *peer, const struct message *message);
@@ -91,6 +101,17 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
 void node_group_update_self(struct node *n);
 /* A node of the same group, of whatever founding, that was heard of; NULL: none. */
 const struct node_info *node_group_found(const struct node *n);
+
+/* node_bootstrap.c: how a group comes to be, and how two foundings of it become one. */
+void node_bootstrap_begin(struct node *n);
+/* Returns when it wants to be called next, absolute. */
+uint64_t node_bootstrap_tick(struct node *n);
+/* -leader has nothing to found: member belongs to the group. */
+void node_bootstrap_found_out(struct node *n, const struct node_info *member);
+/* The log, as this node has it, holds no client's write, and nothing else binds its founding. */
+bool node_bootstrap_fresh(const struct node *n);
+/* The group gives itself up, or has: nobody joins it any more. */
+bool node_bootstrap_yields(const struct node *n);
 
 /* node_members.c: the configuration and what follows from it. */
 void node_members_open(struct node *n);

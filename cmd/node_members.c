@@ -55,7 +55,7 @@ static bool may_change(struct node *n, struct raft *raft, const struct roster_vi
 static void keep_roster(struct node *n) {
     struct raft *raft = replica_raft(n->replica);
     bool asking = roster_round_open(&n->round, raft, n->now_ms);
-    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING ||
+    if (raft_role(raft) != RAFT_LEADER || n->state != NODE_RUNNING || node_bootstrap_yields(n) ||
         (!asking && n->now_ms - n->roster_ms < ROSTER_MS))
         return;
     n->roster_ms = n->now_ms;

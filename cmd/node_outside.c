@@ -3,8 +3,7 @@
 
 #include "cmd/node_internal.h"
 
-#define CURRENT_MS 2000  /* a follower's state may be this old and the node still counts as ready */
-#define TWIN_MS    90000 /* since another founding of the group refused this one, which it does every minute */
+#define CURRENT_MS 2000 /* a follower's state may be this old and the node still counts as ready */
 
 static const char *const levels[] = {
     [NODE_DEBUG] = "debug",     [NODE_INFO] = "info",   [NODE_NOTICE] = "notice",
@@ -61,9 +60,10 @@ void node_health_facts(const struct node *n, uint64_t now_ms, struct health_fact
     look_at_group(n, now_ms, out);
     out->stopping = n->state == NODE_STOPPING || n->state == NODE_STOPPED || n->state == NODE_FAILED;
     out->starting_over = n->state == NODE_STARTING_OVER;
-    out->bootstrapping = n->founding != FOUNDING_NONE || (n->options.leader && n->started_ms == 0);
+    out->bootstrapping = n->bootstrap.wanted || (n->options.leader && n->started_ms == 0);
     out->member_known = n->identity.group_id != 0 || node_group_found(n) != NULL;
-    out->two_bootstraps = n->twin_ms != 0 && now_ms - n->twin_ms < TWIN_MS;
+    out->two_bootstraps = n->bootstrap.twin_ms != 0;
+    out->yielding = n->bootstrap.holding;
 }
 
 size_t node_list_members(const struct node *n, bool missing_voters, const char *before, char *out,
@@ -110,8 +110,9 @@ static void append_detail(const struct node *n, enum health state, char *out, si
     case HEALTH_UNEQUAL:
         append_unequal(n, out, size);
         break;
+    case HEALTH_YIELDING:
     case HEALTH_TWO_BOOTSTRAPS:
-        append_address(&n->twin, out, size);
+        append_address(&n->bootstrap.twin, out, size);
         break;
     default:
         break;

@@ -5,7 +5,8 @@
 
 #define COMPLAIN_MS 60000
 /* A group that is about to be founded, or to elect its leader, is waited for so long. */
-#define GRACE_MS 2000
+#define HINTED_MS 10000 /* a leader waits this long for nodes that it has only heard of */
+#define GRACE_MS  2000
 
 void node_ring_heard(struct node *n, const struct peer *peer, struct bytes payload) {
     struct reader r = reader_of(payload);
@@ -20,7 +21,7 @@ void node_ring_heard(struct node *n, const struct peer *peer, struct bytes paylo
 static bool leads(const struct node *n) {
     const struct raft *raft = replica_raft_view(n->replica);
     return raft_role(raft) == RAFT_LEADER && raft_term_committed(raft) && !raft_alone(raft) &&
-           n->state == NODE_RUNNING;
+           n->state == NODE_RUNNING && replica_groups(n->replica)->yielded == 0;
 }
 
 static bool same_state(const struct groups_state *a, const struct groups_state *b) {
@@ -49,17 +50,24 @@ static void report(struct node *n) {
     n->ring_told_ms = all ? n->now_ms : n->ring_told_ms;
 }
 
+static void look_at(const struct node *n, const struct node_info *info, struct steward_view *view) {
+    bool early = n->now_ms - n->led_ms < GRACE_MS;
+    if (info->group == n->self.group)
+        return;
+    view->ring_visible |= info->ring_epoch != 0;
+    view->lower_visible |=
+        info->group < n->self.group && info->ring_epoch == 0 && (info->role == NODE_LEADER || early);
+}
+
+/* A node that was only heard of holds nobody up for long: a datagram says anything. */
 static void look_around(const struct node *n, struct steward_view *view) {
     const struct membership *membership = discovery_membership(n->discovery);
-    bool early = n->now_ms - n->led_ms < GRACE_MS;
-    for (size_t i = 0; i < membership_count(membership); i++) {
-        const struct membership_row *row = membership_at(membership, i);
-        if (row->info.group == n->self.group || row->state != MEMBERSHIP_ALIVE)
-            continue;
-        view->ring_visible |= row->info.ring_epoch != 0;
-        view->lower_visible |= row->info.group < n->self.group && row->info.ring_epoch == 0 &&
-                               (row->info.role == NODE_LEADER || early);
-    }
+    bool hints = n->now_ms - n->led_ms < HINTED_MS;
+    for (size_t i = 0; i < membership_count(membership) && hints; i++)
+        if (membership_at(membership, i)->state == MEMBERSHIP_ALIVE)
+            look_at(n, &membership_at(membership, i)->info, view);
+    for (size_t i = 0; i < peers_count(n->peers); i++)
+        look_at(n, &peers_at(n->peers, i)->info, view);
 }
 
 static struct steward_view view_of(struct node *n) {

@@ -76,7 +76,7 @@ void node_say_start(struct node *n) {
 
 static void say_waiting(struct node *n) {
     const struct raft *raft = replica_raft_view(n->replica);
-    if (n->said_waiting || n->founding != FOUNDING_NONE || raft_configuration(raft)->count > 0 ||
+    if (n->said_waiting || n->bootstrap.wanted || raft_configuration(raft)->count > 0 ||
         n->now_ms - n->started_ms < DISCOVERY_LISTEN_MS)
         return;
     n->said_waiting = true;

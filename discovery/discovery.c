@@ -104,7 +104,7 @@ void discovery_update(struct discovery *d, uint64_t now_ms, const struct node_in
     const struct node_info before = d->self;
     d->self = *self;
     bool same = before.role == self->role && before.term == self->term && before.group == self->group &&
-                before.group_id == self->group_id &&
+                before.group_id == self->group_id && before.bootstraps == self->bootstraps &&
                 address_equal(&before.peer, &self->peer) && address_equal(&before.api, &self->api);
     if (same || !d->started || !d->broadcast)
         return;

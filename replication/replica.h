@@ -104,6 +104,8 @@ bool replica_ring_idle(struct replica *r);
 /* Leader: the ring is in force, no change of it is under way, and the log holds no ring record that is not
  * applied yet: what is appended now is appended under replica_groups()->current. */
 bool replica_takes_writes(struct replica *r);
+/* Until it is called with false, takes_writes is false. */
+void replica_hold_writes(struct replica *r, bool hold);
 
 /* False where somebody has removed or renamed files of the log, the snapshot or the term and vote. Lists the
  * directory. */

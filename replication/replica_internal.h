@@ -83,7 +83,8 @@ struct replica {
     struct received received;
     struct groups_state groups;
     struct digests digests;
-    uint64_t led_term;        /* the term that barrier belongs to */
+    uint64_t led_term; /* the term that barrier belongs to */
+    bool writes_held;
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
     bool closing;             /* nobody is told any more of what is applied */
     uint64_t ledger_retry_ms; /* it had no room: not before then */

@@ -45,7 +45,12 @@ bool replica_ring_idle(struct replica *r) {
 }
 
 bool replica_takes_writes(struct replica *r) {
-    return r->groups.current.epoch != 0 && r->groups.proposed.epoch == 0 && replica_ring_idle(r);
+    return !r->writes_held && r->groups.current.epoch != 0 && r->groups.proposed.epoch == 0 &&
+           r->groups.yielded == 0 && replica_ring_idle(r);
+}
+
+void replica_hold_writes(struct replica *r, bool hold) {
+    r->writes_held = hold;
 }
 
 void replica_state_encode(const struct replica *r, uint64_t at, const struct configuration *configuration,

@@ -206,7 +206,8 @@ static bool open_node(struct machine *m) {
     struct node_options options = {
         .fs = sim_disk_file_system(m->disk),
         .group = m->group,
-        .leader = m->leader_flag,
+        .leader = m->leader_flag || m->leads_again,
+        .again = m->again,
         .memory = m->memory,
         .id_given = true,
         .cluster = "kvnode",
@@ -424,14 +425,13 @@ static void stopped(struct machine *m) {
 static void starting_over(struct machine *m) {
     finish_jobs(m);
     check_kept_none(m);
-    if (!node_start_over(m->node))
+    if (!node_start_over(m->node, &m->leads_again))
         sim_violated(m->sim, "node %u could not start over", m->index + 1);
     end_process(m, true);
-    bool leader = m->leader_flag;
-    m->leader_flag = false;
+    m->again = true;
     if (!machine_start(m))
         sim_violated(m->sim, "node %u did not open after starting over: %s", m->index + 1, m->last_failure);
-    m->leader_flag = leader;
+    m->again = m->leads_again = false;
 }
 
 /* True where the process is gone. */

@@ -25,6 +25,7 @@ struct machine {
     bool paused;
     uint64_t resumed_us; /* when its process last went on after a pause; 0 never */
     bool leader_flag, memory, broadcast;
+    bool leads_again, again;  /* while it is opened after starting over */
     bool named[MACHINES_MAX]; /* -peers */
     enum route_policy route;
     uint32_t segment_size;

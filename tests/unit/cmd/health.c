@@ -84,6 +84,8 @@ TEST(a_leader_that_does_not_take_writes_is_not_ready) {
     IS(leader(), HEALTH_JOINING, f.ring = HEALTH_RING_WAITS);
     IS(leader(), HEALTH_JOINING_WITH_KEYS, f.ring = HEALTH_RING_KEYS);
     IS(follower(), HEALTH_JOINING_TAKEN, f.ring = HEALTH_RING_TAKEN);
+    IS(leader(), HEALTH_YIELDING, f.yielding = true);
+    IS(follower(), HEALTH_YIELDING, f.yielding = true);
     IS(leader(), HEALTH_HEALTHY, f.lagging = f.full = true); /* a follower's */
 }
 
@@ -118,31 +120,19 @@ TEST(each_state_has_a_word_a_clause_and_what_to_do) {
 static struct health_facts random_facts(struct random *random) {
     struct health_facts facts;
     bool *facts_of[] = {
-        &facts.stopping,
-        &facts.starting_over,
-        &facts.repairing,
-        &facts.has_group,
-        &facts.bootstrapping,
-        &facts.member_known,
-        &facts.removed,
-        &facts.listed,
-        &facts.voter,
-        &facts.leads,
-        &facts.has_leader,
-        &facts.majority_answers,
-        &facts.alone,
-        &facts.term_committed,
-        &facts.caught_up,
-        &facts.lagging,
-        &facts.stuck,
-        &facts.full,
-        &facts.ledger_full,
-        &facts.refuses_writes,
-        &facts.diverged,
-        &facts.unequal,
-        &facts.two_bootstraps,
-        &facts.two_rings,
-        &facts.snapshot_damaged,
+        &facts.stopping,       &facts.starting_over,
+        &facts.repairing,      &facts.has_group,
+        &facts.bootstrapping,  &facts.member_known,
+        &facts.removed,        &facts.listed,
+        &facts.voter,          &facts.leads,
+        &facts.has_leader,     &facts.majority_answers,
+        &facts.alone,          &facts.term_committed,
+        &facts.caught_up,      &facts.lagging,
+        &facts.stuck,          &facts.full,
+        &facts.ledger_full,    &facts.refuses_writes,
+        &facts.diverged,       &facts.unequal,
+        &facts.yielding,       &facts.two_bootstraps,
+        &facts.two_rings,      &facts.snapshot_damaged,
         &facts.ledger_damaged,
         &facts.files_missing,
     };
@@ -169,7 +159,7 @@ TEST(no_facts_make_a_node_ready_that_does_not_serve_or_healthy_that_has_somethin
                       f.has_leader;
         bool leads = f.leads && !f.refuses_writes && (f.term_committed || f.alone);
         bool follows = !f.leads && !f.full && f.caught_up && !f.lagging;
-        bool serves = !ends && member && f.ring == HEALTH_RING_SHARED && (leads || follows);
+        bool serves = !ends && member && f.ring == HEALTH_RING_SHARED && !f.yielding && (leads || follows);
         bool quiet = !f.two_bootstraps && !f.two_rings && !(f.leads && f.alone) && !f.unequal &&
                      !f.snapshot_damaged && !f.ledger_damaged;
         if (health_row(state)->ready != serves || (state == HEALTH_HEALTHY) != (serves && quiet)) {
