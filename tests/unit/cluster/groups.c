@@ -153,10 +153,44 @@ TEST(another_ring_cannot_be_joined_before_the_own_one_was_left) {
     OK(!apply(&state, GROUPS_LEFT, other)); /* others are on it */
 }
 
+static struct groups another_founding(void) {
+    struct groups groups = {.ring_id = 88, .epoch = 1};
+    groups_add(&groups, 0, 88);
+    return groups;
+}
+
+TEST(a_group_without_a_client_write_gives_itself_up_once_and_takes_part_in_nothing_then) {
+    struct groups_state state = {0};
+    OK(apply(&state, GROUPS_IN_FORCE, alone()));
+    OK(apply(&state, GROUPS_YIELDED, another_founding()));
+    EQUAL(state.yielded, 88);
+    OK(!apply(&state, GROUPS_YIELDED, another_founding()));
+    OK(!apply(&state, GROUPS_PROPOSED, three(2)));
+    struct groups_state again;
+    struct buffer b = {0};
+    groups_state_write(&b, &state);
+    struct reader r = reader_of(buffer_bytes(&b));
+    OK(groups_state_read(&r, &again) && again.yielded == 88);
+    buffer_release(&b);
+}
+
+TEST(a_group_that_others_or_clients_count_on_does_not_give_itself_up) {
+    struct groups_state state = {.written = 7};
+    OK(!apply(&state, GROUPS_YIELDED, another_founding()));
+    state = (struct groups_state){0};
+    OK(apply(&state, GROUPS_IN_FORCE, alone()) && apply(&state, GROUPS_PROPOSED, three(2)));
+    OK(!apply(&state, GROUPS_YIELDED, another_founding()));
+    OK(apply(&state, GROUPS_IN_FORCE, three(2)));
+    OK(!apply(&state, GROUPS_YIELDED, another_founding()));
+    EQUAL(state.yielded, 0);
+}
+
 TESTS(TAP(groups_are_listed_in_order_once_and_up_to_the_bound),
       TAP(a_record_comes_back_as_it_was_and_no_prefix_of_it_is_one),
       TAP(a_flipped_bit_gives_no_record_or_one_in_order_and_within_bounds),
       TAP(a_state_comes_back_as_it_was_and_no_prefix_of_it_is_one), TAP(a_group_founds_a_ring_of_itself_once),
       TAP(a_group_with_a_client_write_founds_but_never_takes_part),
       TAP(a_proposal_is_decided_once_and_an_aborted_one_never_comes_back),
-      TAP(another_ring_cannot_be_joined_before_the_own_one_was_left))
+      TAP(another_ring_cannot_be_joined_before_the_own_one_was_left),
+      TAP(a_group_without_a_client_write_gives_itself_up_once_and_takes_part_in_nothing_then),
+      TAP(a_group_that_others_or_clients_count_on_does_not_give_itself_up))

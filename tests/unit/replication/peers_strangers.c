@@ -1,50 +1,8 @@
 /* A stranger at the other end, whose bytes the test writes itself: wrong, damaged, late, or none at all. */
-#include "replication/hello.h"
-#include "tests/frames.h"
-#include "tests/unit/replication/peers_world.h"
-
-static void say(struct world *w, const struct link_end *end, uint8_t type, struct bytes payload) {
-    struct buffer out = {0};
-    write_frame(&out, type, payload);
-    peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
-    buffer_release(&out);
-}
-
-static void say_hello(struct world *w, const struct link_end *end, const struct node_info *info) {
-    struct hello hello = {.info = *info};
-    struct buffer out = {0};
-    hello_write(&out, &hello);
-    peers_received(end->owner, w->now_ms, end->number, buffer_bytes(&out));
-    buffer_release(&out);
-}
-
-#define WELCOME 3
-#define REFUSED 4
-
-/* A stranger that says hello and WELCOME as a node whose id begins with `name`. */
-static struct link_end *greeted_as(struct world *w, struct link_end *end, uint8_t name) {
-    struct node_info info = world_info_of(5);
-    info.id[0] = name;
-    say_hello(w, end, &info);
-    say(w, end, WELCOME, (struct bytes){NULL, 0});
-    return end;
-}
+#include "tests/unit/replication/peers_stranger.h"
 
 static struct link_end *greeted(struct world *w, struct link_end *end) {
     return greeted_as(w, end, 'f');
-}
-
-/* The type of the last frame that was said to the stranger at the other end; *payload borrows. */
-static uint8_t last_said(struct link *link, struct bytes *payload) {
-    struct bytes said = buffer_bytes(&link->end[0].in);
-    struct hello hello;
-    size_t used = 0;
-    uint8_t type = 0;
-    hello_parse(said, &hello, &used);
-    while (used < said.size && frame_parse((struct bytes){said.data + used, said.size - used},
-                                           PEERS_FRAME_MAX, &type, payload) == FRAME_DONE)
-        used += payload->size + FRAME_OVERHEAD;
-    return type;
 }
 
 TEST(every_prefix_and_every_flipped_bit_of_a_hello_is_refused_softly) {
@@ -213,10 +171,8 @@ TEST(a_size_beyond_the_limit_closes_at_once) {
 }
 
 TEST(one_node_more_than_there_is_room_for_is_refused) {
-    static const char names[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-";
     struct world *w = world_new(1, 5);
-    for (int i = 0; i < PEERS_MAX; i++)
-        greeted_as(w, world_stranger(w, 0), (uint8_t)names[i]);
+    greeted_many(w, 0, PEERS_MAX);
     EQUAL(peers_count(w->node[0].peers), PEERS_MAX);
     EQUAL(w->node[0].seen.refused_ours, 0);
     struct node_info last = world_info_of(1);

@@ -16,7 +16,7 @@
 struct world;
 
 struct seen {
-    int up, down, kernel_refused, info, duplicate, frames, refused_ours, refused_theirs;
+    int up, down, kernel_refused, info, duplicate, namesake, frames, refused_ours, refused_theirs;
     enum peers_refusal ours, theirs;
     struct node_info refused_info;
     uint64_t bytes, last_frame_type;
@@ -163,9 +163,10 @@ static inline void world_refused(void *arg, const struct address *at, const stru
 }
 
 static inline void world_duplicate(void *arg, const struct address *at, bool proved) {
-    (void)proved;
+    struct seen *seen = &((struct world_node *)arg)->seen;
     (void)at;
-    ((struct world_node *)arg)->seen.duplicate++;
+    seen->duplicate += proved;
+    seen->namesake += !proved;
 }
 
 /* Nodes of one id hold the same secret here. */

@@ -257,6 +257,27 @@ TEST(a_write_that_was_answered_stays_whoever_yields) {
     for_seeds(tap, write_course);
 }
 
+/* Asked at any moment around the record: between it and the start over as before it. */
+TEST(behind_the_record_that_gives_a_founding_up_no_write_is_answered) {
+    unsigned taken = 0;
+    for (uint64_t us = 0; us < 60 * MS; us += 500) {
+        struct world *w = world_new(us + 1, 1);
+        start(w, 0);
+        sim_run(w->sim, 3 * SECOND);
+        struct replica *replica = node_replica(w->sim->machines[0]->node);
+        struct groups_record record = {.step = GROUPS_YIELDED, .groups = {.ring_id = 88, .epoch = 1}};
+        groups_add(&record.groups, 0, 88);
+        REQUIRE(replica_propose_ring(replica, &record) == RAFT_OK);
+        sim_run(w->sim, us);
+        write_one(w);
+        sim_run(w->sim, 100 * MS);
+        taken += w->written[0];
+        world_free(w);
+    }
+    EQUAL(taken, 0);
+}
+
 TESTS(TAP(nodes_that_all_have_leader_become_one_group_at_any_gap_between_their_starts),
       TAP(groups_that_were_founded_apart_and_hold_no_key_become_one),
-      TAP(a_write_that_was_answered_stays_whoever_yields))
+      TAP(a_write_that_was_answered_stays_whoever_yields),
+      TAP(behind_the_record_that_gives_a_founding_up_no_write_is_answered))
