@@ -111,6 +111,16 @@ is($moved, 0, 'a folder that has moved starts again');
 is(($same =~ /-cluster (\S+)$/m)[0], ($other =~ /-cluster (\S+)$/m)[0], 'as the same cluster');
 run(['cmd/demo', 'stop'], directory => "$folder/copy/1", seconds => 60);
 
+# A machine so busy that a node becomes kvnode late.
+rename "$folder/copy/1/kvnode", "$folder/copy/1/kvnode.real" or die "cannot rename: $!";
+open my $late, '>', "$folder/copy/1/kvnode" or die "cannot write: $!";
+print $late "#!/bin/sh\nsleep 1\nexec ./kvnode.real \"\$@\"\n";
+close $late;
+chmod 0755, "$folder/copy/1/kvnode";
+my ($slow, undef, $told) = run(['cmd/demo', 'start'], directory => "$folder/copy/1", seconds => 60);
+is("$slow $told", '0 ', 'nodes that begin late are waited for');
+run(['cmd/demo', 'stop'], directory => "$folder/copy/1", seconds => 60);
+
 # `demo run` in the foreground, ended from elsewhere.
 my $seen = "$folder/run.out";
 defined(my $run = fork) or die "fork: $!";
