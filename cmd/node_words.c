@@ -243,7 +243,8 @@ static void say_serving(struct node *n, bool ready) {
         n->serving_ms = 0;
     else if (n->serving_ms == 0)
         n->serving_ms = n->now_ms;
-    if (n->said_serving || !ready || n->now_ms - n->serving_ms < SERVING_MS)
+    bool more_follows = n->now_ms - n->serving_ms < SERVING_MS || n->two_voters_ms != 0;
+    if (n->said_serving || !ready || more_follows)
         return;
     n->said_serving = true;
     size_t others = node_list_members(n, false, "; other members: ", members, sizeof members);

@@ -53,6 +53,7 @@ static void cut(struct asking *a, unsigned machine, bool off) {
 
 struct log {
     unsigned missing, serving, files;
+    bool two_voters_after; /* the line on serving */
     char text[1200];
 };
 
@@ -63,6 +64,8 @@ static void logged(void *arg, struct machine *m, const char *event, const char *
     log->missing += missing;
     log->serving += serving;
     log->files += strcmp(event, "files_missing") == 0;
+    if (serving || strcmp(event, "two_voters") == 0)
+        log->two_voters_after = !serving;
     if (missing || serving)
         snprintf(log->text, sizeof log->text, "%s", text);
 }
@@ -457,6 +460,7 @@ TEST(a_start_ends_with_a_line_that_names_the_store_its_age_its_keys_and_its_memb
     machine_start(a->sim->machines[1]);
     sim_run(a->sim, 5 * SECOND);
     EQUAL(log.serving, 2);
+    OK(!log.two_voters_after);
     id_at(a, 0, id);
     OK(strstr(log.text, "joined a store that was there before") != NULL && strstr(log.text, id) != NULL);
     OK(strstr(log.text, " ago, 1 keys") != NULL && strstr(log.text, "-cluster NAME") != NULL);
