@@ -133,8 +133,7 @@ static struct health_facts random_facts(struct random *random) {
         &facts.diverged,       &facts.unequal,
         &facts.yielding,       &facts.two_bootstraps,
         &facts.two_rings,      &facts.snapshot_damaged,
-        &facts.ledger_damaged,
-        &facts.files_missing,
+        &facts.ledger_damaged, &facts.files_missing,
     };
     facts = random_below(random, 2) == 0 ? leader() : follower();
     for (uint64_t changes = random_below(random, 6); changes > 0; changes--) {
