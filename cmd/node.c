@@ -46,6 +46,7 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_DISK_HAS_ROOM] = {NODE_NOTICE, "disk_has_room"},
         [REPLICA_ODD] = {NODE_ERROR, "state_differs"},
         [REPLICA_EQUAL_AGAIN] = {NODE_NOTICE, "state_agrees"},
+        [REPLICA_MEMORY_FAILED] = {NODE_ERROR, "memory_failed"},
         [REPLICA_UNEQUAL] = {NODE_ERROR, "states_unequal"},
         [REPLICA_DIVERGED] = {NODE_WARNING, "diverged"},
         [REPLICA_COMMITS_LOST] = {NODE_WARNING, "commits_lost"},

@@ -86,6 +86,11 @@ static void print_comparison(const struct node *n, struct buffer *out) {
                      "1 while this node's keys differ from those that a majority agrees on.", raft_odd(raft));
     prometheus_gauge(out, "kvnode_unequal", "1 while the voters' keys differ and no majority of them agrees.",
                      raft_unequal(raft));
+    prometheus_counter(out, "kvnode_memory_checks_total",
+                       "Passes over the records in memory, against the digest kept of what was written.",
+                       replica_check(n->replica)->passes);
+    prometheus_counter(out, "kvnode_memory_failures_total", "Of them, those that found another digest.",
+                       replica_check(n->replica)->wrong);
     prometheus_family(out, "kvnode_diverged_members", "gauge",
                       "On the leader: 1 for a member whose keys differ and are being replaced.");
     for (size_t i = 0; i < configuration->count && raft_role(raft) == RAFT_LEADER; i++) {

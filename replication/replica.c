@@ -504,6 +504,7 @@ uint64_t replica_tick(struct replica *r, uint64_t now_ms, uint64_t wall_ms) {
         return UINT64_MAX;
     uint64_t next = raft_tick(r->raft, now_ms), noted = note_commit(r);
     next = noted < next ? noted : next;
+    replica_check_tick(r);
     if (replica_snapshot_tick(r))
         return now_ms;
     if (r->options.sync == SYNC_INTERVAL && log_durable(r->log) < log_last(r->log)) {

@@ -43,9 +43,10 @@ enum replica_notice {
     REPLICA_DISK_FULL, /* this and the next two: a follower's; a leader answers 507 */
     REPLICA_LEDGER_FULL,
     REPLICA_DISK_HAS_ROOM,
-    REPLICA_DIVERGED,     /* this node can follow its group no further */
-    REPLICA_ODD,          /* text: whose state differs from the majority's, this node's or a member's */
-    REPLICA_EQUAL_AGAIN,  /* this node's state was replaced, or no voters differ any more */
+    REPLICA_DIVERGED,    /* this node can follow its group no further */
+    REPLICA_ODD,         /* text: whose state differs from the majority's, this node's or a member's */
+    REPLICA_EQUAL_AGAIN, /* this node's state was replaced, or no voters differ any more */
+    REPLICA_MEMORY_FAILED,
     REPLICA_UNEQUAL,      /* the voters' states differ, and none has a majority */
     REPLICA_COMMITS_LOST, /* a snapshot has taken the place of records that were committed here */
 };
@@ -94,6 +95,13 @@ enum raft_result replica_propose(struct replica *r, enum entry_type type, const 
  * is for the last REPLICA_DIGESTS applied, and for a leader's commit as far as its applied entries can be
  * undone. */
 bool replica_digest_at(const struct replica *r, uint64_t index, uint64_t *digest);
+
+/* The look at the own records (store_check), since the start. */
+struct replica_check {
+    uint64_t due_ms;
+    uint64_t passes, wrong; /* wrong: of them, that found memory to have failed */
+};
+const struct replica_check *replica_check(const struct replica *r);
 
 /* The ring as this group's log has it, up to what is committed and applied here. */
 const struct groups_state *replica_groups(const struct replica *r);

@@ -83,6 +83,7 @@ struct replica {
     struct received received;
     struct groups_state groups;
     struct digests digests;
+    struct replica_check check;
     uint64_t led_term; /* the term that barrier belongs to */
     bool writes_held;
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
@@ -126,6 +127,8 @@ bool replica_state_decode(struct bytes state, struct configuration *configuratio
 bool replica_odd_open(struct replica *r);
 void replica_odd_keep(void *arg, bool odd);
 void replica_odd_tell(struct replica *r);
+/* The next slice of the look at the own records, when it is due. */
+void replica_check_tick(struct replica *r);
 
 /* replica_ledger.c */
 /* Puts the clients' writes from index on into the ledger, durably (async groups), *kept of them.

@@ -1,11 +1,17 @@
 /* A replica whose state is not the one that a majority of the voters agrees on (PROTOCOL.md, "Comparing
- * states"): the file that keeps it out of service over restarts, and what is said of it. */
+ * states"): the file that keeps it out of service over restarts, what is said of it, and the look at its own
+ * records that makes failed memory show in its digest. */
 #include <stdio.h>
 
 #include "replication/replica_internal.h"
 #include "storage/wire.h"
 
 #define ODD_FILE "diverged"
+
+#define CHECK_MS      50            /* between slices, */
+#define CHECK_RECORDS 512           /* of so many records */
+#define CHECK_SIZE    (256u * 1024) /* or bytes: tens of microseconds */
+#define CHECK_REST_MS 1000          /* between passes */
 
 bool replica_odd_open(struct replica *r) {
     struct file *file;
@@ -91,4 +97,24 @@ void replica_odd_tell(struct replica *r) {
     r->told_odd = odd;
     r->told_odd_count = comparison->odd;
     r->told_unequal = comparison->unequal_index;
+}
+
+void replica_check_tick(struct replica *r) {
+    if (r->now_ms < r->check.due_ms)
+        return;
+    enum store_checked checked = store_check(r->store, CHECK_RECORDS, CHECK_SIZE);
+    r->check.due_ms = r->now_ms + (checked == STORE_CHECK_GOES_ON ? CHECK_MS : CHECK_REST_MS);
+    r->check.passes += checked != STORE_CHECK_GOES_ON;
+    if (checked != STORE_CHECK_WRONG)
+        return;
+    r->check.wrong++;
+    replica_digest_note(r);
+    tell(r, REPLICA_MEMORY_FAILED,
+         "what this node holds in memory is not what was written: its memory fails. Where a majority of the "
+         "group's other nodes agrees, a copy replaces it; a node alone, or one of two, has to be started "
+         "again, and reads its keys from its disk");
+}
+
+const struct replica_check *replica_check(const struct replica *r) {
+    return &r->check;
 }

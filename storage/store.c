@@ -30,6 +30,7 @@ void store_free(struct store *store) {
 
 void store_clear(struct store *store) {
     assert(store->replaced == NULL);
+    store_check_end(store);
     undo_release(&store->undo, &store->slab);
     retries_clear(&store->retries);
     slab_clear(&store->slab);
@@ -62,14 +63,21 @@ bool store_get(const struct store *store, struct bytes key, struct store_record 
 
 struct record *store_put_record(struct store *store, struct record *record) {
     struct record *out = index_put(&store->index, record);
+    uint64_t before = store->digest.total;
     digest_replace(&store->digest, out, record);
+    if (store->check.running)
+        store_check_changed(store, record_key(record), store->digest.total - before);
     return out;
 }
 
 struct record *store_take_record(struct store *store, struct bytes key) {
     struct record *out = index_remove(&store->index, key);
-    if (out != NULL)
-        digest_replace(&store->digest, out, NULL);
+    uint64_t before = store->digest.total;
+    if (out == NULL)
+        return NULL;
+    digest_replace(&store->digest, out, NULL);
+    if (store->check.running)
+        store_check_changed(store, record_key(out), store->digest.total - before);
     return out;
 }
 

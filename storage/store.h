@@ -101,6 +101,13 @@ uint64_t store_digest_answered(const struct store *store);
 /* The digest, kept with every change, is that of the content, each record and pair read again. Slow. */
 bool store_digest_holds(const struct store *store);
 
+/* Whether the records still have the digest that was kept with each change: memory that fails shows so,
+ * before anybody asks for the record. A pass over all of them in slices of so many records and about so many
+ * bytes, with other calls between. Where they do not, the digest is that of the records from then on, so that
+ * it is the other replicas' no more; that takes one whole walk. */
+enum store_checked { STORE_CHECK_GOES_ON, STORE_CHECK_RIGHT, STORE_CHECK_WRONG };
+enum store_checked store_check(struct store *store, size_t records, size_t size);
+
 /* Walks keys >= from in byte order; stops when `each` returns false. Must not change the store meanwhile. */
 void store_scan(const struct store *store, struct bytes from,
                 bool (*each)(void *arg, const struct store_record *record), void *arg);

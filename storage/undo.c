@@ -80,3 +80,8 @@ bool undo_pop(struct undo *undo, uint64_t index, struct undo_item *out) {
     undo->count--;
     return true;
 }
+
+void undo_shift_digest(struct undo *undo, uint64_t by) {
+    for (size_t i = 0; i < undo->count; i++)
+        undo->items[(undo->first + i) & (undo->capacity - 1)].digest += by;
+}

@@ -35,6 +35,9 @@ size_t undo_after(const struct undo *undo, uint64_t index);
 /* The newest item, if its entry came after index; what it kept is the caller's. */
 bool undo_pop(struct undo *undo, uint64_t index, struct undo_item *out);
 
+/* The records have another digest than was thought, by so much, since before the oldest item. */
+void undo_shift_digest(struct undo *undo, uint64_t by);
+
 /* The item at a position from 0, the oldest, to count - 1. */
 static inline const struct undo_item *undo_at(const struct undo *undo, size_t position) {
     return &undo->items[(undo->first + position) & (undo->capacity - 1)];

@@ -23,6 +23,14 @@ bool flip_state(struct machine *m, const char *value) {
     return true;
 }
 
+bool flip_memory(struct machine *m, const char *key) {
+    struct store_record record;
+    if (!store_get(store_of(m), bytes_of(key), &record) || record.value.size == 0)
+        return false;
+    *(uint8_t *)(uintptr_t)record.value.data ^= 1;
+    return true;
+}
+
 bool is_flipped(const struct machine *m) {
     struct store_record record;
     return m->node != NULL && store_get(store_of(m), bytes_of(FLIPPED_KEY), &record);

@@ -8,6 +8,9 @@
 
 /* False where it cannot be done now: there is no process, or its snapshot is being written. */
 bool flip_state(struct machine *m, const char *value);
+/* A bit of the value that the key has in the store, which no digest has heard of: memory that fails. False
+ * where there is no such key. */
+bool flip_memory(struct machine *m, const char *key);
 /* It holds such a record: flipped itself, or by a copy of one that was. */
 bool is_flipped(const struct machine *m);
 

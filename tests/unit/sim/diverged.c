@@ -115,6 +115,22 @@ TEST(an_odd_follower_acknowledges_nothing_and_no_write_waits_for_it_alone) {
     asking_free(a);
 }
 
+TEST(a_bit_that_flips_in_memory_is_found_though_nobody_writes_or_reads_it) {
+    for (unsigned machine = 0; machine < 3; machine++) {
+        struct asking *a = asking_new(1, 3, 41 + machine, ACK_QUORUM);
+        STATUS_IS(a, set(a, 0, "k", "v"), 200);
+        sim_run(a->sim, SECOND);
+        REQUIRE(flip_memory(a->sim->machines[machine], "k"));
+        OK(wait_odd(a, machine, true, FOUND_US + SECOND));
+        OK(wait_mended(a, REPLACED_US));
+        sim_run(a->sim, SECOND);
+        STATUS_IS(a, get(a, machine, "k", false), 200);
+        OK(strstr(a->body, "\"v\"") != NULL);
+        OK(all_equal(a));
+        asking_free(a);
+    }
+}
+
 static void leader_hands_over(struct tap *tap, enum ack_mode ack) {
     struct asking *a = asking_new(1, 3, 11, ack);
     unsigned old = leader_in(a, 0);
@@ -282,6 +298,7 @@ TEST(one_is_replaced_while_another_takes_its_first_snapshot) {
 TESTS(TAP(a_follower_with_another_state_is_found_out_of_service_and_replaced),
       TAP(it_is_found_also_where_nothing_is_written),
       TAP(an_odd_follower_acknowledges_nothing_and_no_write_waits_for_it_alone),
+      TAP(a_bit_that_flips_in_memory_is_found_though_nobody_writes_or_reads_it),
       TAP(an_odd_leader_hands_over_and_is_replaced_by_its_successor),
       TAP(of_two_voters_that_differ_both_go_on_and_both_say_so),
       TAP(of_five_voters_two_that_differ_are_replaced), TAP(an_odd_learner_is_replaced),
