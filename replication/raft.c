@@ -398,7 +398,7 @@ uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
     if (r->failed)
         return now_ms + IDLE_MS;
     r->now_ms = now_ms;
-    bool stands = raft_self_votes(r) && !r->retired && !r->odd;
+    bool stands = raft_may_stand(r);
     if (r->role != RAFT_LEADER && stands && now_ms >= r->deadline_ms)
         raft_campaign(r, r->pending_cause);
     if (r->role == RAFT_LEADER && !r->failed)
@@ -409,7 +409,7 @@ uint64_t raft_tick(struct raft *r, uint64_t now_ms) {
 }
 
 static void leader_gone(struct raft *r) {
-    if (r->role != RAFT_FOLLOWER || !raft_self_votes(r) || r->retired || r->odd)
+    if (r->role != RAFT_FOLLOWER || !raft_may_stand(r))
         return;
     uint64_t soon = r->now_ms + raft_between(r, 0, LINK_DELAY_MS);
     if (soon < r->deadline_ms) {

@@ -39,6 +39,14 @@ static void ask_for_votes(struct raft *r, bool pre) {
     }
 }
 
+/* One that votes no more by a configuration that is not committed stands still: its log may be the only one
+ * that wins, and its vote be needed until then (the thesis, section 4.2.2). */
+bool raft_may_stand(const struct raft *r) {
+    uint64_t at;
+    const struct member *before = configuration_find(raft_configuration_committed(r, &at), &r->options.self);
+    return (raft_self_votes(r) || (before != NULL && member_votes(before))) && !r->retired && !r->odd;
+}
+
 /* Counted by member, so that a repeated reply adds nothing (bug 18). */
 static bool granted(const struct raft_peer *p) {
     return p->granted;

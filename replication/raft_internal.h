@@ -218,6 +218,7 @@ bool raft_only_voter(const struct raft *r);
 
 /* raft_election.c */
 void raft_campaign(struct raft *r, enum raft_cause cause);
+bool raft_may_stand(const struct raft *r);
 bool raft_leader_alive(const struct raft *r);
 void raft_receive_vote(struct raft *r, const struct member_id *from, const struct message *m);
 void raft_receive_vote_reply(struct raft *r, struct raft_peer *p, const struct message *m);
