@@ -11,6 +11,7 @@ struct chaos {
     unsigned puts; /* of 1000 */
     unsigned faults;
     bool changes, snapshots;
+    unsigned isolated; /* a leader that is cut off; 0: none */
 };
 
 static uint64_t below(struct chaos *c, uint64_t bound) {
@@ -23,18 +24,39 @@ static struct node *any_node(struct chaos *c) {
 
 static void put_somewhere(struct chaos *c) {
     struct node *n = any_node(c);
-    static const uint8_t value[1500];
+    static const uint8_t value[4000];
     if (n->raft != NULL)
-        node_put(n, "key", (struct bytes){value, 1 + below(c, c->snapshots ? 1500 : 20)});
+        node_put(n, "key", (struct bytes){value, 1 + below(c, c->snapshots ? 4000 : 20)});
 }
 
-static void read_somewhere(struct chaos *c) {
-    struct node *n = any_node(c);
-    if (n->raft == NULL || n->read.sequence != 0)
+static void read_at(struct chaos *c, struct node *n) {
+    if (n->raft == NULL || (n->read.sequence != 0 && n->number != c->isolated))
         return;
+    const struct node *newest = world_leader(c->w);
     uint64_t sequence = raft_read(n->raft, node_now(n));
+    c->w->met.isolated_reads += sequence != 0 && newest != n;
     n->read = (struct world_read){sequence, raft_term(n->raft), c->w->committed_last};
     n->touched = true;
+}
+
+/* A leader that cannot be heard, or not by enough, and may not know it; another will commit meanwhile. */
+static void isolate_leader(struct chaos *c) {
+    struct node *leader = world_leader(c->w);
+    if (leader == NULL)
+        return;
+    c->isolated = leader->number;
+    unsigned with = (unsigned)below(c, c->w->count + 1); /* 0: alone */
+    bool one_way = below(c, 4) == 0;
+    leader->frozen = below(c, 2); /* its process stands still, but for what it is asked */
+    for (unsigned i = 1; i <= c->w->count; i++) {
+        if (i == leader->number || i == with)
+            continue;
+        for (unsigned side = 0; side < 2; side++) {
+            unsigned from = side == 0 ? leader->number : with;
+            c->w->nodes[from].cut[i] = true;
+            c->w->nodes[i].cut[from] = !one_way;
+        }
+    }
 }
 
 static void cut_somewhere(struct chaos *c) {
@@ -49,8 +71,12 @@ static void cut_somewhere(struct chaos *c) {
 }
 
 static void heal(struct chaos *c) {
-    for (unsigned a = 1; a <= c->w->count; a++)
+    c->isolated = 0;
+    for (unsigned a = 1; a <= c->w->count; a++) {
         memset(c->w->nodes[a].cut, 0, sizeof c->w->nodes[a].cut);
+        c->w->nodes[a].frozen = false;
+        c->w->nodes[a].tick_ms = c->w->now_ms;
+    }
 }
 
 /* One member comes, votes, or goes; or, by a joint configuration, several change at once. */
@@ -67,7 +93,8 @@ static void change_one(struct chaos *c, struct configuration *next, const struct
 }
 
 static void change_somewhere(struct chaos *c) {
-    struct node *leader = any_node(c);
+    struct node *newest = world_leader(c->w),
+                *leader = newest != NULL && below(c, 4) > 0 ? newest : any_node(c);
     if (leader->raft == NULL || raft_role(leader->raft) != RAFT_LEADER ||
         configuration_is_joint(raft_configuration(leader->raft)))
         return;
@@ -77,11 +104,16 @@ static void change_somewhere(struct chaos *c) {
         change_one(c, &next, any_node(c));
     raft_propose_configuration(leader->raft, &next, changes == 1 && below(c, 2));
     leader->touched = true;
+    if (below(c, 4) == 0) { /* its leader ends in the middle */
+        for (uint64_t ms = below(c, 2 * c->w->delay_max_ms + 3); ms > 0; ms--)
+            world_step(c->w);
+        node_stop(leader, below(c, 2), !c->w->sync_never);
+    }
 }
 
 static void fault(struct chaos *c) {
     struct node *n = any_node(c);
-    switch (below(c, 10)) {
+    switch (below(c, 12)) {
     case 0:
         node_stop(n, below(c, 2), below(c, 2) && !c->w->sync_never);
         break;
@@ -101,8 +133,9 @@ static void fault(struct chaos *c) {
             n->touched = true;
         break;
     case 6:
-        if (c->snapshots && n->raft != NULL)
-            node_snapshot(n);
+        for (unsigned i = 1; c->snapshots && i <= c->w->count; i++)
+            if (c->w->nodes[i].raft != NULL && below(c, 2))
+                node_snapshot(&c->w->nodes[i]);
         break;
     case 7:
         n->skew_ms += below(c, 800);
@@ -113,8 +146,12 @@ static void fault(struct chaos *c) {
         node_start(n);
         break;
     case 9:
-        if (c->changes)
+    case 10:
+        for (uint64_t times = c->changes ? 1 + below(c, 2) : 0; times > 0; times--)
             change_somewhere(c);
+        break;
+    case 11:
+        isolate_leader(c);
         break;
     }
 }
@@ -124,7 +161,9 @@ static void rage(struct chaos *c, unsigned steps) {
         if (below(c, 1000) < c->puts)
             put_somewhere(c);
         if (below(c, 1000) < 50)
-            read_somewhere(c);
+            read_at(c, any_node(c));
+        if (c->isolated != 0 && below(c, 1000) < 200)
+            read_at(c, world_node(c->w, c->isolated));
         if (below(c, 1000) < c->faults)
             fault(c);
         world_step(c->w);
@@ -136,7 +175,7 @@ static void rage(struct chaos *c, unsigned steps) {
 /* Everybody runs and hears everybody: one more record is committed by all of the configuration. */
 static bool recovers(struct chaos *c) {
     struct world *w = c->w;
-    w->drop = w->duplicate = 0;
+    w->drop = w->duplicate = w->late = 0;
     w->delay_max_ms = w->sync_max_ms = 1;
     heal(c);
     for (unsigned i = 1; i <= w->count; i++)
@@ -174,6 +213,8 @@ static struct chaos chaos_new(uint64_t seed) {
     w->duplicate = below(&c, 2) ? (unsigned)below(&c, 200) : 0;
     w->delay_max_ms = 1 + (below(&c, 2) ? below(&c, 60) : 0);
     w->sync_max_ms = 1 + (below(&c, 2) ? below(&c, 60) : 0);
+    w->late = below(&c, 2) ? (unsigned)below(&c, 100) : 0;
+    w->late_max_ms = 1 + below(&c, 3000);
     if (below(&c, 2)) {
         w->heartbeat_ms = 1 + below(&c, 10);
         w->election_min_ms = 2 * w->heartbeat_ms + 1 + below(&c, 30);
@@ -183,6 +224,10 @@ static struct chaos chaos_new(uint64_t seed) {
     c.changes = below(&c, 2);
     w->sync_never = below(&c, 4) == 0; /* then no power cuts: they may lose what was answered */
     c.snapshots = below(&c, 2);
+    if (c.snapshots) {
+        w->segment_size = 16 * 1024;
+        c.puts += 100;
+    }
     world_form(w, c.voters);
     for (unsigned i = 1; i <= w->count; i++)
         node_start(&w->nodes[i]);
@@ -197,6 +242,7 @@ static uint64_t setting(const char *name, uint64_t otherwise) {
 TEST(whatever_happens_to_messages_and_processes_committed_records_stay_and_progress_returns) {
     uint64_t first = setting("CHAOS_FIRST", 1), seeds = setting("CHAOS_SEEDS", 1000);
     uint64_t committed = 0;
+    struct met met = {0};
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         struct chaos c = chaos_new(seed);
         rage(&c, (unsigned)setting("CHAOS_STEPS", 3000));
@@ -205,10 +251,23 @@ TEST(whatever_happens_to_messages_and_processes_committed_records_stay_and_progr
         if (!OK(c.w->breach[0] == '\0') || !OK(recovered))
             printf("# seed %" PRIu64 ": %s\n", seed, c.w->breach[0] != '\0' ? c.w->breach : "no progress");
         committed += c.w->committed_last;
+        for (size_t i = 0; i < sizeof met / sizeof(uint64_t); i++)
+            ((uint64_t *)&met)[i] += ((uint64_t *)&c.w->met)[i];
         world_free(c.w);
     }
-    printf("# %" PRIu64 " records committed\n", committed);
+    printf("# %" PRIu64 " records committed, %" PRIu64 " superseded by %" PRIu64 " truncations, %" PRIu64
+           " snapshots installed, %" PRIu64 " transfers, %" PRIu64 " reads confirmed, %" PRIu64
+           " begun by a deposed leader, %" PRIu64 " messages of an earlier term, %" PRIu64
+           " joint configurations, %" PRIu64 " of them with the leader's end, %" PRIu64
+           " times all had acknowledged\n",
+           committed, met.superseded, met.truncations, met.installs, met.transfers, met.reads,
+           met.isolated_reads, met.late, met.joint, met.joint_ends, met.all_acked);
     OK(committed > seeds * 20);
+    /* Of a run of many seeds: what did not occur was not proven. */
+    OK(seeds < 500 || (met.superseded > seeds && met.truncations > seeds / 4 && met.installs > seeds / 8));
+    OK(seeds < 500 || (met.transfers > seeds / 4 && met.joint > seeds / 4 && met.joint_ends > seeds / 16));
+    OK(seeds < 500 || (met.reads > 10 * seeds && met.isolated_reads > seeds && met.late > 4 * seeds));
+    OK(seeds < 500 || met.all_acked > seeds);
 }
 
 TESTS(TAP(whatever_happens_to_messages_and_processes_committed_records_stay_and_progress_returns))

@@ -8,7 +8,7 @@
 #include <bsd/string.h>
 #include <stdlib.h>
 
-#define DISK_FILES_MAX 64
+#define DISK_FILES_MAX 512
 
 struct disk_content {
     uint8_t *data;

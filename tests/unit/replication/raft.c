@@ -330,6 +330,23 @@ TEST(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over)
     one_free(o);
 }
 
+TEST(a_leader_that_steps_down_within_its_term_has_voted_in_it) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    win(o);
+    turn(o);
+    uint64_t term = raft_term(o->raft);
+    o->now_ms += 500;
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(raft_role(o->raft), RAFT_FOLLOWER);
+    EQUAL(raft_term(o->raft), term);
+    receive(o, 2, vote(term, (struct version){term, 9}));
+    OK(!last_sent(o, 2, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    receive(o, 2, vote(term + 1, (struct version){term, 9}));
+    OK(last_sent(o, 2, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    one_free(o);
+}
+
 /* A term is kept for good: one that could not be raised any more would end the group. */
 TEST(one_message_raises_the_term_by_a_step_at_most) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
@@ -369,7 +386,8 @@ TEST(a_node_that_is_many_terms_behind_gets_there_by_steps) {
     one_free(o);
 }
 
-TESTS(TAP(one_message_raises_the_term_by_a_step_at_most),
+TESTS(TAP(a_leader_that_steps_down_within_its_term_has_voted_in_it),
+      TAP(one_message_raises_the_term_by_a_step_at_most),
       TAP(a_node_that_is_many_terms_behind_gets_there_by_steps),
       TAP(a_founder_leads_at_once_and_commits_its_configuration_when_it_is_durable),
       TAP(a_sole_voter_leads_in_its_first_tick_and_its_reads_need_nobody),

@@ -574,7 +574,84 @@ TEST(a_member_is_told_the_commit_once_when_it_is_to_know) {
     one_free(o);
 }
 
-TESTS(TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
+/* Else its late reply would confirm a read of the newer leader's that it has not heard of. */
+TEST(what_a_follower_has_seen_of_one_leaders_reads_says_nothing_of_the_next_ones) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    struct message m = heartbeat(1, (struct version){0}, 0);
+    m.append.read = 50;
+    receive(o, 2, m);
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.read, 50);
+    m.term = 2;
+    m.append.read = 3;
+    receive(o, 3, m);
+    turn(o);
+    EQUAL(last_sent(o, 3, MESSAGE_APPEND_REPLY)->append_reply.read, 3);
+    one_free(o);
+}
+
+/* It may have truncated that since: commits with two of five would follow. */
+TEST(what_was_acknowledged_to_an_earlier_leadership_is_asked_again) {
+    struct configuration c = group_of(5, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    struct member_id two = id_of(2);
+    unsigned voters;
+    win(o);
+    turn(o);
+    uint64_t term = raft_term(o->raft);
+    put(o, 10);
+    put(o, 10);
+    o->now_ms += 5; /* they no longer wait for the batch before */
+    turn(o);
+    receive(o, 2, ack(term, 3, 3, 0));
+    EQUAL(raft_match(o->raft, &two), 3);
+    EQUAL(raft_acks(o->raft, 3, &voters), 2);
+    receive(o, 3, heartbeat(term + 1, (struct version){0}, 0)); /* another leads in between */
+    EQUAL(raft_role(o->raft), RAFT_FOLLOWER);
+    turn(o);
+    win(o);
+    turn(o);
+    EQUAL(raft_match(o->raft, &two), 0);
+    EQUAL(raft_acks(o->raft, 3, &voters), 1);
+    receive(o, 2, ack(term, 3, 3, 0)); /* late */
+    EQUAL(raft_acks(o->raft, 3, &voters), 1);
+    one_free(o);
+}
+
+/* Records of falling terms: of an append itself, and below what is before it. */
+TEST(falling_terms_from_a_peer_are_not_taken) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 2, 5, (struct version){0}, 4, 2, 0);
+    EQUAL(log_last(o->log), 2);
+    receive_records(o, 2, 5, (struct version){4, 2}, 6, 1, 0); /* above the leader's own */
+    EQUAL(log_last(o->log), 2);
+    struct foreign high, low, lower;
+    struct message below = records(&lower, 5, (struct version){3, 2}, 3, 2, 0);
+    below.append.previous.term = 4;
+    receive(o, 2, below);
+    EQUAL(log_last(o->log), 2);
+    struct message first = records(&high, 5, (struct version){4, 2}, 5, 1, 0);
+    struct message then = records(&low, 5, (struct version){4, 3}, 4, 1, 0);
+    struct buffer both = {0};
+    buffer_append(&both, first.append.records);
+    buffer_append(&both, then.append.records);
+    first.append.records = buffer_bytes(&both);
+    receive(o, 2, first);
+    EQUAL(log_last(o->log), 3);
+    EQUAL(log_last_term(o->log), 5);
+    buffer_release(&both);
+    foreign_free(&high);
+    foreign_free(&lower);
+    foreign_free(&low);
+    one_free(o);
+}
+
+TESTS(TAP(what_a_follower_has_seen_of_one_leaders_reads_says_nothing_of_the_next_ones),
+      TAP(what_was_acknowledged_to_an_earlier_leadership_is_asked_again),
+      TAP(falling_terms_from_a_peer_are_not_taken),
+      TAP(a_record_of_an_earlier_term_is_not_committed_by_counting),
       TAP(what_is_not_durable_counts_for_nothing_neither_here_nor_there),
       TAP(a_new_commit_index_goes_out_in_the_next_flush_without_records),
       TAP(a_read_is_confirmed_by_a_majority_of_answers_to_a_later_round_only),

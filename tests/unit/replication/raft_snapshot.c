@@ -211,6 +211,29 @@ TEST(a_refused_snapshot_is_tried_again_after_a_pause_and_a_replaced_one_from_the
     one_free(o);
 }
 
+TEST(that_one_snapshot_is_installed_says_nothing_of_the_next) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = compacted_leader(&c);
+    struct member_id two = id_of(2);
+    raft_flush(o->raft, o->now_ms);
+    struct message late = chunk_reply(o, 2 * MESSAGE_CHUNK_SIZE + 10);
+    late.snapshot_reply.installed = true;
+    o->snapshot_index = 101;
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_DOWN);
+    raft_link(o->raft, o->now_ms, &two, RAFT_LINK_UP);
+    o->reads_fail = true; /* the snapshot at 100 is gone */
+    wait_ms(o, 300);
+    o->reads_fail = false;
+    wait_ms(o, 300);
+    EQUAL(last_sent(o, 2, MESSAGE_SNAPSHOT)->snapshot.at.index, 101);
+    receive(o, 2, late);
+    EQUAL(raft_match(o->raft, &two), 0);
+    late.snapshot_reply.at.index = 101;
+    receive(o, 2, late);
+    EQUAL(raft_match(o->raft, &two), 101);
+    one_free(o);
+}
+
 TEST(an_unanswered_chunk_is_repeated_ever_more_slowly) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = compacted_leader(&c);
@@ -419,6 +442,7 @@ TESTS(TAP(a_snapshot_goes_in_chunks_and_on_from_where_the_follower_is),
       TAP(a_member_that_has_nothing_gets_the_snapshot_where_that_is_smaller_than_the_records_it_stands_for),
       TAP(a_member_that_took_a_snapshot_goes_on_from_the_log_though_its_answer_was_lost),
       TAP(a_refused_snapshot_is_tried_again_after_a_pause_and_a_replaced_one_from_the_start),
+      TAP(that_one_snapshot_is_installed_says_nothing_of_the_next),
       TAP(an_unanswered_chunk_is_repeated_ever_more_slowly),
       TAP(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses),
       TAP(a_snapshot_of_what_the_log_has_is_acknowledged_as_far_as_the_log_is_durable),

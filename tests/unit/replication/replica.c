@@ -647,7 +647,38 @@ TEST(a_leader_far_ahead_of_its_commit_knows_the_digest_at_its_commit_and_has_it_
     }
 }
 
-TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
+/* A ring that is undone could not be taken back: other groups may have acted upon it. */
+TEST(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed) {
+    struct follower *f = follower_new(0);
+    struct version at;
+    struct groups_record ring = {.step = GROUPS_IN_FORCE, .groups = {.ring_id = 5, .epoch = 1, .count = 1}};
+    ring.groups.list[0].founding = GROUP_ID;
+    lead(f);
+    REQUIRE(raft_role(replica_raft(f->replica)) == RAFT_LEADER);
+    struct entry entry = {.key = bytes_of("k"), .value = bytes_of("v")};
+    REQUIRE(replica_propose(f->replica, ENTRY_PUT, &entry, &at) == RAFT_OK);
+    replica_flush(f->replica, f->now_ms);
+    finish_jobs(f);
+    replica_flush(f->replica, f->now_ms);
+    EQUAL(replica_applied(f->replica), at.index);
+    REQUIRE(replica_propose_ring(f->replica, &ring) == RAFT_OK);
+    f->now_ms += 10;
+    replica_flush(f->replica, f->now_ms);
+    finish_jobs(f);
+    replica_flush(f->replica, f->now_ms);
+    EQUAL(replica_applied(f->replica), at.index);
+    EQUAL(replica_groups(f->replica)->current.epoch, 0);
+    OK(!replica_ring_idle(f->replica));
+    struct message m = ack(raft_term(replica_raft(f->replica)), at.index + 1, at.index + 1, 0);
+    hear(f, 2, &m);
+    replica_flush(f->replica, f->now_ms);
+    EQUAL(replica_applied(f->replica), at.index + 1);
+    OK(replica_ring_idle(f->replica));
+    follower_free(f);
+}
+
+TESTS(TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
+      TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
       TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
       TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),

@@ -6,6 +6,7 @@
  *                                 own term
  *     start                       starts every node
  *     run TIME                    e.g. 500ms
+ *     disk TIME                   a sync takes that long, 1 ms otherwise
  *     elect N                     time passes for N's timers alone until it leads, 3 s at most
  *     settle                      until there is a leader whose last index is committed and durable
  *                                 everywhere, 5 s at most
@@ -269,6 +270,8 @@ static void command(struct world *w, char **words) {
             node_start(&w->nodes[i]);
     else if (strcmp(name, "run") == 0)
         world_run(w, (uint64_t)atoi(words[1]));
+    else if (strcmp(name, "disk") == 0)
+        w->sync_exact_ms = (uint64_t)atoi(words[1]);
     else if (strcmp(name, "elect") == 0)
         command_elect(w, words);
     else if (strcmp(name, "settle") == 0)

@@ -55,8 +55,16 @@ struct node {
     uint64_t chain;                             /* hash of what it committed */
     uint64_t commit, term, configuration_index; /* as last seen */
     enum raft_role role;
-    bool alone;
+    bool alone, joint;
     struct world_read read;
+};
+
+/* How often something happened that a run is to prove anything about. */
+struct met {
+    uint64_t installs, truncations, superseded; /* superseded: client records truncated */
+    uint64_t transfers, reads, isolated_reads;  /* isolated: begun by a leader while a later one led */
+    uint64_t late;                              /* messages of an earlier term than the receiver's */
+    uint64_t joint, joint_ends, all_acked;      /* joint_ends: a leader's process ends in one */
 };
 
 struct packet {
@@ -78,8 +86,12 @@ struct world {
     struct random random;
     uint64_t delay_max_ms, sync_max_ms;     /* 0: 1 ms */
     uint64_t election_min_ms, heartbeat_ms; /* 0: the defaults */
-    unsigned drop, duplicate;               /* of 1000 */
+    uint64_t sync_exact_ms;                 /* of every sync; 0: at random */
+    unsigned drop, duplicate, late;         /* of 1000 */
+    uint64_t late_max_ms;                   /* of those that are late */
+    struct met met;
     bool sync_never;
+    size_t segment_size; /* 0: 64 KiB */
     enum ack_mode mode;
     FILE *trace; /* NULL: none */
     bool quiet;  /* commits are not traced */
@@ -154,7 +166,9 @@ static uint64_t up_to(struct world *w, uint64_t most_ms) {
 static void world_post(struct world *w, unsigned from, unsigned to, const struct message *m) {
     assert(w->packet_count < WORLD_PACKETS);
     struct packet *p = &w->packets[w->packet_count++];
-    *p = (struct packet){w->now_ms + up_to(w, w->delay_max_ms), w->sequence++, from, to, {0}};
+    bool late = w->late > 0 && random_below(&w->random, 1000) < w->late;
+    *p = (struct packet){
+        w->now_ms + up_to(w, late ? w->late_max_ms : w->delay_max_ms), w->sequence++, from, to, {0}};
     message_encode(&p->bytes, m);
 }
 
@@ -202,6 +216,7 @@ static void deliver(struct world *w, size_t position) {
         memcpy(exact, bytes.data, bytes.size);
         bool ok = message_decode((struct bytes){exact, bytes.size}, &m);
         assert(ok);
+        w->met.late += m.term < raft_term(to->raft);
         raft_receive(to->raft, node_now(to), &w->nodes[p.from].id, &m);
         to->touched = true;
         free(exact);
@@ -224,9 +239,11 @@ static void deliver_due(struct world *w) {
     }
 }
 
+/* What it sent may arrive after its end. */
 static void drop_packets(struct world *w, unsigned number) {
+    bool all = w->late == 0;
     for (size_t i = 0; i < w->packet_count;)
-        if (w->packets[i].from == number || w->packets[i].to == number) {
+        if ((all && w->packets[i].from == number) || w->packets[i].to == number) {
             buffer_release(&w->packets[i].bytes);
             w->packets[i] = w->packets[--w->packet_count];
         } else {
@@ -238,7 +255,11 @@ static void drop_packets(struct world *w, unsigned number) {
 
 static enum log_result node_before_truncate(void *arg, uint64_t index) {
     struct node *n = arg;
+    struct log_record record;
     node_trace(n, "overruled from %" PRIu64 " to %" PRIu64, index, log_last(n->log));
+    n->world->met.truncations++;
+    for (uint64_t i = index; i <= log_last(n->log) && log_read(n->log, i, &record) == LOG_OK; i++)
+        n->world->met.superseded += record.type == ENTRY_PUT;
     if (index <= n->commit)
         world_breach(n->world, "%u truncates the committed index %" PRIu64, n->number, index);
     return LOG_OK;
@@ -272,6 +293,7 @@ static void node_install(struct node *n) {
     raft_installed(n->raft, n->snapshot.at, &n->snapshot.configuration, n->snapshot.configuration_index);
     n->commit = n->snapshot.at.index;
     node_trace(n, "installed snapshot at %" PRIu64, n->commit);
+    n->world->met.installs++;
     if (n->world->committed[n->commit].chain != n->chain)
         world_breach(n->world, "%u installed another state at %" PRIu64, n->number, n->commit);
 }
@@ -307,7 +329,8 @@ static void node_synced(void *arg) {
 static void node_start(struct node *n) {
     struct world *w = n->world;
     struct log_report report;
-    struct log_options log_options = {.fs = &n->disk->fs, .segment_size = 64 * 1024};
+    struct log_options log_options = {.fs = &n->disk->fs,
+                                      .segment_size = w->segment_size > 0 ? w->segment_size : 64 * 1024};
     enum log_result opened = log_open(&log_options, n->snapshot.at, &n->log, &report);
     if (opened != LOG_OK)
         fprintf(stderr, "node %u: %s\n", n->number, report.detail);
@@ -357,6 +380,8 @@ static void node_stop(struct node *n, bool refused, bool lose) {
     struct world *w = n->world;
     if (n->raft == NULL)
         return;
+    w->met.joint_ends +=
+        raft_role(n->raft) == RAFT_LEADER && configuration_is_joint(raft_configuration(n->raft));
     raft_free(n->raft);
     log_close(n->log);
     n->raft = NULL;
@@ -394,6 +419,7 @@ static void check_leader(struct node *n) {
     if (leader->incarnation != 0)
         return;
     *leader = n->id;
+    w->met.transfers += raft_cause(n->raft) == RAFT_CAUSE_TRANSFER;
     if (log_last(n->log) < w->committed_last)
         world_breach(w, "leader %u ends at %" PRIu64 ", committed is %" PRIu64, n->number, log_last(n->log),
                      w->committed_last);
@@ -431,9 +457,31 @@ static void check_read(struct node *n) {
     if (raft_read_confirmed(n->raft) < n->read.sequence)
         return;
     node_trace(n, "read confirmed at %" PRIu64, raft_commit(n->raft));
+    n->world->met.reads++;
     if (raft_commit(n->raft) < n->read.commit)
         world_breach(n->world, "%u confirmed a stale read", n->number);
     n->read.sequence = 0;
+}
+
+/* What all voters acknowledged as durable is on each of their disks. */
+static void check_all_acked(struct node *n) {
+    struct world *w = n->world;
+    uint64_t index = raft_all_acked(n->raft), own, term;
+    const struct configuration *c = raft_configuration(n->raft);
+    if (w->sync_never || !log_term_at(n->log, index, &own))
+        return;
+    w->met.all_acked++;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct node *voter = &w->nodes[world_number(&c->members[i].id)];
+        if (!member_votes(&c->members[i]) || voter->raft == NULL ||
+            !member_id_equal(&voter->id, &c->members[i].id) || raft_term(voter->raft) > raft_term(n->raft) ||
+            log_first(voter->log) > index)
+            continue;
+        bool has = log_durable(voter->log) >= index && log_term_at(voter->log, index, &term) && own == term;
+        if (!has)
+            world_breach(w, "%u tells index %" PRIu64 " as acknowledged by all, %u lacks it", n->number,
+                         index, voter->number);
+    }
 }
 
 /* Two logs that have the same term at an index are the same up to it (Raft, section 5.3). */
@@ -484,6 +532,12 @@ static void trace_configuration(struct node *n) {
     node_trace(n, "configuration at %" PRIu64 ":%s", index, text);
 }
 
+static void note_joint(struct node *n) {
+    bool joint = configuration_is_joint(raft_configuration(n->raft));
+    n->world->met.joint += joint && !n->joint;
+    n->joint = joint;
+}
+
 static void node_observe(struct node *n) {
     struct raft *r = n->raft;
     assert(!raft_failed(r));
@@ -499,8 +553,11 @@ static void node_observe(struct node *n) {
     if (raft_alone(r) != n->alone)
         node_trace(n, raft_alone(r) ? "alone" : "no longer alone");
     n->alone = raft_alone(r);
-    if (role == RAFT_LEADER)
+    if (role == RAFT_LEADER) {
         check_leader(n);
+        check_all_acked(n);
+        note_joint(n);
+    }
     trace_configuration(n);
     uint64_t before = n->commit;
     check_commit(n);
@@ -530,7 +587,7 @@ static void node_turn(struct node *n) {
     n->touched = false;
     raft_flush(n->raft, node_now(n));
     if (n->sync == NULL && (n->sync = log_sync_begin(n->log, node_synced, n)) != NULL)
-        n->sync_ms = w->now_ms + up_to(w, w->sync_max_ms);
+        n->sync_ms = w->now_ms + (w->sync_exact_ms > 0 ? w->sync_exact_ms : up_to(w, w->sync_max_ms));
     if (!n->frozen) {
         n->tick_ms = raft_tick(n->raft, node_now(n)) - n->skew_ms; /* a host asks again after each turn */
     }
