@@ -677,6 +677,135 @@ TEST(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it
     follower_free(f);
 }
 
+/* Power cuts: from an operation of the disk on all others fail, and then the power goes. */
+
+/* False where it was done with fewer operations. */
+static bool cut_within(struct follower *f, uint64_t after, void (*act)(struct follower *f),
+                       struct random *random) {
+    sim_disk_inject(f->disk, (struct sim_disk_fault){after, SIM_DISK_ALL, FILE_IO_ERROR, true});
+    uint64_t from = sim_disk_operations(f->disk, SIM_DISK_ALL);
+    act(f);
+    bool reached = sim_disk_operations(f->disk, SIM_DISK_ALL) - from > after;
+    replica_close(f->replica);
+    f->replica = NULL;
+    f->job = NULL;
+    sim_disk_crash(f->disk, random);
+    return reached;
+}
+
+/* Of term 4, in the log or in the ledger. */
+static bool is_known(const struct follower *f, uint64_t index) {
+    const struct ledger *ledger = replica_ledger(f->replica);
+    struct version at = {4, index};
+    uint64_t term;
+    if (log_term_at(replica_log(f->replica), index, &term) && term == 4)
+        return true;
+    size_t position = ledger_find(ledger, GROUP_ID, at);
+    return position < ledger_count(ledger) && version_equal(ledger_at(ledger, position)->at, at);
+}
+
+TEST(a_power_cut_at_any_operation_of_a_truncation_leaves_each_write_in_the_log_or_in_the_ledger) {
+    struct random random;
+    random_seed(&random, 8);
+    for (unsigned draw = 0; draw < 8; draw++) {
+        bool reached = true;
+        uint64_t after = 0;
+        for (; reached; after++) {
+            struct follower *f = follower_new(0);
+            hear_records(f, 2, base, 4, 5, base.index);
+            reached = cut_within(f, after, overrule, &random);
+            REQUIRE(open_follower(f));
+            for (uint64_t index = 11; index <= 15; index++)
+                OK(is_known(f, index));
+            follower_free(f);
+        }
+        OK(after > 5);
+    }
+}
+
+static void hear_newer(struct follower *f) {
+    struct buffer file = {0};
+    make_snapshot(&file, (struct version){5, 13}, "new");
+    hear_snapshot(f, 3, 5, (struct version){5, 13}, buffer_bytes(&file));
+    buffer_release(&file);
+}
+
+TEST(a_chunk_of_a_snapshot_that_comes_twice_is_taken_once) {
+    struct follower *f = follower_new(0);
+    struct buffer file = {0};
+    make_snapshot(&file, (struct version){5, 13}, "new");
+    struct bytes whole = buffer_bytes(&file);
+    const uint64_t sizes[] = {100, 100, whole.size - 100}, offsets[] = {0, 0, 100};
+    for (size_t i = 0; i < 3; i++) {
+        struct message m = {.type = MESSAGE_SNAPSHOT, .term = 5};
+        m.snapshot.at = (struct version){5, 13};
+        m.snapshot.total = whole.size;
+        m.snapshot.offset = offsets[i];
+        m.snapshot.chunk = (struct bytes){whole.data + offsets[i], sizes[i]};
+        hear(f, 3, &m);
+    }
+    EQUAL(f->notices[REPLICA_SNAPSHOT_FAILED], 0);
+    EQUAL(replica_applied(f->replica), 13);
+    buffer_release(&file);
+    follower_free(f);
+}
+
+TEST(a_power_cut_at_any_operation_of_an_installation_leaves_the_one_state_or_the_other) {
+    struct random random;
+    random_seed(&random, 9);
+    for (unsigned draw = 0; draw < 8; draw++) {
+        bool reached = true, old = false, new = false;
+        for (uint64_t after = 0; reached; after++) {
+            struct follower *f = follower_new(0);
+            hear_records(f, 2, base, 4, 5, 12);
+            reached = cut_within(f, after, hear_newer, &random);
+            REQUIRE(open_follower(f));
+            EQUAL(last_of(f), has_key(f, "new") ? 13 : 15);
+            EQUAL(has_key(f, "old"), !has_key(f, "new"));
+            for (uint64_t index = 13; index <= 15; index++)
+                OK(is_known(f, index));
+            old = old || has_key(f, "old");
+            new = new || has_key(f, "new");
+            follower_free(f);
+        }
+        OK(old && new);
+    }
+}
+
+/* Takes the snapshot that is due, and lets the segments before it go, each by a sync of its own. */
+static void compact(struct follower *f) {
+    uint64_t last = last_of(f);
+    struct message again = heartbeat(4, (struct version){4, last}, last);
+    for (unsigned i = 0; i < 12 && replica_failure(f->replica) == NULL; i++) {
+        replica_tick(f->replica, f->now_ms += 10, 0);
+        finish_jobs(f);
+        hear(f, 2, &again);
+    }
+}
+
+TEST(a_power_cut_at_any_operation_of_a_snapshot_and_the_compaction_after_it_loses_nothing) {
+    static const struct replica_options options = {.sync = SYNC_ALWAYS, .snapshot_log_size = 64 * 1024};
+    const uint64_t last = base.index + 5000;
+    struct random random;
+    random_seed(&random, 10);
+    for (unsigned draw = 0; draw < 4; draw++) {
+        bool reached = true;
+        uint64_t first = 0;
+        for (uint64_t after = 0; reached; after++) {
+            struct follower *f = follower_with(&options, bytes_of("snapshot"));
+            hear_records(f, 2, base, 4, 5000, last);
+            REQUIRE(last_of(f) == last);
+            reached = cut_within(f, after, compact, &random);
+            REQUIRE(open_follower(f));
+            EQUAL(last_of(f), last);
+            OK(has_key(f, "old") && has_key(f, "k"));
+            first = log_first(replica_log(f->replica));
+            follower_free(f);
+        }
+        OK(first > base.index + 1);
+    }
+}
+
 TESTS(TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
       TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
@@ -690,5 +819,9 @@ TESTS(TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_befo
       TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later),
       TAP(a_term_that_a_start_has_read_from_the_page_cache_alone_survives_a_power_cut),
       TAP(a_start_that_cannot_write_its_term_again_is_refused),
+      TAP(a_chunk_of_a_snapshot_that_comes_twice_is_taken_once),
+      TAP(a_power_cut_at_any_operation_of_a_truncation_leaves_each_write_in_the_log_or_in_the_ledger),
+      TAP(a_power_cut_at_any_operation_of_an_installation_leaves_the_one_state_or_the_other),
+      TAP(a_power_cut_at_any_operation_of_a_snapshot_and_the_compaction_after_it_loses_nothing),
       TAP(the_digest_after_each_of_the_last_entries_is_known_also_after_a_restart_and_not_behind_a_snapshot),
       TAP(a_leader_far_ahead_of_its_commit_knows_the_digest_at_its_commit_and_has_it_again_when_overruled))
