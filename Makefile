@@ -53,6 +53,7 @@ help:
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
 	@echo 'make soak          the simulator over thousands of seeds; make scenarios: new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
+	@echo 'make bench-paired  the same, and another commit (BASE_REV=) in every round'
 	@echo 'make nemesis       real nodes under faults, for MINUTES=10; their histories judged'
 	@echo 'make bugbank       plant known bugs one by one, and show which test catches each'
 	@echo 'make lint, fmt     check and lay out the sources; make test-coverage: lines run by the tests'
