@@ -226,6 +226,31 @@ TEST(an_odd_node_that_starts_again_serves_nothing_before_it_is_replaced) {
     asking_free(a);
 }
 
+TEST(a_power_cut_at_any_moment_of_its_replacement_leaves_it_odd_or_replaced) {
+    unsigned odd_after = 0, whole_after = 0;
+    for (unsigned delay_ms = 0; delay_ms < 1200; delay_ms += 8) {
+        struct asking *a = asking_new(1, 3, 61 + delay_ms, ACK_QUORUM);
+        unsigned leader = leader_in(a, 0), follower = other_than(leader, leader);
+        struct machine *m = a->sim->machines[follower];
+        STATUS_IS(a, set(a, leader, "k", "v"), 200);
+        REQUIRE(flip_state(m, "x"));
+        REQUIRE(wait_odd(a, follower, true, FOUND_US));
+        sim_run(a->sim, delay_ms * MS);
+        machine_power_cut(m);
+        machine_power_on(m);
+        REQUIRE(machine_start(m));
+        OK(odd(a, follower) || !is_flipped(m));
+        odd_after += odd(a, follower);
+        whole_after += !odd(a, follower);
+        OK(wait_mended(a, REPLACED_US));
+        sim_run(a->sim, SECOND);
+        OK(all_equal(a));
+        asking_free(a);
+    }
+    OK(odd_after > 20);
+    OK(whole_after > 20);
+}
+
 TEST(a_new_leader_replaces_what_its_predecessor_found) {
     for (unsigned delay_ms = 0; delay_ms < 60; delay_ms += 5) {
         struct asking *a = asking_new(1, 3, 21 + delay_ms, ACK_QUORUM);
@@ -303,6 +328,7 @@ TESTS(TAP(a_follower_with_another_state_is_found_out_of_service_and_replaced),
       TAP(of_two_voters_that_differ_both_go_on_and_both_say_so),
       TAP(of_five_voters_two_that_differ_are_replaced), TAP(an_odd_learner_is_replaced),
       TAP(an_odd_node_that_starts_again_serves_nothing_before_it_is_replaced),
+      TAP(a_power_cut_at_any_moment_of_its_replacement_leaves_it_odd_or_replaced),
       TAP(a_new_leader_replaces_what_its_predecessor_found),
       TAP(a_change_of_members_never_rests_on_an_odd_one),
       TAP(one_is_replaced_while_another_takes_its_first_snapshot))
