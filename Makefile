@@ -51,7 +51,8 @@ help:
 	@echo 'make run-cluster   the group of three in the background; make stop-cluster ends it'
 	@echo 'make api-examples  most routes, with curl, against the running group'
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
-	@echo 'make soak          the simulator over thousands of seeds; make scenarios: new expected traces'
+	@echo 'make soak          the simulator over fresh seeds, for MINUTES=10; make fresh-seeds: SEEDS=600 of the commit'
+	@echo 'make scenarios     new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
 	@echo 'make bench-paired  the same, and another commit (BASE_REV=) in every round'
 	@echo 'make nemesis       real nodes under faults, for MINUTES=10; their histories judged'
@@ -162,11 +163,15 @@ e2e: e2e-programs
 # Writes the traces that tests/scenarios expect anew; read the diff.
 scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/sim.t
 	for t in $^; do UPDATE_SCENARIOS=1 $$t; done
+# Seeds that nobody has run before, over all modes: by the clock for so long, and by the commit. A seed that fails
+# prints its command, and joins tests/sim/corpus.
+MINUTES ?= 10
 soak: $(KVSIM)
 	$(KVSIM) --corpus tests/sim/corpus/seeds
-	$(KVSIM) --seeds 5000 --ack async
-	$(KVSIM) --seeds 5000 --ack quorum
-	$(KVSIM) --seeds 2000 --ack all
+	$(KVSIM) --mixed --minutes $(MINUTES) --seed $$(($$(date +%s) * 100000))
+SEEDS ?= 600
+fresh-seeds: $(KVSIM)
+	$(KVSIM) --mixed --seeds $(SEEDS) --floors --seed $$((0x$$(git rev-parse HEAD | cut -c1-14)))
 
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: test-deps
@@ -197,7 +202,7 @@ clean:
 	rm -rf build kvnode kvctl
 
 .PHONY: all help programs e2e-programs bench-programs deps test-deps lint-deps ci-deps run run-cluster stop-cluster api-examples test \
-  unit e2e scenarios soak sanitize test-coverage fmt lint install clean
+  unit e2e scenarios soak fresh-seeds sanitize test-coverage fmt lint install clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -77,7 +77,7 @@ void check_ended(struct machine *m);
 void check_kept_none(struct machine *m);
 /* The machine loses what it had, or may. */
 void check_lost(const struct machine *m);
-void check_said(struct machine *m, const char *event);
+void check_said(struct machine *m, const char *event, const char *text);
 
 /* Of clients. The number names the op, and is in the value that a set writes. */
 size_t check_begin(struct check *check, const struct op *op);

@@ -360,18 +360,28 @@ void check_ended(struct machine *m) {
     check_kept_note(m, true);
 }
 
-void check_said(struct machine *m, const char *event) {
+void check_said(struct machine *m, const char *event, const char *text) {
     static const struct {
         const char *event;
         enum situation situation;
     } rows[] = {
-        {"snapshot_taken", TALLY_SNAPSHOT_TAKEN},      {"snapshot_installed", TALLY_SNAPSHOT_INSTALLED},
-        {"writes_overruled", TALLY_WRITES_SUPERSEDED}, {"state_differs", TALLY_STATE_ODD},
+        {"snapshot_taken", TALLY_SNAPSHOT_TAKEN},
+        {"snapshot_installed", TALLY_SNAPSHOT_INSTALLED},
+        {"writes_overruled", TALLY_WRITES_SUPERSEDED},
+        {"state_differs", TALLY_STATE_ODD},
         {"state_agrees", TALLY_STATE_REPLACED},
+        {"removed", TALLY_REMOVED},
+        {"adopted", TALLY_ADOPTED},
+        {"alone", TALLY_ISOLATED_LEADER},
+        {"disk_failed", TALLY_DISK_FAILED},
+        {"disk_full", TALLY_DISK_FULL},
+        {"steps_down", TALLY_STEPPED_DOWN},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(event, rows[i].event) == 0)
             sim_count(m->sim, rows[i].situation);
+    if (strcmp(event, "leads") == 0 && strstr(text, "handed over") != NULL)
+        sim_count(m->sim, TALLY_HANDED_OVER);
     if (strcmp(event, "ledger_damaged") == 0)
         m->said_ledger_damaged = true;
 }

@@ -48,6 +48,8 @@ static void note_log(struct machine *m, struct kept *k) {
         else if (log_term_at(log, i, &term))
             hold(c, k, i, term);
     }
+    if (durable < k->durable)
+        sim_count(m->sim, TALLY_TRUNCATED);
     k->durable = durable;
 }
 

@@ -10,17 +10,40 @@ static bool number(const char *text, uint64_t max, uint64_t *out) {
     return text != NULL && error == NULL;
 }
 
+const char *corpus_ack_text(enum ack_mode mode) {
+    static const char *const texts[] = {[ACK_ASYNC] = "async", [ACK_QUORUM] = "quorum", [ACK_ALL] = "all"};
+    return texts[mode];
+}
+
+bool corpus_ack(const char *text, enum ack_mode *out) {
+    for (unsigned i = 0; i < 3 && text != NULL; i++)
+        if (strcmp(text, corpus_ack_text((enum ack_mode)i)) == 0) {
+            *out = (enum ack_mode)i;
+            return true;
+        }
+    return false;
+}
+
+const char *corpus_with_text(unsigned bit) {
+    static const char *const texts[] = {"damage", "leave", "stuck-disk"}; /* as enum sim_with */
+    return bit < sizeof texts / sizeof texts[0] ? texts[bit] : NULL;
+}
+
+static bool take_with(const char *value, struct chaos_options *out) {
+    for (unsigned i = 0; value != NULL && corpus_with_text(i) != NULL; i++)
+        if (strcmp(value, corpus_with_text(i)) == 0) {
+            out->with |= 1u << i;
+            return true;
+        }
+    return false;
+}
+
 static bool take(const char *flag, const char *value, struct chaos_options *out) {
-    static const char *const modes[] = {[ACK_ASYNC] = "async", [ACK_QUORUM] = "quorum", [ACK_ALL] = "all"};
     uint64_t got;
-    if (strcmp(flag, "--ack") == 0) {
-        for (unsigned i = 0; i < 3 && value != NULL; i++)
-            if (strcmp(value, modes[i]) == 0) {
-                out->ack = (enum ack_mode)i;
-                return true;
-            }
-        return false;
-    }
+    if (strcmp(flag, "--ack") == 0)
+        return corpus_ack(value, &out->ack);
+    if (strcmp(flag, "--with") == 0)
+        return take_with(value, out);
     if (strcmp(flag, "--nodes") == 0 && number(value, MACHINES_MAX, &got))
         out->machines = (unsigned)got;
     else if (strcmp(flag, "--ms") == 0 && number(value, 1000000, &got))

@@ -1,12 +1,14 @@
-/* kvsim: seeds of the simulator. A failing seed prints itself and what was violated, and gives the same run
- * again. */
+/* kvsim: seeds of the simulator. A failing seed prints itself, what was violated and the command that gives
+ * the same run again. */
 #include <bsd/stdlib.h>
 #include <err.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/sim/corpus.h"
+#include "tests/sim/floors.h"
 #include "tests/sim/window.h"
 
 struct totals {
@@ -19,6 +21,7 @@ struct totals {
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
           "[--trace] [--history FILE] [--with damage|leave|stuck-disk] [--quiet]\n"
+          "       kvsim --mixed [--seed S] [--seeds N | --minutes N] [--floors]\n"
           "       kvsim --corpus FILE\n",
           stderr);
     exit(2);
@@ -33,19 +36,23 @@ static uint64_t number(const char *text, uint64_t max) {
 }
 
 static enum ack_mode ack_mode(const char *text) {
-    static const char *const names[] = {[ACK_ASYNC] = "async", [ACK_QUORUM] = "quorum", [ACK_ALL] = "all"};
-    for (unsigned i = 0; i < 3; i++)
-        if (strcmp(text, names[i]) == 0)
-            return (enum ack_mode)i;
-    errx(2, "--ack is async, quorum or all");
+    enum ack_mode mode;
+    if (!corpus_ack(text, &mode))
+        errx(2, "--ack is async, quorum or all");
+    return mode;
 }
 
 static unsigned with(const char *text) {
-    static const char *const names[] = {"damage", "leave", "stuck-disk"}; /* as enum sim_with */
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(text, names[i]) == 0)
+    for (unsigned i = 0; corpus_with_text(i) != NULL; i++)
+        if (strcmp(text, corpus_with_text(i)) == 0)
             return 1u << i;
     errx(2, "--with is damage, leave or stuck-disk");
+}
+
+/* --mixed: the mode of a seed by its number. */
+static void mix(struct chaos_options *options) {
+    options->ack = (enum ack_mode)(options->seed % 3);
+    options->sync_interval_ms = options->seed % 8 == 7 ? 100 : 0;
 }
 
 static void add(struct totals *t, const struct chaos_result *r) {
@@ -98,6 +105,22 @@ static void run_window(struct totals *totals, const struct chaos_options *option
     memcpy(result->violation, window.violation, sizeof result->violation);
 }
 
+static void print_failure(const struct chaos_options *options, const struct chaos_result *result) {
+    printf("seed %llu (%u nodes): %s\n    kvsim --seed %llu --ack %s", (unsigned long long)options->seed,
+           result->machines, result->violation, (unsigned long long)options->seed,
+           corpus_ack_text(options->ack));
+    if (options->machines > 0)
+        printf(" --nodes %u", options->machines);
+    if (options->duration_ms > 0)
+        printf(" --ms %llu", (unsigned long long)options->duration_ms);
+    if (options->sync_interval_ms > 0)
+        printf(" --fsync %u", options->sync_interval_ms);
+    for (unsigned i = 0; corpus_with_text(i) != NULL; i++)
+        if (options->with >> i & 1)
+            printf(" --with %s", corpus_with_text(i));
+    printf("\n");
+}
+
 static void run_seed(struct totals *totals, const struct chaos_options *options) {
     struct chaos_result result, again;
     chaos_run(options, &result);
@@ -117,8 +140,7 @@ static void run_seed(struct totals *totals, const struct chaos_options *options)
         run_window(totals, options, &result);
     add(totals, &result);
     if (!result.passed)
-        printf("seed %llu (%u nodes): %s\n", (unsigned long long)options->seed, result.machines,
-               result.violation);
+        print_failure(options, &result);
     fflush(stdout);
 }
 
@@ -140,65 +162,103 @@ static void run_corpus(struct totals *totals, const char *path) {
     fclose(file);
 }
 
-int main(int argc, char *argv[]) {
+struct batch {
+    struct chaos_options options; /* of the first seed */
+    uint64_t seeds, minutes;      /* minutes 0: that many seeds */
+    bool mixed, floors, quiet;
+    const char *corpus; /* NULL: none */
+};
+
+static void run_seeds(struct totals *totals, const struct batch *batch) {
+    struct chaos_options options = batch->options;
+    time_t end = time(NULL) + (time_t)batch->minutes * 60;
+    for (uint64_t i = 0; batch->minutes > 0 ? time(NULL) < end : i < batch->seeds; i++, options.seed++) {
+        if (batch->mixed)
+            mix(&options);
+        run_seed(totals, &options);
+    }
+}
+
+static void parse(struct batch *batch, int argc, char *argv[]) {
     static const struct option flags[] = {
-        {"history", required_argument, NULL, 'h'}, {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'n'},   {"nodes", required_argument, NULL, 'm'},
-        {"ack", required_argument, NULL, 'a'},     {"ms", required_argument, NULL, 'd'},
-        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'},
-        {"fsync", required_argument, NULL, 'f'},   {"corpus", required_argument, NULL, 'c'},
-        {"with", required_argument, NULL, 'w'},    {0},
+        {"history", required_argument, NULL, 'h'},
+        {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'm'},
+        {"ack", required_argument, NULL, 'a'},
+        {"ms", required_argument, NULL, 'd'},
+        {"trace", no_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"fsync", required_argument, NULL, 'f'},
+        {"corpus", required_argument, NULL, 'c'},
+        {"with", required_argument, NULL, 'w'},
+        {"mixed", no_argument, NULL, 'x'},
+        {"minutes", required_argument, NULL, 'M'},
+        {"floors", no_argument, NULL, 'F'},
+        {0},
     };
-    struct chaos_options options = {.seed = 1, .ack = ACK_ASYNC};
-    struct totals totals = {0};
-    uint64_t seeds = 1;
-    const char *corpus = NULL;
-    bool quiet = false;
+    struct chaos_options *options = &batch->options;
     for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
         switch (flag) {
         case 's':
-            options.seed = number(optarg, INT64_MAX);
+            options->seed = number(optarg, INT64_MAX);
             break;
         case 'n':
-            seeds = number(optarg, INT64_MAX);
+            batch->seeds = number(optarg, INT64_MAX);
             break;
         case 'm':
-            options.machines = (unsigned)number(optarg, MACHINES_MAX);
+            options->machines = (unsigned)number(optarg, MACHINES_MAX);
             break;
         case 'a':
-            options.ack = ack_mode(optarg);
+            options->ack = ack_mode(optarg);
             break;
         case 'd':
-            options.duration_ms = number(optarg, 1000000);
+            options->duration_ms = number(optarg, 1000000);
             break;
         case 'f':
-            options.sync_interval_ms = (uint32_t)number(optarg, 60000);
+            options->sync_interval_ms = (uint32_t)number(optarg, 60000);
             break;
         case 't':
-            options.trace = stdout;
+            options->trace = stdout;
             break;
         case 'h':
-            if ((options.history = fopen(optarg, "w")) == NULL)
+            if ((options->history = fopen(optarg, "w")) == NULL)
                 err(2, "%s", optarg);
             break;
         case 'w':
-            options.with |= with(optarg);
+            options->with |= with(optarg);
             break;
         case 'c':
-            corpus = optarg;
+            batch->corpus = optarg;
             break;
         case 'q':
-            quiet = true;
+            batch->quiet = true;
+            break;
+        case 'x':
+            batch->mixed = true;
+            break;
+        case 'M':
+            batch->minutes = number(optarg, 100000);
+            break;
+        case 'F':
+            batch->floors = true;
             break;
         default:
             usage();
         }
     }
-    if (corpus != NULL)
-        run_corpus(&totals, corpus);
-    for (uint64_t end = options.seed + seeds; corpus == NULL && options.seed < end; options.seed++)
-        run_seed(&totals, &options);
-    if (!quiet)
+}
+
+int main(int argc, char *argv[]) {
+    struct batch batch = {.options = {.seed = 1, .ack = ACK_ASYNC}, .seeds = 1};
+    struct totals totals = {0};
+    parse(&batch, argc, argv);
+    if (batch.corpus != NULL)
+        run_corpus(&totals, batch.corpus);
+    else
+        run_seeds(&totals, &batch);
+    if (!batch.quiet)
         print_totals(&totals);
-    return totals.failed > 0;
+    unsigned missed = batch.floors ? floors_missed(&totals.tally, totals.faults, totals.seeds, stdout) : 0;
+    return totals.failed > 0 || missed > 0;
 }

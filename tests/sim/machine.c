@@ -100,7 +100,7 @@ static void log_line(void *arg, enum node_level level, const char *event, const 
         sim_note(m->sim, "%u %s: %s", m->index + 1, event, text);
     if (level == NODE_ERROR)
         snprintf(m->last_failure, sizeof m->last_failure, "%s: %s", event, text);
-    check_said(m, event);
+    check_said(m, event, text);
     if (m->sim->said != NULL)
         m->sim->said(m->sim->said_arg, m, event, text);
 }

@@ -19,6 +19,14 @@
     X(ENTRY_COMMITTED, "entry-committed")                                                                    \
     X(RETRY_WITHOUT_EFFECT, "retry-without-effect")                                                          \
     X(ELECTION_WON, "election-won")                                                                          \
+    X(STEPPED_DOWN, "leader-stepped-down")                                                                   \
+    X(ISOLATED_LEADER, "leader-without-majority")                                                            \
+    X(HANDED_OVER, "leadership-handed-over")                                                                 \
+    X(TRUNCATED, "log-truncated")                                                                            \
+    X(ADOPTED, "node-joined")                                                                                \
+    X(REMOVED, "member-removed")                                                                             \
+    X(DISK_FAILED, "node-ended-by-its-disk")                                                                 \
+    X(DISK_FULL, "leader-refuses-for-its-disk")                                                              \
     X(SNAPSHOT_TAKEN, "snapshot-taken")                                                                      \
     X(SNAPSHOT_INSTALLED, "snapshot-installed")                                                              \
     X(WRITES_SUPERSEDED, "writes-superseded")                                                                \

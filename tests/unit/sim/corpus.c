@@ -41,7 +41,8 @@ TEST(seeds_that_once_failed_pass) {
 }
 
 TEST(a_line_that_is_none_is_told_apart) {
-    static const char *const bad[] = {"x", "1 --ack", "1 --ack some", "1 --nodes 99", "1 --what 2"};
+    static const char *const bad[] = {"x",          "1 --ack", "1 --ack some", "1 --nodes 99",
+                                      "1 --what 2", "1 --with"};
     struct chaos_options options;
     char line[64];
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -50,10 +51,10 @@ TEST(a_line_that_is_none_is_told_apart) {
     }
     snprintf(line, sizeof line, "  # nothing\n");
     EQUAL(corpus_parse(line, &options), CORPUS_BLANK);
-    snprintf(line, sizeof line, "12 --ack all --nodes 3 --fsync 50 # why\n");
+    snprintf(line, sizeof line, "12 --ack all --nodes 3 --fsync 50 --with leave # why\n");
     EQUAL(corpus_parse(line, &options), CORPUS_SEED);
     OK(options.seed == 12 && options.ack == ACK_ALL && options.machines == 3 &&
-       options.sync_interval_ms == 50);
+       options.sync_interval_ms == 50 && options.with == WITH_LEAVE);
 }
 
 TESTS(TAP(seeds_that_once_failed_pass), TAP(a_line_that_is_none_is_told_apart))

@@ -1,0 +1,62 @@
+#include "tests/sim/floors.h"
+
+/* Per 1,000 seeds. What is not named here has no floor: it happens by chance, or only with --with. */
+static const struct {
+    enum situation situation;
+    unsigned floor;
+} situations[] = {
+    {TALLY_WRITE_DONE, 100000},
+    {TALLY_WRITE_FAILED, 15000},
+    {TALLY_WRITE_REFUSED, 2000},
+    {TALLY_WRITE_UNKNOWN, 9000},
+    {TALLY_READ_LINEARIZABLE, 30000},
+    {TALLY_READ_STALENESS, 30000},
+    {TALLY_LISTING, 1500},
+    {TALLY_LISTING_LINEARIZABLE, 4000},
+    {TALLY_OUTCOME_TOLD, 12000},
+    {TALLY_ENTRY_COMMITTED, 130000},
+    {TALLY_RETRY_WITHOUT_EFFECT, 800},
+    {TALLY_ELECTION_WON, 1800},
+    {TALLY_STEPPED_DOWN, 600},
+    {TALLY_ISOLATED_LEADER, 200},
+    {TALLY_HANDED_OVER, 120},
+    {TALLY_TRUNCATED, 100},
+    {TALLY_ADOPTED, 1300},
+    {TALLY_REMOVED, 40},
+    {TALLY_DISK_FAILED, 110},
+    {TALLY_DISK_FULL, 10},
+    {TALLY_SNAPSHOT_TAKEN, 2000},
+    {TALLY_SNAPSHOT_INSTALLED, 70},
+    {TALLY_WRITES_SUPERSEDED, 100},
+    {TALLY_WRITE_IN_LEDGER, 90},
+    {TALLY_MINORITY_BROKEN, 250},
+    {TALLY_WIPED, 200},
+    {TALLY_CUT_WITHIN_TURN, 200},
+    {TALLY_JUDGED, 200000},
+};
+
+#define FAULT_FLOOR 200 /* of each fault */
+
+static bool is_optional(enum fault fault) {
+    return fault == FAULT_DAMAGE || fault == FAULT_LIE || fault == FAULT_CLONE;
+}
+
+static unsigned miss(uint64_t met, uint64_t floor, const char *what, uint64_t seeds, FILE *out) {
+    uint64_t least = floor * seeds / 1000;
+    if (met >= least)
+        return 0;
+    fprintf(out, "%s: %llu times in %llu seeds, and at least %llu are asked for\n", what,
+            (unsigned long long)met, (unsigned long long)seeds, (unsigned long long)least);
+    return 1;
+}
+
+unsigned floors_missed(const struct tally *tally, const unsigned faults[FAULTS], uint64_t seeds, FILE *out) {
+    unsigned missed = 0;
+    for (size_t i = 0; i < sizeof situations / sizeof situations[0]; i++)
+        missed += miss(tally->counts[situations[i].situation], situations[i].floor,
+                       situation_text(situations[i].situation), seeds, out);
+    for (int i = 0; i < FAULTS; i++)
+        if (!is_optional((enum fault)i))
+            missed += miss(faults[i], FAULT_FLOOR, chaos_fault_text((enum fault)i), seeds, out);
+    return missed;
+}
