@@ -166,6 +166,8 @@ static void damage_file(struct chaos *c, struct machine *m, const struct names_f
         return;
     if (!sim_disk_damage(m->disk, kind, name, offset, &c->sim->random[STREAM_DISK]))
         return;
+    if (kind == DAMAGE_UNREADABLE)
+        m->may_fail = true;
     sim_note(c->sim, "the disk of %u: %s at %llu of %s%s", m->index + 1, sim_damage_text(kind),
              (unsigned long long)offset, name, running ? ", while its node runs" : "");
     sim_count(c->sim, (enum situation)(TALLY_DAMAGE_BIT + (unsigned)kind));
@@ -221,9 +223,10 @@ void damage_wipe(struct chaos *c, struct machine *m) {
     sim_count(c->sim, TALLY_WIPED);
 }
 
+/* Not an older state of its own, a backup put back: nobody can tell that one from a node that was away. */
 void damage_clone(struct chaos *c, struct machine *m) {
     const struct machine *from = c->sim->machines[chaos_below(c, c->sim->options.machines)];
-    if (from == m || m->memory || from->memory || !damage_bearable(c, m))
+    if (from == m || from->disk_of == m->index || m->memory || from->memory || !damage_bearable(c, m))
         return;
     machine_kill(m);
     machine_clone(m, from);

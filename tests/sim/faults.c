@@ -44,6 +44,7 @@ static void refuse(struct chaos *c, struct machine *m) {
         sim_violated(m->sim, "node %u does not start: %s", m->index + 1, m->last_failure);
     if (m->may_fail) { /* it is tried again, without the fault */
         sim_disk_restart(m->disk);
+        m->may_fail = false;
         return;
     }
     if (!place->refused)

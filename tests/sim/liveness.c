@@ -130,7 +130,7 @@ static bool set_has_majority(const struct chaos *c, const struct configuration *
             const struct machine *m = c->sim->machines[j];
             sound += memcmp(m->id, member->id.id, NODE_ID_SIZE) == 0 &&
                      m->incarnation == member->id.incarnation && !c->places[j].broken &&
-                     !c->places[j].refused && m->node != NULL;
+                     !c->places[j].refused && !c->places[j].latent && m->node != NULL;
         }
     }
     return configuration->count == 0 || 2 * sound > configuration_voters_in(configuration, set);

@@ -14,7 +14,7 @@ struct machine *machine_new(struct sim *sim, unsigned index) {
     if (m == NULL)
         err(1, "out of memory");
     m->sim = sim;
-    m->index = index;
+    m->index = m->disk_of = index;
     m->disk = sim_disk_new();
     m->power = m->broadcast = true;
     m->rate_ppm = 1000000;
@@ -366,9 +366,11 @@ void machine_wipe(struct machine *m) {
     assert(m->node == NULL);
     sim_note(m->sim, "%u is wiped", m->index + 1);
     check_kept_none(m);
+    check_lost(m);
     m->ended_in_force.count = m->ended_committed.count = 0;
     sim_disk_free(m->disk);
     m->disk = sim_disk_new();
+    m->disk_of = m->index;
 }
 
 void machine_clone(struct machine *m, const struct machine *from) {
@@ -378,6 +380,7 @@ void machine_clone(struct machine *m, const struct machine *from) {
     m->ended_in_force.count = m->ended_committed.count = 0;
     sim_disk_free(m->disk);
     m->disk = sim_disk_copy(from->disk);
+    m->disk_of = from->disk_of;
     sim_disk_restart(m->disk);
 }
 

@@ -17,6 +17,7 @@ struct machine {
     unsigned index;
     uint32_t group;
     struct sim_disk *disk;
+    unsigned disk_of;  /* the machine whose node's directory it holds, or a copy of it */
     struct node *node; /* NULL: no process */
     uint8_t id[NODE_ID_SIZE];
     uint64_t incarnation; /* of the node that was started last */
