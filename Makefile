@@ -51,6 +51,7 @@ help:
 	@echo 'make run-cluster   the group of three in the background; make stop-cluster ends it'
 	@echo 'make api-examples  most routes, with curl, against the running group'
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
+	@echo 'make bootstrap     100 starts at each of eight gaps with -leader on every node; all must end as one group'
 	@echo 'make soak          the simulator over fresh seeds, for MINUTES=10; make fresh-seeds: SEEDS=600 of the commit'
 	@echo 'make scenarios     new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
@@ -160,6 +161,9 @@ unit: $(UNIT)
 	$(PROVE) $(UNIT)
 e2e: e2e-programs
 	BUILD=$(BUILD) $(PROVE) $(E2E)
+# 100 starts at each of eight gaps, with -leader on every node.
+bootstrap: e2e-programs
+	ROUNDS=25 BUILD=$(BUILD) $(PROVE) tests/e2e/bootstrap.t
 # Writes the traces that tests/scenarios expect anew; read the diff.
 scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/sim.t
 	for t in $^; do UPDATE_SCENARIOS=1 $$t; done
@@ -202,7 +206,7 @@ clean:
 	rm -rf build kvnode kvctl
 
 .PHONY: all help programs e2e-programs bench-programs deps test-deps lint-deps ci-deps run run-cluster stop-cluster api-examples test \
-  unit e2e scenarios soak fresh-seeds sanitize test-coverage fmt lint install clean
+  unit e2e bootstrap scenarios soak fresh-seeds sanitize test-coverage fmt lint install clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -111,7 +111,7 @@ subtest 'a removed node whose directory was emptied is a newcomer' => sub {
     remove_tree($gone->{data});
     $gone->start(-id => $gone->{id});
     $leader->all_vote(3);
-    is($gone->health->{status}, 'healthy', 'and votes again');
+    ok(poll(sub { $gone->health->{status} eq 'healthy' }, 'it to have caught up'), 'and votes again');
     stop_all(@nodes);
 };
 
