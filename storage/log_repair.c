@@ -97,12 +97,6 @@ static bool is_unreadable(const struct replay *r) {
     return false;
 }
 
-/* What the search behind the damage would remove may hold more than is known where only an older copy of the
- * position is left. */
-static bool may_remove(const struct replay *r) {
-    return r->next == r->count || r->log->end.copies == 2;
-}
-
 static void describe(struct replay *r) {
     struct log_report *report = r->report;
     const struct found *found = found_of(r, r->damage.segment);
@@ -144,7 +138,7 @@ enum log_result log_judge(struct replay *r) {
     describe(r);
     r->report->last = log->last;
     r->report->seen = s.seen_index > log->last ? s.seen_index : 0;
-    return lost || unreadable || s.attested || !may_remove(r) ? LOG_CORRUPT : LOG_OK;
+    return lost || unreadable || s.attested ? LOG_CORRUPT : LOG_OK;
 }
 
 /* Removes the segments behind the damage, the highest first; where none stands before it, the lowest only

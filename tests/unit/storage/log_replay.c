@@ -280,15 +280,16 @@ TEST(a_damaged_copy_of_log_end_does_no_harm_and_both_or_none_are_refused) {
 }
 
 TEST(where_a_copy_of_log_end_is_damaged_no_segment_is_removed) {
-    struct sim_disk *disk = disk_with_records(tap, 600);
-    char last[FILE_NAME_MAX];
-    snprintf(last, sizeof last, "log-%016x", segments_on(disk));
-    OK(sim_disk_flip(disk, "log_end", 9, 1));
-    cut_file(disk, last, 0);
-    struct sim_disk *copy = sim_disk_copy(disk);
-    EQUAL(refused_or_whole(tap, copy, 600), LOG_CORRUPT);
-    sim_disk_free(copy);
-    sim_disk_free(disk);
+    for (unsigned records = 30; records < 900; records += 30)
+        for (unsigned which = 0; which < 2; which++) {
+            struct sim_disk *disk = disk_with_records(tap, records);
+            char last[FILE_NAME_MAX];
+            snprintf(last, sizeof last, "log-%016x", segments_on(disk));
+            OK(sim_disk_flip(disk, "log_end", which * PAGE + 9, 1));
+            cut_file(disk, last, 0);
+            EQUAL(refused_or_whole(tap, disk, records), LOG_CORRUPT);
+            sim_disk_free(disk);
+        }
 }
 
 TEST(a_page_that_cannot_be_read_is_damage_or_does_no_harm) {
