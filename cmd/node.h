@@ -12,7 +12,7 @@
 #include "discovery/discovery.h"
 #include "replication/peers.h"
 #include "replication/replica.h"
-#include "storage/hard_state.h"
+#include "storage/identity.h"
 
 enum node_level { NODE_DEBUG, NODE_INFO, NODE_NOTICE, NODE_WARNING, NODE_ERROR };
 

@@ -75,31 +75,46 @@ bool node_save_identity(struct node *n) {
     return identity_save(n->options.fs, &n->identity) == FILE_OK;
 }
 
-static bool has_log(struct node *n) {
-    struct hard_state state;
-    char why[160];
-    return hard_state_load(n->options.fs, &state, why, sizeof why) != FILE_NOT_FOUND;
+/* The identity is the first file of a directory. */
+static void note_file(void *arg, const char *name) {
+    bool *there = arg;
+    *there |= directory_owns(name) && strncmp(name, IDENTITY_FILE, strlen(IDENTITY_FILE)) != 0;
+}
+
+/* Without it, or where it is damaged, what the node has promised, and to whom, cannot be known. */
+static bool identity_refused(struct node *n, enum file_result result, char *why, size_t why_size) {
+    static const char mend[] = "restore it from a backup, or move the directory's files away, and the node "
+                               "starts as a new one";
+    char cause[160];
+    bool files = false;
+    if (result == FILE_OK)
+        return false;
+    if (result == FILE_NOT_FOUND) {
+        if (file_system_list(n->options.fs, note_file, &files) == FILE_OK && !files)
+            return false;
+        snprintf(why, why_size, "the file 'identity' is missing beside the log: %s", mend);
+        return true;
+    }
+    snprintf(cause, sizeof cause, "%s", why);
+    if (result == FILE_OLD)
+        snprintf(why, why_size, "%s: start that version, or remove the data directory to join anew", cause);
+    else if (result == FILE_CORRUPT)
+        snprintf(why, why_size, "%s, and who this node was cannot be known: %s", cause, mend);
+    return true;
 }
 
 bool node_group_open(struct node *n, char *why, size_t why_size) {
     enum file_result result = identity_load(n->options.fs, &n->identity, why, why_size);
-    if (result != FILE_OK && result != FILE_NOT_FOUND)
+    if (identity_refused(n, result, why, why_size) || (result == FILE_OK && foreign(n, why, why_size)))
         return false;
-    if (result == FILE_NOT_FOUND && has_log(n)) {
-        snprintf(why, why_size,
-                 "the data directory has a log but no identity: restore the file 'identity', or "
-                 "empty the directory, and the node joins its group anew");
+    bool new = result == FILE_NOT_FOUND;
+    if (new)
+        new_identity(n);
+    if ((new || n->identity.worn) && !node_save_identity(n)) {
+        snprintf(why, why_size, "cannot write the file 'identity': is the disk full or read-only?");
         return false;
     }
-    if (result == FILE_OK && foreign(n, why, why_size))
-        return false;
-    if (result == FILE_NOT_FOUND) {
-        new_identity(n);
-        if (!node_save_identity(n)) {
-            snprintf(why, why_size, "cannot write the file 'identity': is the disk full or read-only?");
-            return false;
-        }
-    } else if (n->identity.group_id == 0 && !empty_directory(n)) {
+    if (!new && n->identity.group_id == 0 && !empty_directory(n)) {
         snprintf(why, why_size, "cannot empty the data directory of what a start-over left");
         return false;
     }

@@ -6,11 +6,16 @@
 #include <stdio.h>
 
 #include "storage/crc32c.h"
+#include "storage/twice.h"
 #include "storage/wire.h"
 
 #define LEDGER_FILE "rejected"
 #define HEADER_SIZE 8
 #define BODY_MAX    (ENTRY_SIZE_MAX + 256)
+#define FIRST       (2ull * TWICE_PAGE) /* offset of the first record */
+#define SECTOR_SIZE 512u                /* of a copy of the head, written at once */
+
+static const char magic[] = "KVNREJE1";
 
 enum { BODY_ROW = 1, BODY_STATE = 2 };
 
@@ -29,6 +34,13 @@ struct ledger {
     bool full;        /* the last row met it */
     uint64_t damaged; /* bytes passed over when it was opened */
     bool torn;        /* the file goes on behind it */
+    bool created;     /* when it was opened */
+    unsigned next;    /* copy of the head to be written next */
+    struct head {
+        uint64_t sequence; /* rises with each that is written */
+        uint64_t end;      /* of what was synced */
+        uint64_t lost;     /* bytes of what had been synced and is gone */
+    } head;
     struct row *rows;
     size_t count, capacity;
     size_t unsettled; /* rows overruled, and not undecided */
@@ -157,6 +169,68 @@ static bool replay_next(struct ledger *l, uint64_t size) {
     return ok;
 }
 
+/* The head. */
+
+static struct buffer head_body(const struct head *head) {
+    struct buffer body = {0};
+    write_u64(&body, head->sequence);
+    write_u64(&body, head->end);
+    write_u64(&body, head->lost);
+    return body;
+}
+
+static bool head_read(struct bytes copy, struct head *out) {
+    struct reader r = reader_of(copy);
+    if (copy.data == NULL)
+        return false;
+    *out = (struct head){read_u64(&r), 0, 0};
+    out->end = read_u64(&r);
+    out->lost = read_u64(&r);
+    return reader_done(&r) && out->end >= FIRST;
+}
+
+/* Where both copies are damaged, nothing tells whether rows are missing too. */
+static void head_load(struct ledger *l) {
+    struct twice t;
+    struct head heads[2];
+    twice_read(l->file, magic, &t);
+    bool one = head_read(t.copies[0], &heads[0]), two = head_read(t.copies[1], &heads[1]);
+    if (!one && !two) {
+        l->head = (struct head){.end = FIRST, .lost = FIRST};
+        return;
+    }
+    l->next = one && (!two || heads[0].sequence > heads[1].sequence);
+    l->head = heads[1 - l->next];
+}
+
+/* Without a sync of its own: one copy at a time, and the next sync of the file comes before the other. What
+ * it tells is durable. */
+static enum file_result head_note(struct ledger *l) {
+    struct buffer sector = {0};
+    l->head.sequence++;
+    l->head.end = l->end;
+    struct buffer body = head_body(&l->head);
+    twice_put(&sector, magic, buffer_bytes(&body));
+    while (buffer_size(&sector) < SECTOR_SIZE)
+        write_u8(&sector, 0);
+    enum file_result result = file_write(l->file, l->next * TWICE_PAGE, buffer_bytes(&sector));
+    l->next = 1 - l->next;
+    buffer_release(&body);
+    buffer_release(&sector);
+    return result;
+}
+
+static enum file_result ledger_create(struct ledger *l) {
+    struct buffer body = head_body(&(struct head){.end = FIRST});
+    enum file_result result = twice_replace(l->fs, LEDGER_FILE, magic, buffer_bytes(&body));
+    buffer_release(&body);
+    if (result == FILE_OK)
+        result = file_open(l->fs, LEDGER_FILE, false, &l->file);
+    if (result == FILE_OK)
+        l->head = (struct head){.end = FIRST};
+    return result;
+}
+
 /* Passes over bytes that are no record to the next that is, which may be as far as one record is large: rows
  * behind damage are kept. False at the end, which is torn then. */
 static bool replay_behind(struct ledger *l, uint64_t size) {
@@ -186,6 +260,10 @@ static enum file_result cut_tail(struct ledger *l, struct ledger **out, char *wh
     enum file_result result = file_truncate(l->file, l->end);
     if (result == FILE_OK)
         result = file_sync(l->file);
+    if (result == FILE_OK)
+        result = head_note(l);
+    if (result == FILE_OK)
+        result = file_sync(l->file);
     return result == FILE_OK ? FILE_OK : refuse(out, result, "cut the torn end of", why, why_size);
 }
 
@@ -196,18 +274,26 @@ enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct l
         err(1, "out of memory");
     l->fs = fs;
     l->size_max = size_max > 0 ? size_max : LEDGER_SIZE_MAX;
+    l->end = FIRST;
     *out = l;
     enum file_result result = file_open(fs, LEDGER_FILE, false, &l->file);
-    if (result == FILE_NOT_FOUND)
-        return FILE_OK;
+    if (result == FILE_NOT_FOUND) {
+        l->created = true;
+        result = ledger_create(l);
+        return result == FILE_OK || result == FILE_NO_SPACE ? FILE_OK
+                                                            : refuse(out, result, "create", why, why_size);
+    }
     uint64_t size = 0;
     if (result == FILE_OK)
         result = file_size(l->file, &size);
     if (result != FILE_OK)
         return refuse(out, result, "read", why, why_size);
-    while (replay_next(l, size) || replay_behind(l, size))
+    head_load(l);
+    while (size > FIRST && (replay_next(l, size) || replay_behind(l, size)))
         ;
-    return l->end < size ? cut_tail(l, out, why, why_size) : FILE_OK;
+    if (l->end < l->head.end)
+        l->head.lost += l->head.end - l->end;
+    return l->end == size ? FILE_OK : cut_tail(l, out, why, why_size);
 }
 
 void ledger_close(struct ledger *l) {
@@ -224,9 +310,7 @@ static enum file_result append(struct ledger *l, struct bytes body) {
     assert(body.size > 0);
     assert(body.size <= BODY_MAX);
     if (l->file == NULL) {
-        enum file_result result = file_open(l->fs, LEDGER_FILE, true, &l->file);
-        if (result == FILE_OK)
-            result = file_system_sync(l->fs);
+        enum file_result result = ledger_create(l);
         if (result != FILE_OK)
             return result;
     }
@@ -262,7 +346,7 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *added) {
     write_u8(&l->scratch, added->answered);
     write_u8(&l->scratch, (uint8_t)added->type);
     buffer_append(&l->scratch, added->payload);
-    l->full = l->end + HEADER_SIZE + buffer_size(&l->scratch) > l->size_max;
+    l->full = ledger_size(l) + HEADER_SIZE + buffer_size(&l->scratch) > l->size_max;
     if (l->full)
         return FILE_NO_SPACE;
     enum file_result result = append(l, buffer_bytes(&l->scratch));
@@ -280,7 +364,10 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *added) {
 }
 
 enum file_result ledger_sync(struct ledger *l) {
-    return l->file == NULL ? FILE_OK : file_sync(l->file);
+    if (l->file == NULL)
+        return FILE_OK;
+    enum file_result result = file_sync(l->file);
+    return result == FILE_OK && l->head.end != l->end ? head_note(l) : result;
 }
 
 static enum file_result write_state(struct ledger *l, struct row *row, enum ledger_state state) {
@@ -300,12 +387,18 @@ static enum file_result write_state(struct ledger *l, struct row *row, enum ledg
  * crash between the two brings none back. */
 enum file_result ledger_settled(struct ledger *l) {
     enum file_result result = ledger_sync(l);
-    if (result != FILE_OK || l->count > 0)
+    if (result != FILE_OK || l->count > 0 || l->file == NULL || l->end == FIRST)
         return result;
-    result = file_truncate(l->file, 0);
+    l->end = FIRST;
+    l->head.lost = 0;
+    for (unsigned copy = 0; copy < 2 && result == FILE_OK; copy++) {
+        result = head_note(l);
+        if (result == FILE_OK)
+            result = file_sync(l->file);
+    }
     if (result == FILE_OK)
-        l->end = 0;
-    return result == FILE_OK ? ledger_sync(l) : result;
+        result = file_truncate(l->file, FIRST);
+    return result == FILE_OK ? file_sync(l->file) : result;
 }
 
 enum file_result ledger_settle(struct ledger *l, uint64_t group_id, struct version at) {
@@ -362,12 +455,16 @@ size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at)
     return lower_bound(l, group_id, at);
 }
 
+bool ledger_created(const struct ledger *l) {
+    return l->created;
+}
+
 uint64_t ledger_damaged(const struct ledger *l) {
-    return l->damaged;
+    return l->damaged + l->head.lost;
 }
 
 uint64_t ledger_size(const struct ledger *l) {
-    return l->end;
+    return l->end - FIRST;
 }
 
 bool ledger_full(const struct ledger *l) {

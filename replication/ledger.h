@@ -11,8 +11,8 @@
  * The file takes rows up to its bound, and none is ever dropped for another: at the bound, as on a full disk,
  * the record stays in the log and the node takes nothing in its place until there is room.
  *
- * storage/FORMAT.md draws the file. A torn tail is cut when the file is opened: a row that was synced cannot
- * be in it. Damage before the tail is passed over, and said. */
+ * storage/FORMAT.md draws the file. A torn tail is cut when the file is opened. Damage before the tail is
+ * passed over, and said; so is an end that had been synced, by the head of the file, and is gone. */
 #ifndef REPLICATION_LEDGER_H
 #define REPLICATION_LEDGER_H
 
@@ -38,8 +38,8 @@ struct ledger_row {
 
 struct ledger;
 
-/* Creates nothing before the first row. size_max: 0 for LEDGER_SIZE_MAX. On failure `why` holds one
- * line with cause and mend. */
+/* Makes the file where it is missing, with the first row where the disk is full. size_max: 0 for
+ * LEDGER_SIZE_MAX. On failure `why` holds one line with cause and mend. */
 enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
                              size_t why_size);
 void ledger_close(struct ledger *l);
@@ -69,9 +69,12 @@ uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *pos
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);
 
-/* Bytes that could not be read when the file was opened: the rows in them are lost. */
+/* There was none when it was opened. */
+bool ledger_created(const struct ledger *l);
+/* Bytes that had been synced and were damaged, or gone, when the file was opened: the rows in them are lost.
+ * Those that are gone are told of until the ledger is empty. */
 uint64_t ledger_damaged(const struct ledger *l);
-uint64_t ledger_size(const struct ledger *l); /* of the file, in bytes */
+uint64_t ledger_size(const struct ledger *l); /* of all that is kept of rows, in bytes */
 /* The last row that was to be added would have taken the file past its bound. */
 bool ledger_full(const struct ledger *l);
 size_t ledger_count(const struct ledger *l); /* rows overruled or rejected */

@@ -12,6 +12,10 @@
 
 #define ADVICE_OLD "start it with that version, or empty the data directory and load the data anew"
 
+#define ADVICE_DAMAGED                                                                                       \
+    "restore the file, or empty the data directory, and the node gets its data from the group's other "      \
+    "members"
+
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
 
 void replica_fail(struct replica *r, const char *what, const char *why) {
@@ -190,8 +194,6 @@ static void send_message(void *arg, const struct member_id *to, const struct mes
 
 static bool load_snapshot(struct replica *r, struct snapshot_header *header, struct buffer *state,
                           struct configuration *configuration, char *why, size_t why_size) {
-    static const char advice[] =
-        "if the group has other members, empty the data directory, and the node gets its data from them";
     char cause[160];
     enum snapshot_result result =
         snapshot_load(r->options.fs, SNAPSHOT_FILE, r->store, header, state, cause, sizeof cause);
@@ -204,11 +206,11 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         return true;
     }
     if (result != SNAPSHOT_OK) {
-        snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? ADVICE_OLD : advice);
+        snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? ADVICE_OLD : ADVICE_DAMAGED);
         return false;
     }
     if (!replica_state_decode(header->configuration, configuration, &r->groups)) {
-        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; %s", advice);
+        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; %s", ADVICE_DAMAGED);
         return false;
     }
     r->snapshot = header->at;
@@ -230,11 +232,9 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     enum log_result result = log_open(&options, base, &r->log, report);
     if (result != LOG_OK) {
         snprintf(why, why_size, "%s%s", report->detail,
-                 result == LOG_OLD ? "; " ADVICE_OLD
-                 : result == LOG_CORRUPT
-                     ? "; restore the file, or empty the data directory, and the node gets its data from the "
-                       "group's other members"
-                     : "");
+                 result == LOG_OLD       ? "; " ADVICE_OLD
+                 : result == LOG_CORRUPT ? "; " ADVICE_DAMAGED
+                                         : "");
         return false;
     }
     if (report->cut_bytes > 0)
@@ -247,13 +247,17 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
                       const struct configuration *configuration, uint64_t commit, uint64_t now_ms, char *why,
                       size_t why_size) {
     struct hard_state hard_state = {0};
-    enum file_result result = hard_state_load(r->options.fs, &hard_state, why, why_size);
-    if (result != FILE_OK && result != FILE_NOT_FOUND)
-        return false;
+    char cause[160];
+    enum file_result result = hard_state_load(r->options.fs, &hard_state, cause, sizeof cause);
     if (result == FILE_NOT_FOUND && (header->at.index > 0 || log_last(r->log) > 0)) {
-        snprintf(why, why_size,
-                 "the file with the term and vote is missing beside a log that has records; "
-                 "if the group has other members, empty the data directory, and the node joins it anew");
+        snprintf(cause, sizeof cause, "hard_state is missing beside a log that has records");
+        result = FILE_CORRUPT;
+    }
+    if (result != FILE_OK && result != FILE_NOT_FOUND) {
+        snprintf(why, why_size, "%s%s", cause,
+                 result == FILE_OLD       ? "; " ADVICE_OLD
+                 : result == FILE_CORRUPT ? "; " ADVICE_DAMAGED
+                                          : "");
         return false;
     }
     if (result == FILE_OK && (result = hard_state_save_again(r->options.fs, &hard_state)) != FILE_OK) {
@@ -289,6 +293,21 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
     return true;
 }
 
+/* A directory that has held a log has a ledger too. */
+static void tell_ledger(struct replica *r) {
+    char text[160];
+    if (ledger_created(r->ledger) && log_last(r->log) > 0)
+        snprintf(text, sizeof text,
+                 "the file 'rejected' was missing: if it held rejected writes, they cannot be shown");
+    else if (ledger_damaged(r->ledger) > 0)
+        snprintf(text, sizeof text,
+                 "%llu bytes of the file 'rejected' are damaged: the rejected writes in them cannot be shown",
+                 (unsigned long long)ledger_damaged(r->ledger));
+    else
+        return;
+    r->host.notice(r->host.arg, REPLICA_LEDGER_DAMAGED, text);
+}
+
 bool replica_open(const struct replica_options *options, const struct replica_host *host, uint64_t now_ms,
                   struct replica **out, char *why, size_t why_size) {
     struct replica *r = calloc(1, sizeof *r);
@@ -311,13 +330,8 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
         commit = log_last(r->log);
     ok = ok && open_raft(r, &header, &configuration, commit, now_ms, why, why_size) &&
          ledger_open(options->fs, options->ledger_size_max, &r->ledger, why, why_size) == FILE_OK;
-    if (ok && ledger_damaged(r->ledger) > 0) {
-        char text[160];
-        snprintf(text, sizeof text,
-                 "%llu bytes of the file 'rejected' are damaged: the rejected writes in them cannot be shown",
-                 (unsigned long long)ledger_damaged(r->ledger));
-        host->notice(host->arg, REPLICA_LEDGER_DAMAGED, text);
-    }
+    if (ok)
+        tell_ledger(r);
     if (ok) {
         if (!report.took_back || replica_rebuild(r))
             advance(r);

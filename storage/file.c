@@ -19,6 +19,10 @@ const char *file_result_text(enum file_result result) {
         return "permission denied";
     case FILE_IO_ERROR:
         return "input/output error";
+    case FILE_CORRUPT:
+        return "damaged";
+    case FILE_OLD:
+        return "of another version";
     }
     return "unknown";
 }

@@ -17,6 +17,8 @@ enum file_result {
     FILE_LOCKED,
     FILE_DENIED,
     FILE_IO_ERROR,
+    FILE_CORRUPT, /* from who knows what the file has to hold: damaged, */
+    FILE_OLD,     /* or of another version */
 };
 
 #define FILE_NAME_MAX 64 /* bytes, with the NUL; names are ours: letters, digits, '.', '-', '_' */

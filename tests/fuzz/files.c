@@ -2,6 +2,7 @@
  * answers, whatever the bytes are; what was loaded is consistent and is the same the next time. */
 #include "replication/ledger.h"
 #include "storage/hard_state.h"
+#include "storage/identity.h"
 #include "storage/record.h"
 #include "storage/snapshot.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,6 +1,9 @@
 /* The rejected-write ledger: what was put in stays, through restarts and torn tails, until it is settled. */
 #include "replication/ledger.h"
+#include "tests/sim/disk.h"
 #include "tests/tap.h"
+
+#define HEADS 8192u /* bytes before the first row */
 
 static struct ledger_row row_at(uint64_t index, uint64_t term, struct bytes payload) {
     return (struct ledger_row){
@@ -92,29 +95,107 @@ TEST(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_awa
     file_system_free(fs);
 }
 
-TEST(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole) {
+/* Opened twice: the second time tells the same. */
+static void opens_with(struct tap *tap, struct file_system *fs, size_t rows, bool damaged) {
+    for (unsigned i = 0; i < 2; i++) {
+        struct ledger *l = opened(fs);
+        REQUIRE(l != NULL);
+        EQUAL(ledger_count(l), rows);
+        EQUAL(ledger_damaged(l) > 0, damaged);
+        ledger_close(l);
+    }
+}
+
+TEST(a_ledger_cut_or_zeroed_from_any_byte_on_opens_with_the_rows_that_are_whole_and_tells_of_the_others) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
     REQUIRE(l != NULL);
     ledger_close(l);
     struct buffer whole = {0};
-    REQUIRE(file_read_all(fs, "rejected", 4096, &whole) == FILE_OK);
-    size_t rows = 3, size = buffer_size(&whole);
-    for (size_t cut = size; cut-- > 0;) {
-        struct file *file;
-        REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
-        EQUAL(file_truncate(file, cut), FILE_OK);
-        file_close(file);
-        l = opened(fs);
-        REQUIRE(l != NULL);
-        OK(ledger_count(l) == rows || ledger_count(l) == rows - 1);
-        rows = ledger_count(l);
-        EQUAL(rows, cut / (size / 3));
-        ledger_close(l);
-    }
-    EQUAL(rows, 0);
+    static const uint8_t zeros[16384];
+    REQUIRE(file_read_all(fs, "rejected", 16384, &whole) == FILE_OK);
+    size_t size = buffer_size(&whole), row = (size - HEADS) / 3;
+    for (size_t cut = size; cut-- > 0; cut -= cut < HEADS - 40 && cut > 400 ? 97 : 0)
+        for (unsigned zeroed = 0; zeroed < 2; zeroed++) {
+            struct file *file;
+            REQUIRE(file_replace(fs, "rejected", buffer_bytes(&whole)) == FILE_OK);
+            REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
+            if (zeroed)
+                EQUAL(file_write(file, cut, (struct bytes){zeros, size - cut}), FILE_OK);
+            else
+                EQUAL(file_truncate(file, cut), FILE_OK);
+            file_close(file);
+            size_t end = cut;
+            while (zeroed && end < size && whole.data[whole.start + end] == 0) /* they were zeros before */
+                end++;
+            opens_with(tap, fs, end < HEADS ? 0 : (end - HEADS) / row, end < size);
+        }
     buffer_release(&whole);
     file_system_free(fs);
+}
+
+TEST(a_ledger_that_is_missing_is_made_and_that_is_told) {
+    struct file_system *fs = file_system_memory_new();
+    struct ledger *l = three_rows(fs);
+    REQUIRE(l != NULL);
+    OK(ledger_created(l));
+    ledger_close(l);
+    l = opened(fs);
+    OK(!ledger_created(l));
+    ledger_close(l);
+    EQUAL(file_system_remove(fs, "rejected"), FILE_OK);
+    l = opened(fs);
+    OK(ledger_created(l) && ledger_count(l) == 0);
+    ledger_close(l);
+    file_system_free(fs);
+}
+
+TEST(no_damage_to_a_page_of_the_head_takes_a_row) {
+    struct file_system *fs = file_system_memory_new();
+    static const uint8_t zeros[4096];
+    for (unsigned page = 0; page < 2; page++) {
+        file_system_remove(fs, "rejected");
+        struct ledger *l = three_rows(fs);
+        struct file *file;
+        REQUIRE(l != NULL);
+        ledger_close(l);
+        REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
+        EQUAL(file_write(file, page * 4096, (struct bytes){zeros, sizeof zeros}), FILE_OK);
+        file_close(file);
+        opens_with(tap, fs, 3, false);
+    }
+    file_system_free(fs);
+}
+
+TEST(what_a_power_cut_leaves_is_no_damage) {
+    struct random random;
+    random_seed(&random, 9);
+    for (unsigned round = 0; round < 600; round++) {
+        struct sim_disk *disk = sim_disk_new();
+        struct file_system *fs = sim_disk_file_system(disk);
+        struct ledger *l = opened(fs);
+        REQUIRE(l != NULL);
+        uint64_t synced = 0;
+        sim_disk_inject(disk, (struct sim_disk_fault){round % 40, SIM_DISK_ALL, FILE_IO_ERROR, true});
+        for (uint64_t index = 1; index < 9; index++) {
+            struct ledger_row row = row_at(index, 2, bytes_of("payload"));
+            if (ledger_add(l, &row) != FILE_OK || (index % 2 == 0 && ledger_sync(l) != FILE_OK))
+                break;
+            synced = index % 2 == 0 ? index : synced;
+        }
+        ledger_close(l);
+        sim_disk_crash(disk, &random);
+        l = opened(fs);
+        REQUIRE(l != NULL);
+        OK(ledger_count(l) >= synced);
+        EQUAL(ledger_damaged(l), 0);
+        ledger_close(l);
+        l = opened(fs);
+        size_t rows = ledger_count(l);
+        ledger_close(l);
+        opens_with(tap, fs, rows, false);
+        sim_disk_free(disk);
+    }
 }
 
 TEST(a_flipped_byte_loses_its_own_row_alone) {
@@ -123,8 +204,8 @@ TEST(a_flipped_byte_loses_its_own_row_alone) {
     REQUIRE(l != NULL);
     ledger_close(l);
     struct buffer whole = {0};
-    REQUIRE(file_read_all(fs, "rejected", 4096, &whole) == FILE_OK);
-    for (size_t i = 0; i < buffer_size(&whole); i++) {
+    REQUIRE(file_read_all(fs, "rejected", 16384, &whole) == FILE_OK);
+    for (size_t i = HEADS; i < buffer_size(&whole); i++) {
         struct file *file;
         uint8_t flipped = whole.data[whole.start + i] ^ 0x41;
         REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
@@ -132,7 +213,7 @@ TEST(a_flipped_byte_loses_its_own_row_alone) {
         l = opened(fs);
         REQUIRE(l != NULL);
         EQUAL(ledger_count(l), 2);
-        OK(ledger_damaged(l) > 0 || i >= buffer_size(&whole) / 3 * 2);
+        OK(ledger_damaged(l) > 0);
         ledger_close(l);
         EQUAL(file_write(file, 0, buffer_bytes(&whole)), FILE_OK);
         file_close(file);
@@ -188,7 +269,7 @@ TEST(a_dropped_row_stays_away_and_the_last_one_takes_the_files_space_with_it) {
     EQUAL(ledger_at(l, 1)->at.index, 5);
     EQUAL(ledger_drop(l, 1), FILE_OK);
     EQUAL(ledger_drop(l, 0), FILE_OK);
-    EQUAL(file_length(fs), 0);
+    EQUAL(file_length(fs), HEADS);
     struct ledger_row row = row_at(9, 2, bytes_of("payload"));
     EQUAL(ledger_add(l, &row), FILE_OK);
     ledger_close(l);
@@ -233,7 +314,7 @@ TEST(a_row_written_after_damage_joins_the_rows_that_are_whole) {
     uint64_t size;
     REQUIRE(file_open(fs, "rejected", false, &file) == FILE_OK);
     EQUAL(file_size(file, &size), FILE_OK);
-    EQUAL(file_write(file, size / 3 + 20, (struct bytes){&torn, 1}), FILE_OK);
+    EQUAL(file_write(file, HEADS + (size - HEADS) / 3 + 20, (struct bytes){&torn, 1}), FILE_OK);
     file_close(file);
     l = opened(fs);
     REQUIRE(l != NULL);
@@ -255,6 +336,8 @@ TESTS(TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
       TAP(a_dropped_row_stays_away_and_the_last_one_takes_the_files_space_with_it),
       TAP(rows_survive_a_restart_with_their_payload), TAP(a_row_added_twice_is_there_once),
       TAP(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away),
-      TAP(a_ledger_cut_at_any_byte_opens_with_the_rows_that_are_whole),
+      TAP(a_ledger_cut_or_zeroed_from_any_byte_on_opens_with_the_rows_that_are_whole_and_tells_of_the_others),
+      TAP(a_ledger_that_is_missing_is_made_and_that_is_told),
+      TAP(no_damage_to_a_page_of_the_head_takes_a_row), TAP(what_a_power_cut_leaves_is_no_damage),
       TAP(a_flipped_byte_loses_its_own_row_alone),
       TAP(a_row_written_after_damage_joins_the_rows_that_are_whole))
