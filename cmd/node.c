@@ -227,9 +227,11 @@ static void node_removed(void *arg, const struct node_info *info) {
         peers_forget(n->peers, &info->peer);
 }
 
-static bool open_replica(struct node *n, char *why, size_t why_size) {
+static bool open_replica(struct node *n, bool *damaged, char *why, size_t why_size) {
     struct replica_options options = {
         .fs = n->options.fs,
+        .had_log = n->identity.other_voters > 0 && n->identity.files == IDENTITY_FILES_OWN,
+        .damaged = damaged,
         .self = n->self_id,
         .group_id = n->identity.group_id,
         .sync = n->options.memory ? SYNC_NEVER : n->options.sync,
@@ -313,7 +315,10 @@ bool node_open(const struct node_options *options, const struct node_host *host,
     n->options = *options;
     n->host = *host;
     n->now_ms = now_ms;
-    if (!node_group_open(n, why, why_size) || !open_replica(n, why, why_size)) {
+    bool damaged = false, ok = node_group_open(n, why, why_size);
+    if (ok && !open_replica(n, &damaged, why, why_size))
+        ok = damaged && node_aside_set(n, why, why_size) && open_replica(n, &damaged, why, why_size);
+    if (!ok) {
         node_close(n);
         return false;
     }

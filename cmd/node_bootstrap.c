@@ -139,8 +139,8 @@ static void consider_founding(struct node *n, uint64_t passed_ms) {
 }
 
 void node_bootstrap_begin(struct node *n) {
-    if (!n->options.leader)
-        return;
+    if (!n->options.leader || n->identity.files != IDENTITY_FILES_OWN)
+        return; /* a node whose files are set aside has a group */
     n->bootstrap.wanted = raft_configuration(raft_of(n))->count == 0;
     if (!n->bootstrap.wanted)
         node_log(

@@ -103,6 +103,21 @@ static bool identity_refused(struct node *n, enum file_result result, char *why,
     return true;
 }
 
+void node_group_name_self(struct node *n) {
+    n->self = (struct node_info){
+        .incarnation = n->identity.incarnation,
+        .session = node_random(n, 2),
+        .group_id = n->identity.group_id,
+        .group = n->options.group,
+        .peer = n->options.peer,
+        .api = n->options.api,
+    };
+    memcpy(n->self.id, n->identity.node_id, NODE_ID_SIZE);
+    memcpy(n->self.cluster, n->identity.cluster, sizeof n->self.cluster);
+    memcpy(n->self_id.id, n->identity.node_id, NODE_ID_SIZE);
+    n->self_id.incarnation = n->identity.incarnation;
+}
+
 bool node_group_open(struct node *n, char *why, size_t why_size) {
     enum file_result result = identity_load(n->options.fs, &n->identity, why, why_size);
     if (identity_refused(n, result, why, why_size) || (result == FILE_OK && foreign(n, why, why_size)))
@@ -118,18 +133,9 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
         snprintf(why, why_size, "cannot empty the data directory of what a start-over left");
         return false;
     }
-    n->self = (struct node_info){
-        .incarnation = n->identity.incarnation,
-        .session = node_random(n, 2),
-        .group_id = n->identity.group_id,
-        .group = n->options.group,
-        .peer = n->options.peer,
-        .api = n->options.api,
-    };
-    memcpy(n->self.id, n->identity.node_id, NODE_ID_SIZE);
-    memcpy(n->self.cluster, n->identity.cluster, sizeof n->self.cluster);
-    memcpy(n->self_id.id, n->identity.node_id, NODE_ID_SIZE);
-    n->self_id.incarnation = n->identity.incarnation;
+    if (n->identity.files == IDENTITY_FILES_GOING && !node_aside_finish(n, why, why_size))
+        return false;
+    node_group_name_self(n);
     return true;
 }
 
@@ -199,6 +205,7 @@ const struct node_info *node_group_found(const struct node *n) {
 
 uint64_t node_group_tick(struct node *n) {
     node_members_tick(n);
+    node_aside_tick(n);
     node_group_update_self(n);
     return node_bootstrap_tick(n);
 }
@@ -227,6 +234,8 @@ bool node_group_accept(struct node *n, const struct peer *peer, const struct mes
     if (n->identity.group_id != 0 || message->type == MESSAGE_REMOVED)
         return peer->info.group_id != 0 &&
                (n->identity.group_id == 0 || peer->info.group_id == n->identity.group_id);
+    if (n->identity.files != IDENTITY_FILES_OWN && peer->info.group_id != n->unbound)
+        return false; /* what was set aside is that group's */
     bool speaks = message->type == MESSAGE_APPEND || message->type == MESSAGE_SNAPSHOT ||
                   peer->info.group_id == n->unbound;
     return speaks && peer->info.group_id != 0 && adopt(n, peer);
@@ -247,6 +256,8 @@ void node_group_refused(struct node *n, const struct address *at, const struct n
 bool node_start_over(struct node *n, bool *leader) {
     *leader = n->options.leader || n->bootstrap.led;
     n->identity.group_id = 0;
+    n->identity.other_voters = 0;
+    n->identity.files = IDENTITY_FILES_OWN;
     n->identity.incarnation = node_random(n, n->now_ms + 4);
     return node_save_identity(n) && empty_directory(n);
 }

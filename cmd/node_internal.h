@@ -42,6 +42,7 @@ struct node {
     uint64_t roster_ms, stop_ms;
     struct roster_round round;      /* who is there now, for a change of the voters */
     struct member_id round_about;   /* the change that called for it */
+    uint64_t noted_configuration;   /* index of the one whose voters the identity counts */
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
     struct member_id members[MEMBERS_MAX];
     struct address dialled[MEMBERS_MAX]; /* theirs */
@@ -98,6 +99,7 @@ bool node_save_identity(struct node *n);
 bool node_group_accept(struct node *n, const struct peer *peer, const struct message *message);
 void node_group_refused(struct node *n, const struct address *at, const struct node_info *info,
                         enum peers_refusal reason, bool ours);
+void node_group_name_self(struct node *n); /* what others see of the identity */
 void node_group_update_self(struct node *n);
 /* A node of the same group, of whatever founding, that was heard of; NULL: none. */
 const struct node_info *node_group_found(const struct node *n);
@@ -112,6 +114,13 @@ void node_bootstrap_found_out(struct node *n, const struct node_info *member);
 bool node_bootstrap_fresh(const struct node *n);
 /* The group gives itself up, or has: nobody joins it any more. */
 bool node_bootstrap_yields(const struct node *n);
+
+/* node_aside.c: damage to what had been durable. */
+/* `why` holds the damage. False where the node must not start, with why. */
+bool node_aside_set(struct node *n, char *why, size_t why_size);
+/* The rest of it after a crash. */
+bool node_aside_finish(struct node *n, char *why, size_t why_size);
+void node_aside_tick(struct node *n);
 
 /* node_members.c: the configuration and what follows from it. */
 void node_members_open(struct node *n);

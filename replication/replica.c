@@ -12,10 +12,6 @@
 
 #define ADVICE_OLD "start it with that version, or empty the data directory and load the data anew"
 
-#define ADVICE_DAMAGED                                                                                       \
-    "restore the file, or empty the data directory, and the node gets its data from the group's other "      \
-    "members"
-
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
 
 void replica_fail(struct replica *r, const char *what, const char *why) {
@@ -192,6 +188,13 @@ static void send_message(void *arg, const struct member_id *to, const struct mes
     r->host.send(r->host.arg, to, message);
 }
 
+/* False, which is what the caller answers. */
+static bool note_damage(struct replica *r, bool damaged) {
+    if (r->options.damaged != NULL)
+        *r->options.damaged = damaged;
+    return false;
+}
+
 static bool load_snapshot(struct replica *r, struct snapshot_header *header, struct buffer *state,
                           struct configuration *configuration, char *why, size_t why_size) {
     char cause[160];
@@ -206,12 +209,12 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         return true;
     }
     if (result != SNAPSHOT_OK) {
-        snprintf(why, why_size, "%s; %s", cause, result == SNAPSHOT_OLD ? ADVICE_OLD : ADVICE_DAMAGED);
-        return false;
+        snprintf(why, why_size, "%s%s", cause, result == SNAPSHOT_OLD ? "; " ADVICE_OLD : "");
+        return note_damage(r, result == SNAPSHOT_CORRUPT);
     }
     if (!replica_state_decode(header->configuration, configuration, &r->groups)) {
-        snprintf(why, why_size, "the snapshot's configuration cannot be decoded; %s", ADVICE_DAMAGED);
-        return false;
+        snprintf(why, why_size, "the snapshot's configuration cannot be decoded");
+        return note_damage(r, true);
     }
     r->snapshot = header->at;
     return true;
@@ -223,7 +226,8 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     char ignored[160];
     struct log_options options = {
         .fs = r->options.fs,
-        .exists = hard_state_load(r->options.fs, &state, ignored, sizeof ignored) != FILE_NOT_FOUND,
+        .exists = r->options.had_log ||
+                  hard_state_load(r->options.fs, &state, ignored, sizeof ignored) != FILE_NOT_FOUND,
         .segment_size = r->options.segment_size,
         .salt = r->options.seed,
         .committed = take_committed,
@@ -231,11 +235,8 @@ static bool open_log(struct replica *r, struct version base, struct log_report *
     };
     enum log_result result = log_open(&options, base, &r->log, report);
     if (result != LOG_OK) {
-        snprintf(why, why_size, "%s%s", report->detail,
-                 result == LOG_OLD       ? "; " ADVICE_OLD
-                 : result == LOG_CORRUPT ? "; " ADVICE_DAMAGED
-                                         : "");
-        return false;
+        snprintf(why, why_size, "%s%s", report->detail, result == LOG_OLD ? "; " ADVICE_OLD : "");
+        return note_damage(r, result == LOG_CORRUPT);
     }
     if (report->cut_bytes > 0)
         r->host.notice(r->host.arg, REPLICA_TAIL_CUT, report->detail);
@@ -254,11 +255,8 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
         result = FILE_CORRUPT;
     }
     if (result != FILE_OK && result != FILE_NOT_FOUND) {
-        snprintf(why, why_size, "%s%s", cause,
-                 result == FILE_OLD       ? "; " ADVICE_OLD
-                 : result == FILE_CORRUPT ? "; " ADVICE_DAMAGED
-                                          : "");
-        return false;
+        snprintf(why, why_size, "%s%s", cause, result == FILE_OLD ? "; " ADVICE_OLD : "");
+        return note_damage(r, result == FILE_CORRUPT);
     }
     if (result == FILE_OK && (result = hard_state_save_again(r->options.fs, &hard_state)) != FILE_OK) {
         snprintf(why, why_size, "the file 'hard_state' with the term and vote cannot be written: %s",

@@ -23,6 +23,8 @@ struct replica_options {
     struct file_system *fs; /* borrowed */
     struct member_id self;
     uint64_t group_id; /* from the identity; 0 a newcomer's */
+    bool had_log;      /* the directory has held one: that nothing of it is there is damage */
+    bool *damaged;     /* set by replica_open where what had been durable is damaged; NULL: nobody asks */
     enum replica_sync sync;
     uint32_t sync_interval_ms;
     uint32_t segment_size;      /* 0: the log's default */

@@ -1,5 +1,7 @@
 #include "storage/directory.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define NUMBER_DIGITS 16
@@ -18,9 +20,20 @@ bool directory_number(const char *name, const char *prefix, uint64_t *number) {
     return *number > 0 && *number < UINT64_MAX;
 }
 
+void directory_aside_name(char out[FILE_NAME_MAX], uint64_t incarnation, const char *name) {
+    snprintf(out, FILE_NAME_MAX, DIRECTORY_ASIDE "%016" PRIx64 "-%s", incarnation, name);
+}
+
+bool directory_is_aside(const char *name) {
+    size_t prefix = strlen(DIRECTORY_ASIDE) + NUMBER_DIGITS;
+    return strncmp(name, DIRECTORY_ASIDE, strlen(DIRECTORY_ASIDE)) == 0 && strlen(name) > prefix &&
+           strspn(name + strlen(DIRECTORY_ASIDE), "0123456789abcdef") == NUMBER_DIGITS &&
+           name[prefix] == '-' && directory_owns(name + prefix + 1);
+}
+
 bool directory_owns(const char *name) {
-    static const char *const names[] = {"identity", "hard_state", "log_end",
-                                        "snapshot", "rejected",   "removed"};
+    static const char *const names[] = {"identity", "hard_state", "log_end", "snapshot",
+                                        "rejected", "removed",    "diverged"};
     uint64_t number;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t size = strlen(names[i]);

@@ -3,15 +3,18 @@
 #ifndef STORAGE_DIRECTORY_H
 #define STORAGE_DIRECTORY_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "storage/file.h"
 
 #define DIRECTORY_SEGMENT "log-"
 #define DIRECTORY_SPARE   "spare-"
+#define DIRECTORY_ASIDE   "aside-"
 
 /* Of `<prefix><number>`, 16 hexadecimal digits: not 0 and not the highest. */
 bool directory_number(const char *name, const char *prefix, uint64_t *number);
 /* Whether a node's file has this name. */
 bool directory_owns(const char *name);
+/* The name of such a file that was damaged, or stood beside one, until this incarnation of the node began. */
+void directory_aside_name(char out[FILE_NAME_MAX], uint64_t incarnation, const char *name);
+bool directory_is_aside(const char *name);
 
 #endif

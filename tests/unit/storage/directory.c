@@ -33,4 +33,14 @@ TEST(only_the_names_that_a_node_gives_are_its_own) {
         OK(!directory_owns(others[i]));
 }
 
-TESTS(TAP(only_the_names_that_a_node_gives_are_its_own))
+TEST(a_file_set_aside_is_told_by_its_name) {
+    char name[FILE_NAME_MAX];
+    directory_aside_name(name, 0xfedcba9876543210, "log-0000000000000001");
+    TEXT_EQUAL(name, "aside-fedcba9876543210-log-0000000000000001");
+    OK(directory_is_aside(name) && !directory_owns(name));
+    OK(!directory_is_aside("aside-fedcba9876543210-thesis") && !directory_is_aside("aside-1-log_end") &&
+       !directory_is_aside("aside-fedcba9876543210log_end") &&
+       !directory_is_aside("aside-fedcba9876543210") && !directory_is_aside("log_end"));
+}
+
+TESTS(TAP(a_file_set_aside_is_told_by_its_name), TAP(only_the_names_that_a_node_gives_are_its_own))

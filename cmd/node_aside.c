@@ -1,0 +1,150 @@
+/* What had been durable is damaged at the start: the node's files are set aside, under names that tell the
+ * new incarnation, and it joins its group anew, so that it never votes or acknowledges with less than it once
+ * had. They are removed when it is a full member again.
+ *
+ * It never founds a group meanwhile, and joins none but its own: where the others do not take it, what it had
+ * is still there. The group's only voter, as far as it knows, refuses to start. On disk: the identity says
+ * that files are going, each is renamed, the names are synced, the identity says that they are beside. */
+#include "cmd/node_internal.h"
+
+#include <bsd/string.h>
+#include <err.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/directory.h"
+
+struct names {
+    bool (*wanted)(const char *name);
+    char (*names)[FILE_NAME_MAX];
+    size_t count, capacity;
+};
+
+static void names_add(void *arg, const char *name) {
+    struct names *list = arg;
+    if (!list->wanted(name))
+        return;
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 32 : list->capacity * 2;
+        list->names = reallocarray(list->names, list->capacity, sizeof list->names[0]);
+        if (list->names == NULL)
+            err(1, "out of memory");
+    }
+    strlcpy(list->names[list->count++], name, FILE_NAME_MAX);
+}
+
+static bool names_list(struct node *n, struct names *list, bool (*wanted)(const char *name)) {
+    *list = (struct names){.wanted = wanted};
+    return file_system_list(n->options.fs, names_add, list) == FILE_OK;
+}
+
+static bool goes_aside(const char *name) {
+    return directory_owns(name) && strncmp(name, IDENTITY_FILE, strlen(IDENTITY_FILE)) != 0;
+}
+
+static bool save_files(struct node *n, enum identity_files files) {
+    n->identity.files = files;
+    return identity_save(n->options.fs, &n->identity) == FILE_OK;
+}
+
+bool node_aside_finish(struct node *n, char *why, size_t why_size) {
+    struct file_system *fs = n->options.fs;
+    struct names list;
+    bool ok = names_list(n, &list, goes_aside);
+    for (size_t i = 0; i < list.count && ok; i++) {
+        char aside[FILE_NAME_MAX];
+        directory_aside_name(aside, n->identity.incarnation, list.names[i]);
+        ok = file_system_rename(fs, list.names[i], aside) == FILE_OK;
+    }
+    free(list.names);
+    ok = ok && file_system_sync(fs) == FILE_OK && save_files(n, IDENTITY_FILES_BESIDE);
+    if (!ok)
+        snprintf(why, why_size,
+                 "cannot set the damaged files of the data directory aside: is the disk full or read-only?");
+    return ok;
+}
+
+bool node_aside_set(struct node *n, char *why, size_t why_size) {
+    char cause[256];
+    strlcpy(cause, why, sizeof cause);
+    if (n->identity.group_id == 0 || n->identity.other_voters == 0) {
+        snprintf(
+            why, why_size,
+            "%s; this node is its group's only voter, as far as it knows, and what it holds is nowhere else: "
+            "restore the file from a backup, or empty the data directory and lose what was in it",
+            cause);
+        return false;
+    }
+    n->identity.incarnation = node_random(n, 6);
+    if (!save_files(n, IDENTITY_FILES_GOING)) {
+        snprintf(why, why_size,
+                 "%s; and the file 'identity' cannot be written: is the disk full or read-only?", cause);
+        return false;
+    }
+    if (!node_aside_finish(n, why, why_size))
+        return false;
+    node_group_name_self(n);
+    node_log(n, NODE_WARNING, "set_aside",
+             "%s; the group has %u other voters: this node's files are renamed aside-%016" PRIx64
+             "-..., and it joins its group anew",
+             cause, n->identity.other_voters, n->identity.incarnation);
+    return true;
+}
+
+/* A voter by a committed configuration holds all that the group has committed. Where its place was taken
+ * meanwhile, a learner has to hold what the leader has. */
+static bool is_full_member(const struct node *n) {
+    const struct raft *raft = replica_raft_view(n->replica);
+    uint64_t at;
+    const struct configuration *committed = raft_configuration_committed(replica_raft_view(n->replica), &at);
+    const struct member *member = configuration_find(committed, &n->self_id);
+    if (member == NULL || member->role == MEMBER_VOTER)
+        return member != NULL;
+    uint64_t leader_commit = raft_leader_commit(raft);
+    return configuration_voters(committed) >= committed->voters_max && leader_commit > 0 &&
+           raft_commit(raft) >= leader_commit;
+}
+
+static void remove_beside(struct node *n) {
+    struct file_system *fs = n->options.fs;
+    struct names list;
+    bool ok = names_list(n, &list, directory_is_aside);
+    for (size_t i = 0; i < list.count; i++)
+        ok = file_system_remove(fs, list.names[i]) == FILE_OK && ok;
+    free(list.names);
+    if (!ok || file_system_sync(fs) != FILE_OK)
+        return;
+    if (save_files(n, IDENTITY_FILES_OWN))
+        node_log(n, NODE_NOTICE, "aside_removed",
+                 "a full member again: %zu damaged files that had been set aside are removed", list.count);
+    else
+        n->identity.files = IDENTITY_FILES_BESIDE;
+}
+
+/* How many others vote is what a start that can read nothing else has to know. */
+static void note_voters(struct node *n) {
+    const struct raft *raft = replica_raft_view(n->replica);
+    const struct configuration *configuration = raft_configuration(raft);
+    uint64_t index = raft_configuration_index(raft);
+    unsigned others = 0;
+    if (n->identity.group_id == 0 || configuration->count == 0 || index == n->noted_configuration)
+        return;
+    n->noted_configuration = index;
+    for (size_t i = 0; i < configuration->count; i++)
+        others += member_votes(&configuration->members[i]) &&
+                  !member_id_equal(&configuration->members[i].id, &n->self_id);
+    if (others == n->identity.other_voters)
+        return;
+    n->identity.other_voters = (uint8_t)others;
+    if (identity_save(n->options.fs, &n->identity) != FILE_OK)
+        node_log(n, NODE_WARNING, "disk_failed",
+                 "cannot write the file 'identity': is the disk full or read-only?");
+}
+
+void node_aside_tick(struct node *n) {
+    note_voters(n);
+    n->known.repairing = n->identity.files != IDENTITY_FILES_OWN;
+    if (n->identity.files == IDENTITY_FILES_BESIDE && is_full_member(n))
+        remove_beside(n);
+}
