@@ -44,8 +44,6 @@ static uint64_t choose_faults(struct chaos *c) {
                          1ull << FAULT_DISK_FAILS | 1ull << FAULT_DISK_FULL | 1ull << FAULT_WIPE | damage;
     if (below(c, 6) != 0)
         allowed &= ~(1ull << FAULT_ABSENCE | 1ull << FAULT_LONG_PAUSE);
-    if (!(options->with & WITH_DAMAGE))
-        allowed &= ~damage;
     if (options->sync_interval_ms > 0)
         allowed &= ~forgetful;
     return allowed;
@@ -221,7 +219,7 @@ static void begin(struct chaos *c, const struct chaos_options *options) {
     sim_client_init(&c->operator, sim, operator_answered, c);
     c->allowed = choose_faults(c);
     c->long_left = 2;
-    c->beyond = (options->with & WITH_DAMAGE) && below(c, 8) == 0;
+    c->beyond = options->sync_interval_ms == 0 && below(c, 8) == 0;
     c->result->beyond = c->beyond;
     sim->weather.split = below(c, 2) != 0;
     sim->weather.datagram_lost = (unsigned)below(c, 2) * (unsigned)below(c, 500);

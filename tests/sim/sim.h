@@ -56,9 +56,8 @@ enum sim_stream {
 
 /* What the tree does not pass yet and a run looks at only when asked to (kvsim --with). */
 enum sim_with {
-    WITH_DAMAGE = 1,     /* disks that rot, lie and are copied */
-    WITH_LEAVE = 2,      /* members are changed by hand while others are down */
-    WITH_STUCK_DISK = 4, /* others serve while the disk of one, their leader perhaps, is stuck */
+    WITH_LEAVE = 1,      /* members are changed by hand while others are down */
+    WITH_STUCK_DISK = 2, /* others serve while the disk of one, their leader perhaps, is stuck */
 };
 
 struct sim_options {
