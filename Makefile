@@ -53,6 +53,7 @@ help:
 	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
 	@echo 'make bootstrap     100 starts at each of eight gaps with -leader on every node; all must end as one group'
 	@echo 'make soak          the simulator over fresh seeds, for MINUTES=10; make fresh-seeds: SEEDS=600 of the commit'
+	@echo 'make damage        each byte of a node'"'"'s files flipped, each length cut, pages, sectors and files lost'
 	@echo 'make scenarios     new expected traces'
 	@echo 'make bench         measure against ceilings and peers; make bench-deps installs those'
 	@echo 'make bench-paired  the same, and another commit (BASE_REV=) in every round'
@@ -170,6 +171,10 @@ scenarios: $(BUILD)/tests/unit/replication/scenarios.t $(BUILD)/tests/unit/sim/s
 # Seeds that nobody has run before, over all modes: by the clock for so long, and by the commit. A seed that fails
 # prints its command, and joins tests/sim/corpus.
 MINUTES ?= 10
+# One node of three, and a sole one; STEP bytes apart.
+STEP ?= 1
+damage: $(BUILD)/tests/unit/sim/damage.t
+	DAMAGE_STEP=$(STEP) $<
 soak: $(KVSIM)
 	$(KVSIM) --corpus tests/sim/corpus/seeds
 	$(KVSIM) --mixed --minutes $(MINUTES) --seed $$(($$(date +%s) * 100000))
@@ -205,7 +210,7 @@ install: all
 clean:
 	rm -rf build kvnode kvctl
 
-.PHONY: all help programs e2e-programs bench-programs deps test-deps lint-deps ci-deps run run-cluster stop-cluster api-examples test \
+.PHONY: all damage help programs e2e-programs bench-programs deps test-deps lint-deps ci-deps run run-cluster stop-cluster api-examples test \
   unit e2e bootstrap scenarios soak fresh-seeds sanitize test-coverage fmt lint install clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk)

@@ -13,7 +13,7 @@
 struct place {
     char name[FILE_NAME_MAX];
     uint64_t offset;
-    enum how { REMOVED, CUT, PAGE_ZEROED, FLIPPED } how;
+    enum how { REMOVED, CUT, PAGE_ZEROED, SECTOR_ZEROED, FLIPPED } how;
 };
 
 static struct file_system *disk_of(const struct asking *a, unsigned machine) {
@@ -36,9 +36,9 @@ static void damage(struct asking *a, unsigned machine, const struct place *place
     size_t got;
     if (place->how == CUT) {
         file_truncate(file, place->offset);
-    } else if (place->how == PAGE_ZEROED) {
-        uint64_t left = size - place->offset;
-        file_write(file, place->offset, (struct bytes){zeros, left < 4096 ? (size_t)left : 4096});
+    } else if (place->how == PAGE_ZEROED || place->how == SECTOR_ZEROED) {
+        uint64_t left = size - place->offset, most = place->how == PAGE_ZEROED ? 4096 : 512;
+        file_write(file, place->offset, (struct bytes){zeros, left < most ? (size_t)left : (size_t)most});
     } else {
         file_read(file, place->offset, &byte, 1, &got);
         byte ^= 0x10;
@@ -48,7 +48,7 @@ static void damage(struct asking *a, unsigned machine, const struct place *place
 }
 
 static const char *how_text(enum how how) {
-    static const char *const texts[] = {"removed", "cut", "zeroed", "flipped"};
+    static const char *const texts[] = {"removed", "cut", "page zeroed", "sector zeroed", "flipped"};
     return texts[how];
 }
 
@@ -206,7 +206,13 @@ static uint64_t step_of(const char *name, uint64_t otherwise) {
     return value != NULL && strtoull(value, NULL, 10) > 0 ? strtoull(value, NULL, 10) : otherwise;
 }
 
-/* Each file gone, cut, with a page of zeros, with a byte flipped. */
+/* Pages and sectors each once, or fewer. */
+static uint64_t step_for(enum how how, uint64_t step) {
+    uint64_t least = how == PAGE_ZEROED ? 4096 : how == SECTOR_ZEROED ? 512 : 1;
+    return step < least ? least : (step + least - 1) / least * least;
+}
+
+/* Each file gone, cut, with a page or a sector of zeros, with a byte flipped. */
 static void each_place(struct tap *tap, bool alone,
                        bool (*with)(struct tap *tap, const struct place *place)) {
     struct asking *a = alone ? asking_make(1, 1, 7, ACK_QUORUM) : three();
@@ -229,8 +235,7 @@ static void each_place(struct tap *tap, bool alone,
         snprintf(place.name, sizeof place.name, "%s", files.names[i]);
         noticed += with(tap, &place);
         for (place.how = CUT; place.how <= FLIPPED; place.how++)
-            for (place.offset = 0; place.offset < files.sizes[i];
-                 place.offset += place.how == PAGE_ZEROED && step < 4096 ? 4096 : step)
+            for (place.offset = 0; place.offset < files.sizes[i]; place.offset += step_for(place.how, step))
                 noticed += with(tap, &place), places++;
     }
     OK(noticed > places / 5);
