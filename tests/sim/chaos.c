@@ -44,6 +44,8 @@ static uint64_t choose_faults(struct chaos *c) {
                          1ull << FAULT_DISK_FAILS | 1ull << FAULT_DISK_FULL | 1ull << FAULT_WIPE | damage;
     if (below(c, 6) != 0)
         allowed &= ~(1ull << FAULT_ABSENCE | 1ull << FAULT_LONG_PAUSE);
+    if (!(options->with & WITH_LIE))
+        allowed &= ~(1ull << FAULT_LIE);
     if (options->sync_interval_ms > 0)
         allowed &= ~forgetful;
     return allowed;

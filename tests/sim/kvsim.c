@@ -20,7 +20,7 @@ struct totals {
 
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
-          "[--trace] [--history FILE] [--with leave|stuck-disk] [--quiet]\n"
+          "[--trace] [--history FILE] [--with leave|stuck-disk|lie] [--quiet]\n"
           "       kvsim --mixed [--seed S] [--seeds N | --minutes N] [--floors]\n"
           "       kvsim --corpus FILE\n",
           stderr);
@@ -46,7 +46,7 @@ static unsigned with(const char *text) {
     for (unsigned i = 0; corpus_with_text(i) != NULL; i++)
         if (strcmp(text, corpus_with_text(i)) == 0)
             return 1u << i;
-    errx(2, "--with is leave or stuck-disk");
+    errx(2, "--with is leave, stuck-disk or lie");
 }
 
 /* --mixed: the mode of a seed by its number. */

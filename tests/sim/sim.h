@@ -58,6 +58,7 @@ enum sim_stream {
 enum sim_with {
     WITH_LEAVE = 1,      /* members are changed by hand while others are down */
     WITH_STUCK_DISK = 2, /* others serve while the disk of one, their leader perhaps, is stuck */
+    WITH_LIE = 4,        /* disks that lose a write, or put it elsewhere */
 };
 
 struct sim_options {
