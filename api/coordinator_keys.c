@@ -18,6 +18,7 @@ struct gather {
     TAILQ_ENTRY(gather) link;
     uint64_t number, ticket, deadline_ms, limit;
     bool begun, linearizable;
+    uint64_t ring_id, epoch; /* it was begun with */
     struct position position;
     struct buffer prefix, after;
     unsigned count, waiting;
@@ -147,6 +148,8 @@ static void begin(struct coordinator *c, uint64_t now_ms, struct gather *g) {
         return;
     }
     g->begun = true;
+    g->ring_id = c->groups.ring_id;
+    g->epoch = c->groups.epoch;
     g->count = g->waiting = groups_count(c);
     for (unsigned i = 0; i < g->count; i++)
         ask(c, now_ms, g, i);
@@ -193,12 +196,12 @@ void gathers_poll(struct coordinator *c, uint64_t now_ms) {
         if (out_of_service(c) != ERROR_NONE) {
             struct reply reply = reply_error(c, out_of_service(c), "");
             gather_answer(c, g, &reply);
-        } else if (groups_known(c)) {
-            begin(c, now_ms, g);
         } else if (g->deadline_ms <= now_ms) {
             struct reply reply = reply_no_leader(c, now_ms, ERROR_NO_LEADER,
                                                  "it is not decided yet which groups share the keys");
             gather_answer(c, g, &reply);
+        } else if (groups_known(c)) {
+            begin(c, now_ms, g);
         }
     }
 }
@@ -265,6 +268,10 @@ void gather_part(struct coordinator *c, const struct pending *p, const struct re
     buffer_append(&g->parts[p->part], reply->value);
     if (--g->waiting > 0)
         return;
+    if (g->ring_id != c->groups.ring_id || g->epoch != c->groups.epoch) { /* groups may have been left out */
+        g->begun = false;
+        return;
+    }
     struct reply done = reply_here(c);
     merge(c, g);
     done.value = buffer_bytes(&c->slice);

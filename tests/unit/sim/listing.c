@@ -191,7 +191,37 @@ TEST(a_key_that_is_there_throughout_is_listed_once_and_one_that_is_not_never_whi
     asking_free(a);
 }
 
+/* What it is asked before it has read how the ring came to be is answered by the ring as it is. */
+TEST(a_node_that_joins_anew_lists_the_keys_of_the_groups_that_its_log_names_later) {
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        struct asking *a = asking_make(2, 3, seed, ACK_QUORUM);
+        struct machine *joining = a->sim->machines[2];
+        for (unsigned i = 0; i < 6; i++) {
+            machine_start(a->sim->machines[i]);
+            sim_run(a->sim, (i == 2 ? 8 : 1) * SECOND); /* a ring of one group at first */
+        }
+        sim_run(a->sim, 8 * SECOND);
+        for (unsigned i = 0; i < 20; i++)
+            STATUS_IS(a, set(a, 0, key_of(i), "v"), 200);
+        machine_kill(joining);
+        machine_wipe(joining);
+        sim_run(a->sim, SECOND);
+        machine_start(joining);
+        unsigned answers = 0;
+        for (unsigned i = 0; i < 20 && answers < 3; i++) {
+            if (ask_text(a, 2, LISTING) != 200)
+                continue;
+            answers++;
+            OK(strstr(a->body, "],\"count\":20}") != NULL);
+        }
+        EQUAL(answers, 3);
+        TEXT_EQUAL(a->sim->violation, "");
+        asking_free(a);
+    }
+}
+
 TESTS(TAP(a_slow_reader_is_not_shown_a_key_that_an_async_leader_took_alone_and_lost),
       TAP(nor_is_one_whose_listing_another_group_takes_part_in),
       TAP(what_an_async_leader_has_applied_behind_the_read_is_not_in_its_answer_until_it_is_committed),
-      TAP(a_key_that_is_there_throughout_is_listed_once_and_one_that_is_not_never_while_others_change))
+      TAP(a_key_that_is_there_throughout_is_listed_once_and_one_that_is_not_never_while_others_change),
+      TAP(a_node_that_joins_anew_lists_the_keys_of_the_groups_that_its_log_names_later))
