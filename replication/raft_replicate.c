@@ -222,8 +222,12 @@ static void refused_as_compacted(struct raft *r, struct raft_peer *p, uint64_t p
 static void refused(struct raft *r, struct raft_peer *p, const struct message *m) {
     uint64_t previous = m->append_reply.match, last = m->append_reply.last, hint = m->append_reply.hint.index;
     if (p->progress == PROGRESS_SNAPSHOT) {
-        if (hint > 0 && hint >= p->transfer.at.index && hint + 1 >= log_first(r->log) && hint > previous)
+        if (hint == 0 || hint < p->transfer.at.index || hint <= previous)
+            return;
+        if (hint + 1 >= log_first(r->log))
             refused_as_compacted(r, p, previous, hint);
+        else
+            raft_snapshot_outgrown(p);
         return;
     }
     if (p->progress == PROGRESS_PROBE ? previous != p->next - 1 : previous < p->match && last >= p->match)
@@ -241,7 +245,7 @@ static void refused(struct raft *r, struct raft_peer *p, const struct message *m
     raft_peer_probe(p, (fits > p->match ? fits : p->match) + 1);
 }
 
-static void accepted(struct raft_peer *p, uint64_t first) {
+static void accepted(struct raft_peer *p, uint64_t match, uint64_t first) {
     switch (p->progress) {
     case PROGRESS_PROBE:
         p->next = p->next > p->match ? p->next : p->match + 1;
@@ -255,6 +259,8 @@ static void accepted(struct raft_peer *p, uint64_t first) {
     case PROGRESS_SNAPSHOT:
         if (p->match + 1 >= first)
             raft_peer_replicate(p);
+        else if (match >= p->transfer.at.index)
+            raft_snapshot_outgrown(p);
         break;
     }
 }
@@ -279,7 +285,7 @@ void raft_receive_append_reply(struct raft *r, struct raft_peer *p, const struct
         p->match = match;
     if (p->durable < durable)
         p->durable = durable;
-    accepted(p, log_first(r->log));
+    accepted(p, match, log_first(r->log));
     raft_advance_commit(r);
 }
 

@@ -42,6 +42,11 @@ static void start_over(struct raft *r, struct raft_peer *p) {
     p->transfer.offset = p->transfer.sent = 0;
 }
 
+void raft_snapshot_outgrown(struct raft_peer *p) {
+    if (p->odd == 0 && p->transfer.at.index != 0)
+        p->transfer = (struct transfer){0};
+}
+
 uint64_t raft_snapshot_due(const struct raft_peer *p) {
     bool flying = p->progress == PROGRESS_SNAPSHOT && !p->down && p->transfer.sent > p->transfer.offset;
     return flying ? p->transfer.retry_ms : UINT64_MAX;

@@ -234,6 +234,38 @@ TEST(that_one_snapshot_is_installed_says_nothing_of_the_next) {
     one_free(o);
 }
 
+/* Its log goes on behind the snapshot under way, and the leader's begins later still. */
+TEST(a_member_that_has_what_the_snapshot_under_way_holds_gets_a_newer_one) {
+    for (int refuses = 0; refuses < 2; refuses++) {
+        struct configuration c = group_of(3, 0, ACK_QUORUM);
+        struct one *o = compacted_leader(&c);
+        uint64_t last = 0;
+        raft_flush(o->raft, o->now_ms);
+        EQUAL(last_sent(o, 2, MESSAGE_SNAPSHOT)->snapshot.at.index, 100);
+        for (unsigned i = 0; i < 400; i++) {
+            put(o, 1000);
+            turn(o);
+            last = log_last(o->log);
+            receive(o, 3, ack(raft_term(o->raft), last, last, 0));
+            forget(o);
+        }
+        EQUAL(log_compact(o->log, (struct version){raft_term(o->raft), last}, 0), LOG_OK);
+        OK(log_first(o->log) > 150);
+        o->snapshot_index = last;
+        o->reads_old = true;
+        struct message answer = ack(raft_term(o->raft), 110, 110, 0);
+        if (refuses) {
+            answer.append_reply.success = false;
+            answer.append_reply.match = 100; /* asked for, and compacted there */
+            answer.append_reply.hint = (struct version){1, 110};
+        }
+        receive(o, 2, answer);
+        wait_ms(o, 300);
+        EQUAL(last_sent(o, 2, MESSAGE_SNAPSHOT)->snapshot.at.index, last);
+        one_free(o);
+    }
+}
+
 TEST(an_unanswered_chunk_is_repeated_ever_more_slowly) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = compacted_leader(&c);
@@ -443,6 +475,7 @@ TESTS(TAP(a_snapshot_goes_in_chunks_and_on_from_where_the_follower_is),
       TAP(a_member_that_took_a_snapshot_goes_on_from_the_log_though_its_answer_was_lost),
       TAP(a_refused_snapshot_is_tried_again_after_a_pause_and_a_replaced_one_from_the_start),
       TAP(that_one_snapshot_is_installed_says_nothing_of_the_next),
+      TAP(a_member_that_has_what_the_snapshot_under_way_holds_gets_a_newer_one),
       TAP(an_unanswered_chunk_is_repeated_ever_more_slowly),
       TAP(a_follower_installs_a_snapshot_and_refuses_what_its_host_refuses),
       TAP(a_snapshot_of_what_the_log_has_is_acknowledged_as_far_as_the_log_is_durable),
