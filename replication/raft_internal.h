@@ -287,7 +287,7 @@ void raft_snapshot_send(struct raft *r, struct raft_peer *p);
 bool raft_snapshot_preferred(struct raft *r, struct raft_peer *p);
 /* When chunks in flight to it are due again; UINT64_MAX where there are none. */
 uint64_t raft_snapshot_due(const struct raft_peer *p);
-/* The member has all that the snapshot under way holds, and the log begins behind both: a newer one is chosen. */
+/* The member has what the snapshot under way holds, and the log begins behind that: a newer one is next. */
 void raft_snapshot_outgrown(struct raft_peer *p);
 /* What is in flight may be lost. */
 void raft_snapshot_rewind(struct raft_peer *p);
