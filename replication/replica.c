@@ -578,5 +578,5 @@ uint64_t replica_applied(const struct replica *r) {
 }
 
 uint64_t replica_current_ms(const struct replica *r) {
-    return r->current_ms;
+    return replica_applied(r) > raft_commit(r->raft) ? 0 : r->current_ms;
 }

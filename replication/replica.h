@@ -145,7 +145,8 @@ bool replica_find(struct replica *r, struct bytes client, struct bytes request, 
 
 /* The index that may be read at: applied, with everything committed in it. */
 uint64_t replica_applied(const struct replica *r);
-/* Follower: the last time at which this state surely held all that it should; 0 never (raft_proven_ms). */
+/* Follower: the last time at which this state surely held all that it should; 0 never (raft_proven_ms), or
+ * while it has more than is committed, which may go again. */
 uint64_t replica_current_ms(const struct replica *r);
 /* The disk failed or lied: one line; NULL while all is well. The process must end. */
 const char *replica_failure(const struct replica *r);

@@ -108,6 +108,40 @@ TEST(a_deposed_leader_keeps_no_follower_current) {
     watch_free(w);
 }
 
+/* It hears from a follower that it is deposed, and nothing from the new leader: what it took alone stays in
+ * its state for a while. */
+TEST(a_deposed_leader_says_no_age_while_its_state_has_what_is_not_committed) {
+    struct watch *w = watch_new(3, 5, ACK_ASYNC);
+    struct asking *a = w->a;
+    unsigned first = leader_in(a, 0), second = (first + 1) % 3;
+    REQUIRE(first < 3);
+    write_on(w, first, 200 * MS);
+    STATUS_IS(a, change(a, first, "transfer", second), 200); /* a follower before, with a proof */
+    sim_run(a->sim, SECOND);
+    REQUIRE(leader_in(a, 0) == second);
+    for (unsigned i = 0; i < 3; i++)
+        a->sim->blocked[i][second] = a->sim->blocked[second][i] = i != second;
+    STATUS_IS(a, set(a, second, "k", "alone"), 200);
+    sim_run(a->sim, 2 * SECOND);
+    unsigned other = first;
+    for (unsigned i = 0; i < 3; i++)
+        if (i != second && raft_role(raft_at(a, i)) != RAFT_LEADER)
+            other = i;
+    a->sim->blocked[other][second] = a->sim->blocked[second][other] = false;
+    sim_run(a->sim, 500 * MS);
+    OK(raft_role(raft_at(a, second)) != RAFT_LEADER);
+    STATUS_IS(a, get(a, second, "k", false), 200);
+    OK(strstr(a->body, "alone") != NULL);
+    OK(!a->staleness_known);
+    for (unsigned i = 0; i < 3; i++)
+        a->sim->blocked[second][i] = a->sim->blocked[i][second] = false;
+    sim_run(a->sim, 3 * SECOND);
+    STATUS_IS(a, get(a, second, "k", false), 200);
+    OK(strstr(a->body, "alone") == NULL);
+    OK(a->staleness_known);
+    watch_free(w);
+}
+
 TEST(a_connected_follower_is_proven_current_several_times_a_second) {
     for (unsigned busy = 0; busy < 2; busy++) {
         struct watch *w = watch_new(3, 5, ACK_QUORUM);
@@ -131,4 +165,5 @@ TEST(a_connected_follower_is_proven_current_several_times_a_second) {
 
 TESTS(TAP(a_follower_that_was_paused_says_how_far_behind_it_is_while_it_catches_up),
       TAP(a_deposed_leader_keeps_no_follower_current),
+      TAP(a_deposed_leader_says_no_age_while_its_state_has_what_is_not_committed),
       TAP(a_connected_follower_is_proven_current_several_times_a_second))
