@@ -50,6 +50,8 @@ static void replica_notice_text(void *arg, enum replica_notice notice, const cha
         [REPLICA_UNEQUAL] = {NODE_ERROR, "states_unequal"},
         [REPLICA_DIVERGED] = {NODE_WARNING, "diverged"},
         [REPLICA_COMMITS_LOST] = {NODE_WARNING, "commits_lost"},
+        [REPLICA_FILE_DAMAGED] = {NODE_ERROR, "file_damaged"},
+        [REPLICA_FILE_MENDED] = {NODE_NOTICE, "file_mended"},
     };
     struct node *n = arg;
     n->known.ledger_damaged |= notice == REPLICA_LEDGER_DAMAGED;

@@ -172,6 +172,16 @@ static void print_log(const struct node *n, const struct node_measures *m, struc
     prometheus_times(out, "kvnode_turn_duration_seconds", NULL, &m->turns);
 }
 
+/* What reading the own files has shown. */
+static void print_damage(const struct node *n, struct buffer *out) {
+    const struct replica_damage *damage = replica_damage(n->replica);
+    prometheus_counter(out, "kvnode_damaged_files_total",
+                       "Files of the data directory that were found damaged while the node ran.",
+                       damage->found);
+    prometheus_counter(out, "kvnode_mended_files_total",
+                       "Of them, those whose place a new snapshot has taken.", damage->mended);
+}
+
 static void print_store(const struct node *n, struct buffer *out) {
     const struct ledger *ledger = replica_ledger(n->replica);
     size_t overruled = 0, rows = ledger_count(ledger);
@@ -248,6 +258,7 @@ void node_metrics(struct node *n, uint64_t now_ms, struct buffer *out) {
     print_comparison(n, out);
     print_elections(n, out);
     print_log(n, &measures, out);
+    print_damage(n, out);
     print_store(n, out);
     print_discovery(n, out);
     print_connections(n, &measures, out);

@@ -350,13 +350,7 @@ void replica_close(struct replica *r) {
     if (r == NULL)
         return;
     r->taking.job_running = false; /* the helper threads have been stopped before */
-    replica_snapshot_release(r);
-    if (r->offered.file != NULL)
-        file_close(r->offered.file);
-    if (r->received.file != NULL)
-        file_close(r->received.file);
-    buffer_release(&r->offered.chunk);
-    buffer_release(&r->taking.slice);
+    replica_snapshot_close(r);
     ledger_close(r->ledger);
     if (r->raft != NULL)
         raft_free(r->raft);
@@ -551,7 +545,7 @@ bool replica_shutdown(struct replica *r) {
     r->closing = true;
     raft_synced(r->raft, r->now_ms);
     advance(r);
-    if (raft_commit(r->raft) > r->snapshot.index && !raft_odd(r->raft))
+    if ((raft_commit(r->raft) > r->snapshot.index || r->damage.snapshot) && !raft_odd(r->raft))
         replica_snapshot_now(r);
     return replica_failure(r) == NULL;
 }

@@ -51,6 +51,8 @@ enum replica_notice {
     REPLICA_MEMORY_FAILED,
     REPLICA_UNEQUAL,      /* the voters' states differ, and none has a majority */
     REPLICA_COMMITS_LOST, /* a snapshot has taken the place of records that were committed here */
+    REPLICA_FILE_DAMAGED, /* while it runs; text: which file, and where */
+    REPLICA_FILE_MENDED,  /* a new snapshot stands for it */
 };
 
 struct replica_host {
@@ -104,6 +106,13 @@ struct replica_check {
     uint64_t passes, wrong; /* wrong: of them, that found memory to have failed */
 };
 const struct replica_check *replica_check(const struct replica *r);
+
+/* What reading the own files has shown, since the start. What is damaged is mended by a new snapshot. */
+struct replica_damage {
+    bool snapshot; /* is damaged now */
+    uint64_t found, mended;
+};
+const struct replica_damage *replica_damage(const struct replica *r);
 
 /* The ring as this group's log has it, up to what is committed and applied here. */
 const struct groups_state *replica_groups(const struct replica *r);

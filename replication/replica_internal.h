@@ -28,7 +28,8 @@ struct taking {
 
 /* The snapshot being sent to followers. */
 struct offered {
-    struct file *file; /* NULL: none */
+    struct file *file;            /* NULL: none */
+    struct snapshot_check *check; /* runs ahead of the chunks; NULL: none has left */
     struct version at;
     uint64_t total;
     struct buffer chunk;
@@ -84,6 +85,7 @@ struct replica {
     struct groups_state groups;
     struct digests digests;
     struct replica_check check;
+    struct replica_damage damage;
     uint64_t led_term; /* the term that barrier belongs to */
     bool writes_held;
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
@@ -140,6 +142,8 @@ void replica_tell_overruled(struct replica *r, uint64_t index, size_t kept);
 void replica_settle(struct replica *r, uint64_t commit);
 
 /* replica_snapshot.c */
+/* The newest one's file was read, and is not what was written. */
+void replica_snapshot_damaged(struct replica *r, const char *why);
 bool snapshot_offer(void *arg, struct version *at, uint64_t *total);
 void snapshot_needed(void *arg, uint64_t index);
 bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out);
@@ -151,5 +155,6 @@ bool replica_snapshot_tick(struct replica *r);
 /* Takes one whole, blocking; false where it could not. */
 bool replica_snapshot_now(struct replica *r);
 void replica_snapshot_release(struct replica *r);
+void replica_snapshot_close(struct replica *r);
 
 #endif

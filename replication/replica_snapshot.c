@@ -78,6 +78,45 @@ static uint64_t log_keep(const struct replica *r) {
     return given > 0 && given < REPLICA_LOG_KEEP ? given : REPLICA_LOG_KEEP;
 }
 
+static void offer_end(struct replica *r) {
+    snapshot_check_free(r->offered.check);
+    r->offered.check = NULL;
+    if (r->offered.file != NULL)
+        file_close(r->offered.file);
+    r->offered.file = NULL;
+}
+
+const struct replica_damage *replica_damage(const struct replica *r) {
+    return &r->damage;
+}
+
+void replica_snapshot_damaged(struct replica *r, const char *why) {
+    char text[320];
+    offer_end(r);
+    if (r->damage.snapshot)
+        return;
+    r->damage.snapshot = true;
+    r->damage.found++;
+    snprintf(
+        text, sizeof text,
+        "%s: the snapshot is damaged on the disk; a new one is taken from memory, and until that is there "
+        "this node could not start: look at the disk",
+        why);
+    r->host.notice(r->host.arg, REPLICA_FILE_DAMAGED, text);
+}
+
+/* A new snapshot is durable. */
+static void tell_mended(struct replica *r) {
+    char text[128];
+    if (!r->damage.snapshot)
+        return;
+    r->damage.snapshot = false;
+    r->damage.mended++;
+    snprintf(text, sizeof text, "a new snapshot at index %llu has taken the place of what was damaged",
+             (unsigned long long)r->snapshot.index);
+    r->host.notice(r->host.arg, REPLICA_FILE_MENDED, text);
+}
+
 /* The file is synced: makes it the snapshot, and the log before it can go (bug 10: never the other way
  * round). */
 static bool take_finish(struct replica *r) {
@@ -103,6 +142,7 @@ static bool take_finish(struct replica *r) {
     snprintf(text, sizeof text, "snapshot at index %llu: %llu bytes", (unsigned long long)r->snapshot.index,
              (unsigned long long)r->snapshot_size);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_TAKEN, text);
+    tell_mended(r);
     return compacted == LOG_OK;
 }
 
@@ -128,7 +168,11 @@ static void job_done(struct job *job) {
 
 static bool take_is_due(const struct replica *r) {
     uint64_t commit = raft_commit(r->raft);
-    if (raft_odd(r->raft) || commit <= r->snapshot.index || r->now_ms < r->taking.retry_ms)
+    if (raft_odd(r->raft) || r->now_ms < r->taking.retry_ms)
+        return false;
+    if (r->damage.snapshot)
+        return true;
+    if (commit <= r->snapshot.index)
         return false;
     if (r->taking.needed > r->snapshot.index && commit >= r->taking.needed)
         return true;
@@ -185,23 +229,34 @@ void replica_snapshot_release(struct replica *r) {
         take_end(r);
 }
 
+static void receive_end(struct replica *r) {
+    if (r->received.file != NULL)
+        file_close(r->received.file);
+    r->received = (struct received){0};
+}
+
+void replica_snapshot_close(struct replica *r) {
+    replica_snapshot_release(r);
+    offer_end(r);
+    receive_end(r);
+    buffer_release(&r->offered.chunk);
+    buffer_release(&r->taking.slice);
+}
+
 bool snapshot_offer(void *arg, struct version *at, uint64_t *total) {
     struct replica *r = arg;
     struct offered *o = &r->offered;
-    if (r->snapshot.index == 0)
+    if (r->snapshot.index == 0 || r->damage.snapshot)
         return false;
-    if (o->file != NULL && !version_equal(o->at, r->snapshot)) {
-        file_close(o->file);
-        o->file = NULL;
-    }
+    if (!version_equal(o->at, r->snapshot))
+        offer_end(r);
     if (o->file == NULL) {
         if (file_open(r->options.fs, SNAPSHOT_FILE, false, &o->file) != FILE_OK) {
             o->file = NULL;
             return false;
         }
         if (file_size(o->file, &o->total) != FILE_OK) {
-            file_close(o->file);
-            o->file = NULL;
+            offer_end(r);
             return false;
         }
         o->at = r->snapshot;
@@ -211,12 +266,33 @@ bool snapshot_offer(void *arg, struct version *at, uint64_t *total) {
     return true;
 }
 
+/* Before bytes up to `end` leave. What is sent from elsewhere than the start, to a member that had the rest
+ * from another leader, that one verifies: its refusal has the transfer begin again. */
+static bool verify_offered(struct replica *r, uint64_t offset, uint64_t end) {
+    struct offered *o = &r->offered;
+    char why[160];
+    if (offset == 0 && (o->check == NULL || snapshot_check_ended(o->check))) {
+        snapshot_check_free(o->check);
+        o->check = snapshot_check_new(SNAPSHOT_FILE, o->file);
+    }
+    if (o->check == NULL || snapshot_check_offset(o->check) < offset ||
+        snapshot_check_to(o->check, end, why, sizeof why) == SNAPSHOT_OK)
+        return true;
+    if (version_equal(o->at, r->snapshot))
+        replica_snapshot_damaged(r, why);
+    else
+        offer_end(r); /* a newer one has its name already */
+    return false;
+}
+
 bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out) {
     struct offered *o = &((struct replica *)arg)->offered;
     if (o->file == NULL || !version_equal(o->at, at) || offset > o->total)
         return false;
     if (size > o->total - offset)
         size = (size_t)(o->total - offset);
+    if (!verify_offered(arg, offset, offset + size))
+        return false;
     buffer_clear(&o->chunk);
     uint8_t *to = buffer_reserve(&o->chunk, size > 0 ? size : 1);
     size_t got;
@@ -224,12 +300,6 @@ bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, s
         return false;
     *out = (struct bytes){to, size};
     return true;
-}
-
-static void receive_end(struct replica *r) {
-    if (r->received.file != NULL)
-        file_close(r->received.file);
-    r->received = (struct received){0};
 }
 
 /* What a received snapshot holds beside the records. */
@@ -339,6 +409,7 @@ static bool install(struct replica *r) {
         return false;
     r->snapshot = at;
     r->snapshot_size = total;
+    tell_mended(r);
     r->compacted_size = 0;
     r->forgotten = at.index;
     r->log_shrank = true;

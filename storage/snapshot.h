@@ -52,4 +52,15 @@ enum snapshot_result snapshot_load(struct file_system *fs, const char *name, str
 enum snapshot_result snapshot_verify(struct file_system *fs, const char *name, struct snapshot_header *out,
                                      struct buffer *configuration, char *why, size_t why_size);
 
+/* The same, a part at a time. Both are borrowed. NULL where the file's size cannot be had. */
+struct snapshot_check;
+struct snapshot_check *snapshot_check_new(const char *name, struct file *file);
+/* Verifies whole blocks up to `offset`, in bytes, at least, or up to the end. After a failure, told in `why`,
+ * not to be called again. May run in a helper thread. */
+enum snapshot_result snapshot_check_to(struct snapshot_check *check, uint64_t offset, char *why,
+                                       size_t why_size);
+uint64_t snapshot_check_offset(const struct snapshot_check *check); /* bytes verified */
+bool snapshot_check_ended(const struct snapshot_check *check);      /* the whole file was */
+void snapshot_check_free(struct snapshot_check *check);
+
 #endif

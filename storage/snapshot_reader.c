@@ -14,6 +14,7 @@
 #include <bsd/stdlib.h>
 #include <err.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define STRAYS_WARMED 32
 
@@ -247,26 +248,28 @@ static enum snapshot_result read_end(struct source *source) {
     return SNAPSHOT_OK;
 }
 
-static enum snapshot_result read_blocks(struct source *source) {
+static enum snapshot_result read_next(struct source *source, bool *ended) {
     char what[64];
-    for (;;) {
-        uint8_t type;
-        enum snapshot_result result = read_block(source, &type);
-        if (result != SNAPSHOT_OK)
-            return result;
-        if (type == SNAPSHOT_BLOCK_END)
-            return read_end(source);
-        if (type == SNAPSHOT_BLOCK_RECORDS) {
-            result = read_records(source);
-        } else if (type == SNAPSHOT_BLOCK_ANSWERED) {
-            result = read_answered(source);
-        } else {
-            snprintf(what, sizeof what, "a block of unknown type %u", type);
-            return corrupt(source, what);
-        }
-        if (result != SNAPSHOT_OK)
-            return result;
-    }
+    uint8_t type;
+    enum snapshot_result result = read_block(source, &type);
+    if (result != SNAPSHOT_OK)
+        return result;
+    *ended = type == SNAPSHOT_BLOCK_END;
+    if (type == SNAPSHOT_BLOCK_END)
+        return read_end(source);
+    if (type == SNAPSHOT_BLOCK_RECORDS)
+        return read_records(source);
+    if (type == SNAPSHOT_BLOCK_ANSWERED)
+        return read_answered(source);
+    snprintf(what, sizeof what, "a block of unknown type %u", type);
+    return corrupt(source, what);
+}
+
+static enum snapshot_result read_blocks(struct source *source) {
+    enum snapshot_result result = SNAPSHOT_OK;
+    for (bool ended = false; !ended && result == SNAPSHOT_OK;)
+        result = read_next(source, &ended);
+    return result;
 }
 
 static enum snapshot_result read_file(struct file_system *fs, struct source *source,
@@ -317,4 +320,55 @@ enum snapshot_result snapshot_verify(struct file_system *fs, const char *name, s
                                      struct buffer *configuration, char *why, size_t why_size) {
     struct source source = {.name = name, .why = why, .why_size = why_size};
     return read_file(fs, &source, out, configuration);
+}
+
+struct snapshot_check {
+    struct source source;
+    struct buffer configuration;
+    bool began, ended;
+};
+
+struct snapshot_check *snapshot_check_new(const char *name, struct file *file) {
+    uint64_t size;
+    if (file_size(file, &size) != FILE_OK)
+        return NULL;
+    struct snapshot_check *check = calloc(1, sizeof *check);
+    if (check == NULL)
+        err(1, "out of memory for reading a snapshot");
+    check->source = (struct source){.name = name, .file = file, .size = size};
+    return check;
+}
+
+enum snapshot_result snapshot_check_to(struct snapshot_check *check, uint64_t offset, char *why,
+                                       size_t why_size) {
+    struct source *source = &check->source;
+    struct snapshot_header header;
+    enum snapshot_result result = SNAPSHOT_OK;
+    source->why = why;
+    source->why_size = why_size;
+    if (!check->began) {
+        result = read_magic(source);
+        if (result == SNAPSHOT_OK)
+            result = read_header(source, &header, &check->configuration);
+        check->began = true;
+    }
+    while (result == SNAPSHOT_OK && !check->ended && source->offset < offset)
+        result = read_next(source, &check->ended);
+    return result;
+}
+
+uint64_t snapshot_check_offset(const struct snapshot_check *check) {
+    return check->source.offset;
+}
+
+bool snapshot_check_ended(const struct snapshot_check *check) {
+    return check->ended;
+}
+
+void snapshot_check_free(struct snapshot_check *check) {
+    if (check == NULL)
+        return;
+    buffer_release(&check->source.block);
+    buffer_release(&check->configuration);
+    free(check);
 }

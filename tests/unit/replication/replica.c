@@ -24,7 +24,7 @@ struct follower {
     struct replica *replica;
     uint64_t now_ms;
     struct replica_options options; /* but for what every follower has */
-    unsigned notices[REPLICA_COMMITS_LOST + 1], applied;
+    unsigned notices[REPLICA_FILE_MENDED + 1], applied;
     char text[256]; /* of the last notice */
     struct job *job;
     struct message sent; /* the last one; borrowed bytes are gone */

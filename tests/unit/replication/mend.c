@@ -1,0 +1,307 @@
+/* Files that rot while a replica runs: found when they are read, and mended from memory.
+ *
+ * Node 1 is its group's only voter and leads; node 2 is a learner that has nothing and needs the snapshot. */
+#include "replication/replica.h"
+
+#include "storage/hard_state.h"
+#include "storage/snapshot_format.h"
+#include "storage/wire.h"
+#include "tests/sim/disk.h"
+#include "tests/tap.h"
+#include "tests/unit/replication/begin_log.h"
+#include "tests/unit/replication/one.h"
+
+#define JOBS_MAX 4
+
+static const struct version base = {3, 10};
+
+struct leader {
+    struct sim_disk *disk;
+    struct replica *replica;
+    struct replica_options options; /* but for what every leader has */
+    uint64_t now_ms;
+    unsigned notices[REPLICA_FILE_MENDED + 1];
+    char damage[320]; /* text of the last REPLICA_FILE_DAMAGED */
+    struct job *jobs[JOBS_MAX];
+    size_t job_count;
+    struct buffer copy; /* what the learner has of the snapshot */
+    struct version copy_at;
+    uint64_t copy_total;
+    struct message last; /* to the learner; borrowed bytes are gone */
+    unsigned finished;   /* copies that arrived whole */
+};
+
+static void take_message(void *arg, const struct member_id *to, const struct message *m) {
+    struct leader *l = arg;
+    (void)to;
+    l->last = *m;
+    if (m->type != MESSAGE_SNAPSHOT)
+        return;
+    if (m->snapshot.offset == 0)
+        buffer_clear(&l->copy);
+    if (m->snapshot.offset != buffer_size(&l->copy))
+        return;
+    buffer_append(&l->copy, m->snapshot.chunk);
+    l->copy_at = m->snapshot.at;
+    l->copy_total = m->snapshot.total;
+    l->finished += buffer_size(&l->copy) == m->snapshot.total;
+}
+
+static void keep_job(void *arg, struct job *job) {
+    struct leader *l = arg;
+    assert(l->job_count < JOBS_MAX);
+    l->jobs[l->job_count++] = job;
+}
+
+static void ignore_applied(void *arg, struct version at, const struct store_effect *effect) {
+    (void)arg;
+    (void)at;
+    (void)effect;
+}
+
+static bool none_unanswered(void *arg, struct version at) {
+    (void)arg;
+    (void)at;
+    return false;
+}
+
+static void ignore_overruled(void *arg, uint64_t index) {
+    (void)arg;
+    (void)index;
+}
+
+static void note(void *arg, enum replica_notice notice, const char *text) {
+    struct leader *l = arg;
+    l->notices[notice]++;
+    if (notice == REPLICA_FILE_DAMAGED)
+        snprintf(l->damage, sizeof l->damage, "%s", text);
+}
+
+static void save(struct file_system *fs, const char *name, struct bytes content) {
+    struct file *file;
+    if (file_open(fs, name, true, &file) != FILE_OK || file_write(file, 0, content) != FILE_OK ||
+        file_sync(file) != FILE_OK || file_system_sync(fs) != FILE_OK)
+        abort();
+    file_close(file);
+}
+
+/* Of some megabytes, so that it takes several chunks. */
+static void make_snapshot(struct buffer *out) {
+    static const uint8_t value[64 * 1024];
+    struct store *store = store_new(0);
+    struct configuration configuration = group_of(1, 1, ACK_QUORUM);
+    struct groups_state groups = {0};
+    struct buffer encoded = {0}, state = {0};
+    configuration_encode(&encoded, &configuration);
+    write_bytes32(&state, buffer_bytes(&encoded));
+    groups_state_write(&state, &groups);
+    for (uint64_t index = 1; index <= base.index; index++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%u", (unsigned)index);
+        struct entry entry = {.key = bytes_of(key), .value = {value, sizeof value}};
+        store_apply(store, (struct version){base.term, index}, ENTRY_PUT, &entry, false);
+    }
+    struct snapshot_header header = {base, base.index, buffer_bytes(&state), 1, 0, 0};
+    struct snapshot_writer *writer = snapshot_writer_new(store, &header);
+    while (!snapshot_writer_step(writer, 65536, out))
+        ;
+    snapshot_writer_free(writer);
+    store_free(store);
+    buffer_release(&encoded);
+    buffer_release(&state);
+}
+
+static bool open_leader(struct leader *l) {
+    struct replica_options options = l->options;
+    char why[256] = "";
+    options.fs = sim_disk_file_system(l->disk);
+    options.self = id_of(1);
+    options.group_id = 7;
+    options.segment_size = 64 * 1024;
+    options.sync = SYNC_ALWAYS;
+    struct replica_host host = {
+        l, take_message, keep_job, ignore_applied, none_unanswered, ignore_overruled, note};
+    bool ok = replica_open(&options, &host, l->now_ms, &l->replica, why, sizeof why);
+    if (!ok)
+        printf("# %s\n", why);
+    return ok;
+}
+
+static void finish_jobs(struct leader *l) {
+    while (l->job_count > 0) {
+        struct job *job = l->jobs[0];
+        memmove(l->jobs, l->jobs + 1, --l->job_count * sizeof(struct job *));
+        job->run(job);
+        job->done(job);
+    }
+}
+
+/* So many ticks, 20 ms apart. */
+static void pass(struct leader *l, unsigned ticks) {
+    for (; ticks > 0; ticks--) {
+        l->now_ms += 20;
+        replica_tick(l->replica, l->now_ms, 0);
+        while (replica_flush(l->replica, l->now_ms))
+            ;
+        finish_jobs(l);
+        while (replica_flush(l->replica, l->now_ms))
+            ;
+    }
+}
+
+static void hear(struct leader *l, const struct message *m) {
+    struct member_id id = id_of(2);
+    replica_receive(l->replica, l->now_ms, 0, &id, m);
+    replica_flush(l->replica, l->now_ms);
+}
+
+/* The learner: it has nothing, takes chunks, and verifies a copy that it has whole. */
+static void answer(struct leader *l) {
+    struct message m = {.term = raft_term(replica_raft(l->replica))};
+    if (l->last.type == MESSAGE_APPEND) {
+        m.type = MESSAGE_APPEND_REPLY;
+        m.append_reply.match = l->last.append.previous.index;
+        m.append_reply.read = l->last.append.read;
+    } else if (l->last.type == MESSAGE_SNAPSHOT) {
+        m.type = MESSAGE_SNAPSHOT_REPLY;
+        m.snapshot_reply.at = l->copy_at;
+        m.snapshot_reply.offset = buffer_size(&l->copy);
+        if (buffer_size(&l->copy) == l->copy_total) {
+            m.snapshot_reply.offset = 0;
+            m.snapshot_reply.refused = true;
+        }
+    }
+    l->last.type = 0;
+    if (m.type != 0)
+        hear(l, &m);
+}
+
+static void run(struct leader *l, unsigned ticks) {
+    for (; ticks > 0; ticks--) {
+        pass(l, 1);
+        answer(l);
+    }
+}
+
+static struct leader *leader_new(const struct replica_options *options) {
+    struct leader *l = calloc(1, sizeof *l);
+    struct buffer snapshot = {0};
+    struct hard_state state = {.term = base.term};
+    l->disk = sim_disk_new();
+    l->now_ms = 10000;
+    l->options = *options;
+    make_snapshot(&snapshot);
+    save(sim_disk_file_system(l->disk), "snapshot", buffer_bytes(&snapshot));
+    buffer_release(&snapshot);
+    if (!begin_log(sim_disk_file_system(l->disk)) ||
+        hard_state_save(sim_disk_file_system(l->disk), &state) != FILE_OK || !open_leader(l))
+        abort();
+    return l;
+}
+
+static void leader_free(struct leader *l) {
+    replica_close(l->replica);
+    sim_disk_free(l->disk);
+    buffer_release(&l->copy);
+    free(l);
+}
+
+static void rot(struct leader *l, const char *name, uint64_t offset) {
+    if (!sim_disk_flip(l->disk, name, offset, 4))
+        abort();
+}
+
+/* What has left, as a learner with nothing loads it. */
+static bool copy_loads(const struct leader *l) {
+    struct file_system *fs = file_system_memory_new();
+    struct snapshot_header header;
+    struct buffer state = {0};
+    char why[160] = "";
+    save(fs, "copy", buffer_bytes(&l->copy));
+    bool ok = snapshot_verify(fs, "copy", &header, &state, why, sizeof why) == SNAPSHOT_OK;
+    if (!ok)
+        printf("# %s\n", why);
+    buffer_release(&state);
+    file_system_free(fs);
+    return ok;
+}
+
+/* Wherever it is rotten: in the header, in records, in the end. */
+TEST(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead) {
+    static const struct replica_options options;
+    for (unsigned place = 0; place < 4; place++) {
+        struct leader *l = leader_new(&options);
+        uint64_t size = sim_disk_size(l->disk, "snapshot");
+        const uint64_t offsets[] = {3, 40, size / 2, size - 3};
+        rot(l, "snapshot", offsets[place]);
+        run(l, 100);
+        OK(raft_role(replica_raft(l->replica)) == RAFT_LEADER);
+        EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+        OK(strncmp(l->damage, "snapshot: ", 10) == 0);
+        OK(strstr(l->damage, "look at the disk") != NULL);
+        EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+        EQUAL(replica_damage(l->replica)->found, 1);
+        EQUAL(replica_damage(l->replica)->mended, 1);
+        OK(!replica_damage(l->replica)->snapshot);
+        OK(l->finished > 0);
+        OK(copy_loads(l));
+        OK(replica_failure(l->replica) == NULL);
+        replica_close(l->replica);
+        REQUIRE(open_leader(l));
+        leader_free(l);
+    }
+}
+
+/* A copy is whole only when its last byte is there: that one does not leave before all have been verified. */
+TEST(no_rotten_copy_ever_leaves_whole) {
+    static const struct replica_options options;
+    struct leader *l = leader_new(&options);
+    rot(l, "snapshot", sim_disk_size(l->disk, "snapshot") / 2);
+    for (unsigned i = 0, finished = 0; i < 100; i++, finished = l->finished) {
+        run(l, 1);
+        if (l->finished > finished)
+            OK(copy_loads(l));
+    }
+    OK(l->finished > 0);
+    leader_free(l);
+}
+
+/* The disk is full: it stays damaged, says so, and is mended when there is room. */
+TEST(a_rotten_snapshot_stays_where_it_is_until_another_one_is_durable) {
+    static const struct replica_options options;
+    struct leader *l = leader_new(&options);
+    rot(l, "snapshot", 5000);
+    sim_disk_set_capacity(l->disk, sim_disk_used(l->disk) + 200 * 1024);
+    run(l, 100);
+    EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+    EQUAL(l->finished, 0);
+    OK(l->notices[REPLICA_SNAPSHOT_FAILED] > 0);
+    OK(replica_damage(l->replica)->snapshot);
+    OK(sim_disk_size(l->disk, "snapshot") > 0);
+    sim_disk_set_capacity(l->disk, 0);
+    run(l, 600);
+    OK(!replica_damage(l->replica)->snapshot);
+    OK(l->finished > 0);
+    OK(copy_loads(l));
+    leader_free(l);
+}
+
+/* It rots after it was sent once and refused for another reason: each transfer verifies it again. */
+TEST(a_snapshot_is_verified_with_every_transfer) {
+    static const struct replica_options options;
+    struct leader *l = leader_new(&options);
+    run(l, 100);
+    OK(l->finished > 0);
+    EQUAL(l->notices[REPLICA_FILE_DAMAGED], 0);
+    rot(l, "snapshot", 5000);
+    run(l, 200);
+    EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+    EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+    OK(copy_loads(l));
+    leader_free(l);
+}
+
+TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead),
+      TAP(no_rotten_copy_ever_leaves_whole),
+      TAP(a_rotten_snapshot_stays_where_it_is_until_another_one_is_durable),
+      TAP(a_snapshot_is_verified_with_every_transfer))
