@@ -1,68 +1,23 @@
 /* What had been durable is damaged at the start: the node's files are set aside, under names that tell the
  * new incarnation, and it joins its group anew, so that it never votes or acknowledges with less than it once
- * had. They are removed when it is a full member again.
+ * had. They are removed when it is a full member again (storage/aside.h).
  *
  * It never founds a group meanwhile, and joins none but its own: where the others do not take it, what it had
- * is still there. The group's only voter, as far as it knows, refuses to start. On disk: the identity says
- * that files are going, each is renamed, the names are synced, the identity says that they are beside. */
+ * is still there. The group's only voter, as far as it knows, refuses to start. */
 #include "cmd/node_internal.h"
 
 #include <bsd/string.h>
-#include <err.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "storage/directory.h"
-
-struct names {
-    bool (*wanted)(const char *name);
-    char (*names)[FILE_NAME_MAX];
-    size_t count, capacity;
-};
-
-static void names_add(void *arg, const char *name) {
-    struct names *list = arg;
-    if (!list->wanted(name))
-        return;
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 32 : list->capacity * 2;
-        list->names = reallocarray(list->names, list->capacity, sizeof list->names[0]);
-        if (list->names == NULL)
-            err(1, "out of memory");
-    }
-    strlcpy(list->names[list->count++], name, FILE_NAME_MAX);
-}
-
-static bool names_list(struct node *n, struct names *list, bool (*wanted)(const char *name)) {
-    *list = (struct names){.wanted = wanted};
-    return file_system_list(n->options.fs, names_add, list) == FILE_OK;
-}
-
-static bool goes_aside(const char *name) {
-    return directory_owns(name) && strncmp(name, IDENTITY_FILE, strlen(IDENTITY_FILE)) != 0;
-}
-
-static bool save_files(struct node *n, enum identity_files files) {
-    n->identity.files = files;
-    return identity_save(n->options.fs, &n->identity) == FILE_OK;
-}
+#include "storage/aside.h"
 
 bool node_aside_finish(struct node *n, char *why, size_t why_size) {
-    struct file_system *fs = n->options.fs;
-    struct names list;
-    bool ok = names_list(n, &list, goes_aside);
-    for (size_t i = 0; i < list.count && ok; i++) {
-        char aside[FILE_NAME_MAX];
-        directory_aside_name(aside, n->identity.incarnation, list.names[i]);
-        ok = file_system_rename(fs, list.names[i], aside) == FILE_OK;
-    }
-    free(list.names);
-    ok = ok && file_system_sync(fs) == FILE_OK && save_files(n, IDENTITY_FILES_BESIDE);
-    if (!ok)
-        snprintf(why, why_size,
-                 "cannot set the damaged files of the data directory aside: is the disk full or read-only?");
-    return ok;
+    if (aside_finish(n->options.fs, &n->identity) == FILE_OK)
+        return true;
+    snprintf(why, why_size,
+             "cannot set the damaged files of the data directory aside: is the disk full or read-only?");
+    return false;
 }
 
 bool node_aside_set(struct node *n, char *why, size_t why_size) {
@@ -76,8 +31,7 @@ bool node_aside_set(struct node *n, char *why, size_t why_size) {
             cause);
         return false;
     }
-    n->identity.incarnation = node_random(n, 6);
-    if (!save_files(n, IDENTITY_FILES_GOING)) {
+    if (aside_begin(n->options.fs, &n->identity, node_random(n, 6)) != FILE_OK) {
         snprintf(why, why_size,
                  "%s; and the file 'identity' cannot be written: is the disk full or read-only?", cause);
         return false;
@@ -107,19 +61,10 @@ static bool is_full_member(const struct node *n) {
 }
 
 static void remove_beside(struct node *n) {
-    struct file_system *fs = n->options.fs;
-    struct names list;
-    bool ok = names_list(n, &list, directory_is_aside);
-    for (size_t i = 0; i < list.count; i++)
-        ok = file_system_remove(fs, list.names[i]) == FILE_OK && ok;
-    free(list.names);
-    if (!ok || file_system_sync(fs) != FILE_OK)
-        return;
-    if (save_files(n, IDENTITY_FILES_OWN))
+    size_t count;
+    if (aside_remove(n->options.fs, &n->identity, &count) == FILE_OK)
         node_log(n, NODE_NOTICE, "aside_removed",
-                 "a full member again: %zu damaged files that had been set aside are removed", list.count);
-    else
-        n->identity.files = IDENTITY_FILES_BESIDE;
+                 "a full member again: %zu damaged files that had been set aside are removed", count);
 }
 
 /* How many others vote is what a start that can read nothing else has to know. */
