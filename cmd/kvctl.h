@@ -5,7 +5,8 @@
  *   kvctl_print_io.c     answers as text
  *   kvctl_rejected_io.c  the ledger of rejected writes
  *   kvctl_cluster_io.c   the members of a group
- *   kvctl_slots_io.c     which group owns which slots */
+ *   kvctl_slots_io.c     which group owns which slots
+ *   kvctl_directory_io.c a stopped node's data directory */
 #ifndef CMD_KVCTL_H
 #define CMD_KVCTL_H
 
@@ -30,8 +31,8 @@ struct options {
     const char *servers[SERVERS_MAX];
     int server_count;
     char server_text[1024]; /* holds them */
-    bool json, help, version, linearizable, raw, if_absent, ready, watch;
-    const char *if_version, *ack;
+    bool json, help, version, linearizable, raw, if_absent, ready, watch, yes;
+    const char *if_version, *ack, *lose_after;
     const char *arguments[ARGUMENTS_MAX];
     int count;
 };
@@ -81,6 +82,10 @@ int cluster_transfer(const struct options *o);
 
 /* kvctl_slots_io.c */
 int print_slots(const struct options *o, struct json *j);
+
+/* kvctl_directory_io.c: asks no server */
+int directory_check(const struct options *o);
+int directory_mend(const struct options *o);
 
 /* kvctl_io.c */
 /* Asks, and prints the answer's JSON or what `print` makes of it. */

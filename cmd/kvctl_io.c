@@ -41,6 +41,11 @@ static const char help[] =
     "  rejected apply POSITION    write it again, as a new write, then drop it; POSITION all: every one\n"
     "  rejected drop POSITION     forget it; POSITION all: every one\n"
     "\n"
+    "the data directory of a stopped node, without asking any node\n"
+    "  directory check DIR        print what each file holds, and what is damaged; writes nothing.\n"
+    "                             Exit status 0: whole; 1: damaged; 2: not a directory to be looked at\n"
+    "  directory mend DIR         print what can be done about the damage, and do it with --yes\n"
+    "\n"
     "options, anywhere\n"
     "  --server LIST        host:port,... tried in turn; $KVNODE_SERVER, or " SERVER_DEFAULT ".\n"
     "                       A write goes to the next one only if it surely was not sent\n"
@@ -50,6 +55,8 @@ static const char help[] =
     "  --linearizable       get, version, keys: a read that a majority confirms\n"
     "  --raw                get: the value alone, without a newline\n"
     "  --ready              health: fail unless the node can serve\n"
+    "  --yes                directory mend: do it without asking\n"
+    "  --lose-writes-after INDEX  directory mend: of a group's only voter, cut the log there\n"
     "  --json               print the answer's JSON as it came\n"
     "  --watch, --version, --help\n"
     "  --                   what follows are arguments, such as a key --json\n"
@@ -97,6 +104,7 @@ static bool read_switch(struct options *o, const char *word) {
         {"--version", &o->version}, {"--linearizable", &o->linearizable},
         {"--raw", &o->raw},         {"--if-absent", &o->if_absent},
         {"--ready", &o->ready},     {"--watch", &o->watch},
+        {"--yes", &o->yes},
     };
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)
         if (strcmp(word, switches[i].name) == 0)
@@ -128,7 +136,8 @@ static int read_options(int count, char **words, struct options *o, const char *
         } else if (option) {
             if (!read_switch(o, word) && !read_value(words, count, &i, "--server", servers) &&
                 !read_value(words, count, &i, "--if-version", &o->if_version) &&
-                !read_value(words, count, &i, "--ack", &o->ack))
+                !read_value(words, count, &i, "--ack", &o->ack) &&
+                !read_value(words, count, &i, "--lose-writes-after", &o->lose_after))
                 return usage("unknown or unfinished option ", word);
         } else if (o->count == ARGUMENTS_MAX) {
             return usage("too many arguments from ", word);
@@ -236,6 +245,8 @@ static const struct command commands[] = {
     {"rejected", "list", 0, 0, NULL, NULL, NULL, rejected_list},
     {"rejected", "apply", 1, 1, NULL, NULL, NULL, rejected_apply},
     {"rejected", "drop", 1, 1, NULL, NULL, NULL, rejected_drop},
+    {"directory", "check", 1, 1, NULL, NULL, NULL, directory_check},
+    {"directory", "mend", 1, 1, NULL, NULL, NULL, directory_mend},
 };
 
 static const struct command *find_command(const struct options *o) {

@@ -27,7 +27,8 @@ bool node_aside_set(struct node *n, char *why, size_t why_size) {
         snprintf(
             why, why_size,
             "%s; this node is its group's only voter, as far as it knows, and what it holds is nowhere else: "
-            "restore the file from a backup, or empty the data directory and lose what was in it",
+            "restore the file from a backup, see what 'kvctl directory check' can save, or empty the data "
+            "directory and lose what was in it",
             cause);
         return false;
     }

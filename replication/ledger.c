@@ -9,7 +9,6 @@
 #include "storage/twice.h"
 #include "storage/wire.h"
 
-#define LEDGER_FILE "rejected"
 #define HEADER_SIZE 8
 #define BODY_MAX    (ENTRY_SIZE_MAX + 256)
 #define FIRST       (2ull * TWICE_PAGE) /* offset of the first record */

@@ -216,6 +216,10 @@ static bool load_snapshot(struct replica *r, struct snapshot_header *header, str
         snprintf(why, why_size, "the snapshot's configuration cannot be decoded");
         return note_damage(r, true);
     }
+    if (header->at.term > MESSAGE_TERM_MAX || header->at.index > MESSAGE_INDEX_MAX) {
+        snprintf(why, why_size, "the snapshot names a term or an index that no group reaches");
+        return note_damage(r, true);
+    }
     r->snapshot = header->at;
     return true;
 }
@@ -257,6 +261,14 @@ static bool open_raft(struct replica *r, const struct snapshot_header *header,
     if (result != FILE_OK && result != FILE_NOT_FOUND) {
         snprintf(why, why_size, "%s%s", cause, result == FILE_OLD ? "; " ADVICE_OLD : "");
         return note_damage(r, result == FILE_CORRUPT);
+    }
+    if (hard_state.term > MESSAGE_TERM_MAX) {
+        snprintf(
+            why, why_size,
+            "the file 'hard_state' names term %llu, which no group reaches: 'kvctl directory mend' gives it "
+            "another, and loses nothing",
+            (unsigned long long)hard_state.term);
+        return false;
     }
     if (result == FILE_OK && (result = hard_state_save_again(r->options.fs, &hard_state)) != FILE_OK) {
         snprintf(why, why_size, "the file 'hard_state' with the term and vote cannot be written: %s",

@@ -112,6 +112,11 @@ enum file_result file_read_all(struct file_system *fs, const char *name, size_t 
 enum file_result file_system_posix_open(const char *path, struct file_system **out, char *why,
                                         size_t why_size);
 
+/* The same for a directory that is there, and it is only read: nothing is made, and every call that would
+ * write is FILE_DENIED. */
+enum file_result file_system_posix_look(const char *path, struct file_system **out, char *why,
+                                        size_t why_size);
+
 /* file_memory.c: nothing on disk. sync succeeds and does nothing. */
 struct file_system *file_system_memory_new(void);
 

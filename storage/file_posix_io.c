@@ -19,19 +19,29 @@
 struct posix {
     struct file_system fs;
     int directory;
+    bool read_only;
 };
 
 struct posix_file {
     struct file file;
     int descriptor;
+    bool read_only;
 };
 
 static int descriptor_of(struct file *file) {
     return ((struct posix_file *)file)->descriptor;
 }
 
+static bool is_read_only(const struct file *file) {
+    return ((const struct posix_file *)file)->read_only;
+}
+
 static int directory_of(struct file_system *fs) {
     return ((struct posix *)fs)->directory;
+}
+
+static bool only_looks(const struct file_system *fs) {
+    return ((const struct posix *)fs)->read_only;
 }
 
 static enum file_result result_of(int error) {
@@ -64,16 +74,16 @@ static const struct file_operations operations;
 static enum file_result posix_open(struct file_system *fs, const char *name, bool create, struct file **out) {
     assert(strchr(name, '/') == NULL);
     assert(strlen(name) < FILE_NAME_MAX);
-    int descriptor;
+    int descriptor, flags = only_looks(fs) ? O_RDONLY : O_RDWR | (create ? O_CREAT : 0);
     do
-        descriptor = openat(directory_of(fs), name, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+        descriptor = openat(directory_of(fs), name, flags | O_CLOEXEC, 0600);
     while (descriptor < 0 && errno == EINTR);
     if (descriptor < 0)
         return result_of(errno);
     struct posix_file *file = malloc(sizeof *file);
     if (file == NULL)
         err(1, "out of memory for a file");
-    *file = (struct posix_file){{&operations}, descriptor};
+    *file = (struct posix_file){{&operations}, descriptor, only_looks(fs)};
     *out = &file->file;
     return FILE_OK;
 }
@@ -84,6 +94,8 @@ static void posix_close(struct file *file) {
 }
 
 static enum file_result posix_write(struct file *file, uint64_t offset, struct bytes data) {
+    if (is_read_only(file))
+        return FILE_DENIED;
     while (data.size > 0) {
         ssize_t wrote = pwrite(descriptor_of(file), data.data, data.size, (off_t)offset);
         if (wrote < 0 && errno == EINTR)
@@ -139,6 +151,8 @@ static enum file_result write_zeros(struct file *file, uint64_t from, uint64_t t
  * that sync slower; so the zeros are written for real, once, ahead of use. */
 static enum file_result posix_allocate(struct file *file, uint64_t size) {
     uint64_t held;
+    if (is_read_only(file))
+        return FILE_DENIED;
     enum file_result result = posix_size(file, &held);
     if (result != FILE_OK || held >= size)
         return result;
@@ -151,6 +165,8 @@ static enum file_result posix_allocate(struct file *file, uint64_t size) {
 
 static enum file_result posix_truncate(struct file *file, uint64_t size) {
     int returned;
+    if (is_read_only(file))
+        return FILE_DENIED;
     do
         returned = ftruncate(descriptor_of(file), (off_t)size);
     while (returned < 0 && errno == EINTR);
@@ -172,10 +188,14 @@ static enum file_result posix_sync(struct file *file) {
 }
 
 static enum file_result posix_rename(struct file_system *fs, const char *from, const char *to) {
+    if (only_looks(fs))
+        return FILE_DENIED;
     return result_of_call(renameat(directory_of(fs), from, directory_of(fs), to));
 }
 
 static enum file_result posix_remove(struct file_system *fs, const char *name) {
+    if (only_looks(fs))
+        return FILE_DENIED;
     return result_of_call(unlinkat(directory_of(fs), name, 0));
 }
 
@@ -260,6 +280,29 @@ static enum file_result failed(const char *path, int error, char *why, size_t wh
     return result_of(error);
 }
 
+static enum file_result open_locked(const char *path, const char *exact, bool read_only,
+                                    struct file_system **out, char *why, size_t why_size) {
+    int directory = open(exact, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return failed(path, errno, why, why_size);
+    if (flock(directory, LOCK_EX | LOCK_NB) < 0) {
+        int error = errno;
+        close(directory);
+        return failed(path, error, why, why_size);
+    }
+    struct posix *posix = malloc(sizeof *posix);
+    if (posix == NULL)
+        err(1, "out of memory for a file system");
+    *posix = (struct posix){{&operations}, directory, read_only};
+    *out = &posix->fs;
+    return FILE_OK;
+}
+
+enum file_result file_system_posix_look(const char *path, struct file_system **out, char *why,
+                                        size_t why_size) {
+    return open_locked(path, path, true, out, why, why_size);
+}
+
 enum file_result file_system_posix_open(const char *path, struct file_system **out, char *why,
                                         size_t why_size) {
     char copy[PATH_MAX];
@@ -270,18 +313,5 @@ enum file_result file_system_posix_open(const char *path, struct file_system **o
     int error = make_path(copy);
     if (error != 0)
         return failed(path, error, why, why_size);
-    int directory = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0)
-        return failed(path, errno, why, why_size);
-    if (flock(directory, LOCK_EX | LOCK_NB) < 0) {
-        error = errno;
-        close(directory);
-        return failed(path, error, why, why_size);
-    }
-    struct posix *posix = malloc(sizeof *posix);
-    if (posix == NULL)
-        err(1, "out of memory for a file system");
-    *posix = (struct posix){{&operations}, directory};
-    *out = &posix->fs;
-    return FILE_OK;
+    return open_locked(path, copy, false, out, why, why_size);
 }

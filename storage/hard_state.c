@@ -105,5 +105,6 @@ enum file_result hard_state_load(struct file_system *fs, struct hard_state *out,
         return FILE_CORRUPT;
     }
     *out = two && (!one || is_later(&second, &first)) ? second : first;
+    out->worn = !one || !two;
     return FILE_OK;
 }

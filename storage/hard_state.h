@@ -14,6 +14,7 @@ struct hard_state {
     uint64_t term;
     uint8_t vote_id[NODE_ID_SIZE]; /* all zero: no vote in this term */
     uint64_t vote_incarnation;
+    bool worn; /* as loaded: one copy is damaged, and the next save mends it */
 };
 
 /* FILE_NOT_FOUND in a new directory; FILE_CORRUPT and FILE_OLD with `why`. */

@@ -505,6 +505,27 @@ TEST(a_snapshot_that_takes_the_place_of_committed_records_is_told) {
     follower_free(f);
 }
 
+TEST(a_start_refuses_what_no_group_reaches) {
+    struct follower *f = follower_new(0);
+    struct file_system *fs = sim_disk_file_system(f->disk);
+    struct hard_state forged = {.term = MESSAGE_TERM_MAX + 1}, state = {.term = 3};
+    struct buffer snapshot = {0};
+    bool damaged = false;
+    replica_close(f->replica);
+    f->replica = NULL;
+    f->options.damaged = &damaged;
+    EQUAL(hard_state_save(fs, &forged), FILE_OK);
+    OK(!open_follower(f));
+    OK(!damaged); /* where every member has such a term, none may go */
+    EQUAL(hard_state_save(fs, &state), FILE_OK);
+    make_snapshot(&snapshot, (struct version){MESSAGE_TERM_MAX + 1, 3}, "forged");
+    save(fs, "snapshot", buffer_bytes(&snapshot));
+    OK(!open_follower(f));
+    OK(damaged);
+    buffer_release(&snapshot);
+    follower_free(f);
+}
+
 /* Term 9 is saved; the process is killed before the sync of what it had written. */
 static struct follower *killed_before_a_sync(void) {
     struct follower *f = follower_new(0);
@@ -806,7 +827,8 @@ TEST(a_power_cut_at_any_operation_of_a_snapshot_and_the_compaction_after_it_lose
     }
 }
 
-TESTS(TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
+TESTS(TAP(a_start_refuses_what_no_group_reaches),
+      TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
       TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
       TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
