@@ -240,6 +240,7 @@ static bool open_replica(struct node *n, bool *damaged, char *why, size_t why_si
         .sync_interval_ms = n->options.sync_interval_ms,
         .segment_size = n->options.segment_size,
         .snapshot_log_size = n->options.snapshot_log_size,
+        .scrub_rest_ms = n->options.scrub_rest_ms,
         .seed = n->options.seed,
     };
     struct replica_host host = {

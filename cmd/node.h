@@ -53,6 +53,7 @@ struct node_options {
     uint32_t clients_max;                 /* of the HTTP server; 0: its default */
     uint32_t segment_size;                /* 0: the log's default */
     uint64_t snapshot_log_size;           /* 0: the replica's default */
+    uint64_t scrub_rest_ms;               /* likewise */
     uint64_t seed;                        /* of every random choice but the next */
     uint8_t secret[IDENTITY_SECRET_SIZE]; /* random; of a new directory */
 };

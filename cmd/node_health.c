@@ -118,6 +118,10 @@ static const struct health_row rows[HEALTH_STATES] = {
         {"damaged", true, "the snapshot on the disk is damaged: no node can start from it",
          "Wait: it is rewritten from memory. Do not restart the node before that; look "
          "at the disk."},
+    [HEALTH_LOG_DAMAGED] = {"damaged", true,
+                            "a part of the log on the disk is damaged: this node cannot start from it",
+                            "Wait: a snapshot from memory takes its place. Do not restart the node before "
+                            "that; look at the disk."},
     [HEALTH_LEDGER_DAMAGED] = {"damaged", true,
                                "the ledger of rejected writes is damaged: rows of it are lost",
                                "kvctl rejected list shows what is left, and the log says what is lost; look "
@@ -190,6 +194,8 @@ static enum health of_trouble(const struct health_facts *f) {
         return HEALTH_UNEQUAL;
     if (f->snapshot_damaged)
         return HEALTH_SNAPSHOT_DAMAGED;
+    if (f->log_damaged)
+        return HEALTH_LOG_DAMAGED;
     return f->ledger_damaged ? HEALTH_LEDGER_DAMAGED : HEALTH_HEALTHY;
 }
 

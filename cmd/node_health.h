@@ -43,6 +43,7 @@ enum health {
     HEALTH_DEGRADED, /* an async leader without a majority */
     HEALTH_UNEQUAL,  /* two voters differ, and nobody knows which one is right */
     HEALTH_SNAPSHOT_DAMAGED,
+    HEALTH_LOG_DAMAGED,
     HEALTH_LEDGER_DAMAGED,
     HEALTH_HEALTHY,
     HEALTH_STATES,
@@ -68,7 +69,7 @@ struct health_facts {
     bool diverged, unequal, files_missing;
     enum health_ring ring;
     bool yielding, two_bootstraps, two_rings;
-    bool snapshot_damaged, ledger_damaged;
+    bool snapshot_damaged, log_damaged, ledger_damaged;
 };
 
 struct health_row {

@@ -180,6 +180,10 @@ static void print_damage(const struct node *n, struct buffer *out) {
                        damage->found);
     prometheus_counter(out, "kvnode_mended_files_total",
                        "Of them, those whose place a new snapshot has taken.", damage->mended);
+    prometheus_counter(out, "kvnode_scrub_passes_total",
+                       "Passes over the snapshot and the log on the disk, to find what rots.",
+                       damage->passes);
+    prometheus_counter(out, "kvnode_scrub_read_bytes_total", "Bytes read by them.", damage->bytes);
 }
 
 static void print_store(const struct node *n, struct buffer *out) {

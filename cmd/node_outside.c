@@ -65,6 +65,7 @@ void node_health_facts(const struct node *n, uint64_t now_ms, struct health_fact
     out->two_bootstraps = n->bootstrap.twin_ms != 0;
     out->yielding = n->bootstrap.holding;
     out->snapshot_damaged = replica_damage(n->replica)->snapshot;
+    out->log_damaged = replica_damage(n->replica)->log;
 }
 
 size_t node_list_members(const struct node *n, bool missing_voters, const char *before, char *out,

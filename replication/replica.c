@@ -10,6 +10,8 @@
 #define GATHER_MAX     64  /* records beyond which a batch waits for no more to join it */
 #define IDLE_COMMIT_MS 100 /* without another commit */
 
+#define SCRUB_REST_MS (10 * 60 * 1000u)
+
 #define ADVICE_OLD "start it with that version, or empty the data directory and load the data anew"
 
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
@@ -324,8 +326,11 @@ bool replica_open(const struct replica_options *options, const struct replica_ho
     if (r == NULL)
         err(1, "out of memory");
     r->options = *options;
+    if (r->options.scrub_rest_ms == 0)
+        r->options.scrub_rest_ms = SCRUB_REST_MS;
     r->host = *host;
     r->now_ms = now_ms;
+    r->scrubbing.due_ms = now_ms + r->options.scrub_rest_ms; /* opening reads it all */
     r->store = store_new(0);
     struct snapshot_header header;
     struct configuration configuration = {0};
@@ -362,6 +367,7 @@ void replica_close(struct replica *r) {
     if (r == NULL)
         return;
     r->taking.job_running = false; /* the helper threads have been stopped before */
+    replica_scrub_close(r);
     replica_snapshot_close(r);
     ledger_close(r->ledger);
     if (r->raft != NULL)
@@ -523,6 +529,7 @@ uint64_t replica_tick(struct replica *r, uint64_t now_ms, uint64_t wall_ms) {
     uint64_t next = raft_tick(r->raft, now_ms), noted = note_commit(r);
     next = noted < next ? noted : next;
     replica_check_tick(r);
+    replica_scrub_tick(r);
     if (replica_snapshot_tick(r))
         return now_ms;
     if (r->options.sync == SYNC_INTERVAL && log_durable(r->log) < log_last(r->log)) {
@@ -557,7 +564,7 @@ bool replica_shutdown(struct replica *r) {
     r->closing = true;
     raft_synced(r->raft, r->now_ms);
     advance(r);
-    if ((raft_commit(r->raft) > r->snapshot.index || r->damage.snapshot) && !raft_odd(r->raft))
+    if ((raft_commit(r->raft) > r->snapshot.index || replica_scrub_wants_snapshot(r)) && !raft_odd(r->raft))
         replica_snapshot_now(r);
     return replica_failure(r) == NULL;
 }

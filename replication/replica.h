@@ -30,6 +30,7 @@ struct replica_options {
     uint32_t segment_size;      /* 0: the log's default */
     uint64_t snapshot_log_size; /* bytes of log that call for a snapshot; 0: 64 MiB. Never less than twice the
                                  * last snapshot. Below REPLICA_LOG_KEEP that much is also kept behind one */
+    uint64_t scrub_rest_ms;     /* before each pass over the files; 0: 10 minutes */
     uint64_t ledger_size_max;   /* 0: the ledger's default */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: raft.h's */
     uint64_t seed;
@@ -107,10 +108,12 @@ struct replica_check {
 };
 const struct replica_check *replica_check(const struct replica *r);
 
-/* What reading the own files has shown, since the start. What is damaged is mended by a new snapshot. */
+/* What reading the own files has shown, since the start: in use, and by the scrub, which reads the snapshot
+ * and the log's closed segments a little at a time. What is damaged is mended by a new snapshot. */
 struct replica_damage {
-    bool snapshot; /* is damaged now */
+    bool snapshot, log; /* are damaged now */
     uint64_t found, mended;
+    uint64_t passes, bytes; /* of the scrub: over all of it; read */
 };
 const struct replica_damage *replica_damage(const struct replica *r);
 

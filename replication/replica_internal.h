@@ -42,6 +42,19 @@ struct received {
     uint64_t total, offset;
 };
 
+/* The scrub: of the snapshot, then of the log. */
+struct scrubbing {
+    struct job job; /* the snapshot's */
+    struct file *file;
+    struct snapshot_check *check; /* NULL: none is open */
+    uint64_t from;                /* where the job began in it */
+    uint64_t snapshots;           /* which one it is, of those that were put in place */
+    uint64_t due_ms;
+    enum snapshot_result result;
+    bool running, in_log;
+    char why[160];
+};
+
 /* The commit as last seen, and whether the log has recorded it since. */
 struct noted_commit {
     uint64_t commit, due_ms;
@@ -86,7 +99,9 @@ struct replica {
     struct digests digests;
     struct replica_check check;
     struct replica_damage damage;
-    uint64_t led_term; /* the term that barrier belongs to */
+    struct scrubbing scrubbing;
+    uint64_t snapshots; /* that were put in place since the start */
+    uint64_t led_term;  /* the term that barrier belongs to */
     bool writes_held;
     uint64_t barrier;         /* leader: client writes wait until this index is applied */
     bool closing;             /* nobody is told any more of what is applied */
@@ -141,6 +156,15 @@ void replica_tell_overruled(struct replica *r, uint64_t index, size_t kept);
 /* Rows up to the commit become `rejected`, or go. */
 void replica_settle(struct replica *r, uint64_t commit);
 
+/* replica_scrub.c */
+void replica_scrub_tick(struct replica *r);
+void replica_scrub_close(struct replica *r);
+/* The newest snapshot is damaged. */
+void replica_scrub_found(struct replica *r, const char *why);
+/* Files are damaged now that a snapshot of what is committed mends. */
+bool replica_scrub_wants_snapshot(const struct replica *r);
+/* A new snapshot is durable, and the log has let go of what it may. */
+void replica_scrub_mended(struct replica *r);
 /* replica_snapshot.c */
 /* The newest one's file was read, and is not what was written. */
 void replica_snapshot_damaged(struct replica *r, const char *why);

@@ -86,35 +86,9 @@ static void offer_end(struct replica *r) {
     r->offered.file = NULL;
 }
 
-const struct replica_damage *replica_damage(const struct replica *r) {
-    return &r->damage;
-}
-
 void replica_snapshot_damaged(struct replica *r, const char *why) {
-    char text[320];
     offer_end(r);
-    if (r->damage.snapshot)
-        return;
-    r->damage.snapshot = true;
-    r->damage.found++;
-    snprintf(
-        text, sizeof text,
-        "%s: the snapshot is damaged on the disk; a new one is taken from memory, and until that is there "
-        "this node could not start: look at the disk",
-        why);
-    r->host.notice(r->host.arg, REPLICA_FILE_DAMAGED, text);
-}
-
-/* A new snapshot is durable. */
-static void tell_mended(struct replica *r) {
-    char text[128];
-    if (!r->damage.snapshot)
-        return;
-    r->damage.snapshot = false;
-    r->damage.mended++;
-    snprintf(text, sizeof text, "a new snapshot at index %llu has taken the place of what was damaged",
-             (unsigned long long)r->snapshot.index);
-    r->host.notice(r->host.arg, REPLICA_FILE_MENDED, text);
+    replica_scrub_found(r, why);
 }
 
 /* The file is synced: makes it the snapshot, and the log before it can go (bug 10: never the other way
@@ -133,6 +107,7 @@ static bool take_finish(struct replica *r) {
     }
     r->snapshot = t->at;
     r->snapshot_size = t->offset;
+    r->snapshots++;
     take_end(r);
     enum log_result compacted = log_compact(r->log, r->snapshot, log_keep(r));
     if (compacted != LOG_OK)
@@ -142,7 +117,7 @@ static bool take_finish(struct replica *r) {
     snprintf(text, sizeof text, "snapshot at index %llu: %llu bytes", (unsigned long long)r->snapshot.index,
              (unsigned long long)r->snapshot_size);
     r->host.notice(r->host.arg, REPLICA_SNAPSHOT_TAKEN, text);
-    tell_mended(r);
+    replica_scrub_mended(r);
     return compacted == LOG_OK;
 }
 
@@ -170,7 +145,7 @@ static bool take_is_due(const struct replica *r) {
     uint64_t commit = raft_commit(r->raft);
     if (raft_odd(r->raft) || r->now_ms < r->taking.retry_ms)
         return false;
-    if (r->damage.snapshot)
+    if (replica_scrub_wants_snapshot(r))
         return true;
     if (commit <= r->snapshot.index)
         return false;
@@ -409,7 +384,8 @@ static bool install(struct replica *r) {
         return false;
     r->snapshot = at;
     r->snapshot_size = total;
-    tell_mended(r);
+    r->snapshots++;
+    replica_scrub_mended(r);
     r->compacted_size = 0;
     r->forgotten = at.index;
     r->log_shrank = true;

@@ -449,5 +449,6 @@ void log_close(struct log *log) {
     free(log->spare_image);
     free(log->read_window.data);
     free(log->slice_window.data);
+    free(log->scrub.data);
     free(log);
 }

@@ -137,8 +137,18 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg);
 bool log_sync_pending(const struct log *log);
 enum log_result log_sync_end(struct log *log);
 
+/* The next part of the segments that are not written any more, read from the disk and verified. Begin returns
+ * NULL where the pass is over, and a new one may begin; else a job of lane JOB_BULK, like a sync's: call
+ * log_scrub_end from done, which gives the bytes read. At most one is under way. */
+struct job *log_scrub_begin(struct log *log, void (*done)(void *arg), void *arg);
+uint64_t log_scrub_end(struct log *log);
+/* Whether such a segment, read so or by log_read or log_slice, is not what was written: of the last of them
+ * the last index and the file's name. */
+bool log_damaged(const struct log *log, uint64_t *last, char name[FILE_NAME_MAX]);
+
 /* After a snapshot that ends at `at` is durable: forgets records up to and including it, as whole segments
- * allow, but keeps about keep_size bytes of them for followers that lag. Segments not synced yet stay. The
+ * allow, but keeps about keep_size bytes of them for followers that lag, and none of a damaged segment, nor
+ * what is before one. Segments not synced yet stay. The
  * files go one with each sync from then on, so begin one afterwards also where nothing was written. */
 enum log_result log_compact(struct log *log, struct version at, uint64_t keep_size);
 /* After a snapshot from a leader is durable: forgets every record; the next index is at.index + 1. Those

@@ -21,14 +21,15 @@ void log_let_go(struct log *log, size_t count) {
 
 bool log_can_drop(const struct log *log) {
     return log->dropping_count > 0 && log->recycled.file == NULL && log->names_version == log->names_synced &&
+           !(log->scrub.pending && log->scrub.number == log->dropping[0]->number) &&
            !log_place_after(log->drop_barrier, log->durable_position);
 }
 
-/* Under a spare's name where spares are short. */
+/* Under a spare's name where spares are short, and the file is a good one. */
 static bool recycle(struct log *log, struct segment *segment, const char *from) {
     size_t ready = log->spare_count + (log->growing.file != NULL);
     uint64_t size;
-    if (ready >= SPARES_MAX || segment->capacity != log->options.segment_size ||
+    if (ready >= SPARES_MAX || segment->damaged || segment->capacity != log->options.segment_size ||
         file_size(segment->file, &size) != FILE_OK || size < segment->capacity)
         return false;
     char to[FILE_NAME_MAX];
@@ -61,12 +62,13 @@ void log_drop_one(struct log *log) {
 enum log_result log_compact(struct log *log, struct version at, uint64_t keep_size) {
     if (log->failed)
         return LOG_IO_ERROR;
-    size_t count = 0;
+    size_t count = 0, damaged = log_damaged_count(log);
     uint64_t left = log->size;
     while (count + 1 < log->count) {
         const struct segment *segment = log->segments[count];
         left -= segment->end - SEGMENT_HEADS_SIZE;
-        if (segment_next(segment) > at.index + 1 || left < keep_size || segment->synced < segment->end)
+        if (segment_next(segment) > at.index + 1 || (count >= damaged && left < keep_size) ||
+            segment->synced < segment->end)
             break;
         count++;
     }

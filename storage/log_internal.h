@@ -1,7 +1,8 @@
 /* What the files of the log share: log.c (append and read), log_record.c (the bytes of a record),
  * log_segment.c (a segment's file and image), log_spare.c (files for segments to come), log_terms.c (which
  * term an index has, and which are configurations), log_end.c (how far the log is durable, in a file of its
- * own), log_replay.c and log_repair.c (open), log_sync.c (the job), log_compact.c (letting go).
+ * own), log_replay.c and log_repair.c (open), log_sync.c (the job), log_compact.c (letting go), log_scrub.c
+ * (what rots).
  *
  * A segment's *image* is its content in memory, laid out as in the file: appends are encoded into it,
  * log_write writes from it, slices point into it. It exists for the segment being written and, as long as the
@@ -104,6 +105,7 @@ struct segment {
     uint32_t *offsets; /* of each record, by index - first */
     uint32_t count, offsets_capacity;
     uint8_t *image; /* NULL: only in the file */
+    bool damaged;   /* its file is not what was written: it goes as soon as a snapshot stands for it */
 };
 
 struct segment_head {
@@ -181,6 +183,22 @@ struct sync {
     uint64_t names_version;
 };
 
+/* The part of a closed segment that is read again, and where the next one begins. */
+struct scrub {
+    struct job job;
+    bool pending;
+    void (*done)(void *arg);
+    void *arg;
+    uint64_t number; /* of the segment */
+    struct file *file;
+    uint32_t capacity, seed, end; /* the segment's */
+    uint32_t offset;              /* verified up to here; 0: its heads are not */
+    uint32_t read;                /* bytes, by the last job */
+    bool whole, finished;         /* what it found; the segment's end was reached */
+    uint8_t *data;
+    size_t data_capacity;
+};
+
 struct log {
     struct log_options options;
     bool failed;
@@ -218,6 +236,7 @@ struct log {
     struct log_place drop_barrier;
     uint64_t names_version, names_synced; /* changes of names made, and known durable */
     struct sync sync;
+    struct scrub scrub;
 };
 
 static inline struct segment *log_current(const struct log *log) {
@@ -241,6 +260,8 @@ void log_let_go(struct log *log, size_t count);
 /* Lets go of the file of the oldest of them, where that is safe now. */
 void log_drop_one(struct log *log);
 bool log_can_drop(const struct log *log);
+/* The segments up to the last damaged one. */
+size_t log_damaged_count(const struct log *log);
 enum file_result log_spare_open(struct log *log, struct spare *out); /* a new one, empty */
 void log_spare_remove(struct log *log, struct spare spare);
 /* Makes one here and now where there is none. */

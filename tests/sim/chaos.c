@@ -27,6 +27,7 @@ static void choose_machines(struct chaos *c, uint64_t snapshots) {
         m->group = i / c->per_group;
         m->segment_size = below(c, 2) ? 64 * 1024 : 256 * 1024;
         m->snapshot_log_size = snapshots;
+        m->scrub_rest_ms = m->segment_size == 64 * 1024 ? 2000 : 0;
         m->rate_ppm = clocks ? 990000 + below(c, 20001) : 1000000;
         m->route = routed ? routes[below(c, 3)] : ROUTE_PROXY;
         m->memory = memory;

@@ -222,6 +222,7 @@ static bool open_node(struct machine *m) {
         .broadcast = m->broadcast,
         .segment_size = m->segment_size,
         .snapshot_log_size = m->snapshot_log_size,
+        .scrub_rest_ms = m->scrub_rest_ms,
         .seed = random_next(&sim->random[STREAM_NODES]),
     };
     struct node_host host = {

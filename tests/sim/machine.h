@@ -31,7 +31,8 @@ struct machine {
     enum route_policy route;
     uint32_t segment_size;
     uint64_t snapshot_log_size;
-    uint64_t rate_ppm; /* of its clock: 1,000,000 is true time */
+    uint64_t scrub_rest_ms; /* 0: the replica's default, longer than most runs */
+    uint64_t rate_ppm;      /* of its clock: 1,000,000 is true time */
     uint64_t clock_base_ms, clock_from_us;
     int64_t wall_ms;      /* its calendar is so far off */
     uint64_t disk_factor; /* its jobs take so many times longer */

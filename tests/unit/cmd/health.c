@@ -96,6 +96,7 @@ TEST(what_does_not_keep_a_node_from_serving_is_told_while_it_serves) {
     IS(follower(), HEALTH_TWO_RINGS, f.two_rings = true);
     IS(follower(), HEALTH_UNEQUAL, f.unequal = true);
     IS(leader(), HEALTH_SNAPSHOT_DAMAGED, f.snapshot_damaged = true);
+    IS(follower(), HEALTH_LOG_DAMAGED, f.log_damaged = true);
     IS(leader(), HEALTH_LEDGER_DAMAGED, f.ledger_damaged = true);
 }
 
@@ -134,6 +135,7 @@ static struct health_facts random_facts(struct random *random) {
         &facts.yielding,       &facts.two_bootstraps,
         &facts.two_rings,      &facts.snapshot_damaged,
         &facts.ledger_damaged, &facts.files_missing,
+        &facts.log_damaged,
     };
     facts = random_below(random, 2) == 0 ? leader() : follower();
     for (uint64_t changes = random_below(random, 6); changes > 0; changes--) {
@@ -160,7 +162,7 @@ TEST(no_facts_make_a_node_ready_that_does_not_serve_or_healthy_that_has_somethin
         bool follows = !f.leads && !f.full && f.caught_up && !f.lagging;
         bool serves = !ends && member && f.ring == HEALTH_RING_SHARED && !f.yielding && (leads || follows);
         bool quiet = !f.two_bootstraps && !f.two_rings && !(f.leads && f.alone) && !f.unequal &&
-                     !f.snapshot_damaged && !f.ledger_damaged;
+                     !f.snapshot_damaged && !f.log_damaged && !f.ledger_damaged;
         if (health_row(state)->ready != serves || (state == HEALTH_HEALTHY) != (serves && quiet)) {
             OK(health_row(state)->ready == serves);
             OK((state == HEALTH_HEALTHY) == (serves && quiet));

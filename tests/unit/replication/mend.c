@@ -4,7 +4,7 @@
 #include "replication/replica.h"
 
 #include "storage/hard_state.h"
-#include "storage/snapshot_format.h"
+#include "storage/log_internal.h"
 #include "storage/wire.h"
 #include "tests/sim/disk.h"
 #include "tests/tap.h"
@@ -199,6 +199,12 @@ static struct leader *leader_new(const struct replica_options *options) {
     return l;
 }
 
+static bool reopen(struct leader *l) {
+    l->job_count = 0; /* the process ends: what is under way is not seen any more */
+    replica_close(l->replica);
+    return open_leader(l);
+}
+
 static void leader_free(struct leader *l) {
     replica_close(l->replica);
     sim_disk_free(l->disk);
@@ -246,8 +252,7 @@ TEST(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead) 
         OK(l->finished > 0);
         OK(copy_loads(l));
         OK(replica_failure(l->replica) == NULL);
-        replica_close(l->replica);
-        REQUIRE(open_leader(l));
+        REQUIRE(reopen(l));
         leader_free(l);
     }
 }
@@ -301,7 +306,123 @@ TEST(a_snapshot_is_verified_with_every_transfer) {
     leader_free(l);
 }
 
+/* The log's segments. */
+
+#define PUTS 60
+
+static void note_name(void *arg, const char *name) {
+    char *first = arg;
+    if (strncmp(name, "log-", 4) == 0 && first[0] == '\0')
+        snprintf(first, FILE_NAME_MAX, "%s", name);
+}
+
+static void first_segment(const struct leader *l, char name[FILE_NAME_MAX]) {
+    name[0] = '\0';
+    sim_disk_names(l->disk, note_name, name);
+}
+
+/* Fills several segments of 64 KiB. */
+static void fill(struct leader *l) {
+    static const uint8_t value[8 * 1024];
+    pass(l, 100);
+    for (unsigned i = 0; i < PUTS; i++) {
+        char key[8];
+        struct version at;
+        snprintf(key, sizeof key, "p%u", i);
+        struct entry entry = {.key = bytes_of(key), .value = {value, sizeof value}};
+        if (replica_propose(l->replica, ENTRY_PUT, &entry, &at) != RAFT_OK)
+            abort();
+        pass(l, 1);
+    }
+}
+
+static bool has_all(const struct leader *l) {
+    return store_count(replica_store(l->replica)) == base.index + PUTS;
+}
+
+/* Where a segment's records end. */
+static uint64_t end_of(const struct leader *l, const char *name) {
+    uint64_t at = SEGMENT_HEADS_SIZE;
+    uint8_t head[RECORD_HEADER_SIZE];
+    while (sim_disk_peek(l->disk, name, at, head, sizeof head) == sizeof head && get_u32(head + 8) != 0)
+        at += record_size(get_u32(head + 8));
+    return at;
+}
+
+TEST(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    for (unsigned place = 0; place < 6; place++) {
+        struct leader *l = leader_new(&options);
+        char name[FILE_NAME_MAX];
+        fill(l);
+        first_segment(l, name);
+        const uint64_t end = end_of(l, name), offsets[] = {20,    LOG_PAGE_SIZE + 20, SEGMENT_HEADS_SIZE + 8,
+                                                           30000, end - 100,          end + 12};
+        EQUAL(l->notices[REPLICA_FILE_DAMAGED], 0);
+        rot(l, name, offsets[place]);
+        pass(l, 200);
+        EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+        OK(strstr(l->damage, name) == l->damage);
+        EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+        OK(!replica_damage(l->replica)->log);
+        EQUAL(replica_damage(l->replica)->mended, 1);
+        pass(l, 50);
+        EQUAL(sim_disk_size(l->disk, name), 0);
+        REQUIRE(reopen(l));
+        OK(has_all(l));
+        leader_free(l);
+    }
+}
+
+TEST(the_scrub_finds_a_rotten_snapshot_and_writes_another) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    struct leader *l = leader_new(&options);
+    pass(l, 10);
+    rot(l, "snapshot", sim_disk_size(l->disk, "snapshot") - 2);
+    pass(l, 200);
+    EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+    EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+    REQUIRE(reopen(l));
+    leader_free(l);
+}
+
+TEST(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    struct leader *l = leader_new(&options);
+    fill(l);
+    pass(l, 1000);
+    OK(replica_damage(l->replica)->passes >= 3);
+    OK(replica_damage(l->replica)->bytes > 3 * sim_disk_size(l->disk, "snapshot"));
+    EQUAL(replica_damage(l->replica)->found, 0);
+    leader_free(l);
+}
+
+/* Until there is room for the snapshot. */
+TEST(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    struct leader *l = leader_new(&options);
+    char name[FILE_NAME_MAX];
+    fill(l);
+    first_segment(l, name);
+    rot(l, name, 30000);
+    sim_disk_set_capacity(l->disk, sim_disk_used(l->disk) + 100 * 1024);
+    pass(l, 200);
+    OK(replica_damage(l->replica)->log);
+    OK(sim_disk_size(l->disk, name) > 0);
+    sim_disk_set_capacity(l->disk, 0);
+    pass(l, 600);
+    OK(!replica_damage(l->replica)->log);
+    EQUAL(sim_disk_size(l->disk, name), 0);
+    REQUIRE(reopen(l));
+    OK(has_all(l));
+    leader_free(l);
+}
+
 TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead),
       TAP(no_rotten_copy_ever_leaves_whole),
       TAP(a_rotten_snapshot_stays_where_it_is_until_another_one_is_durable),
-      TAP(a_snapshot_is_verified_with_every_transfer))
+      TAP(a_snapshot_is_verified_with_every_transfer),
+      TAP(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place),
+      TAP(the_scrub_finds_a_rotten_snapshot_and_writes_another),
+      TAP(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing),
+      TAP(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable))

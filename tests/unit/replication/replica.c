@@ -427,6 +427,43 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
     buffer_release(&file);
 }
 
+TEST(a_follower_scrubs_too_and_mends_itself_but_not_while_a_copy_is_on_its_way) {
+    static const struct replica_options options = {.sync = SYNC_ALWAYS, .scrub_rest_ms = 1000};
+    struct follower *f = follower_with(&options, bytes_of("snapshot"));
+    struct buffer file = {0};
+    hear_records(f, 2, base, 4, 5, 15);
+    sim_disk_flip(f->disk, "snapshot", 60, 1);
+    make_snapshot(&file, (struct version){4, 40}, "new");
+    struct message chunk = {.type = MESSAGE_SNAPSHOT, .term = 4};
+    chunk.snapshot.at = (struct version){4, 40};
+    chunk.snapshot.total = buffer_size(&file);
+    chunk.snapshot.chunk = (struct bytes){file.data + file.start, 20};
+    for (unsigned arriving = 0; arriving < 2; arriving++) {
+        if (arriving == 0)
+            hear(f, 2, &chunk);
+        for (unsigned i = 0; i < 50; i++) {
+            f->now_ms += 100;
+            replica_tick(f->replica, f->now_ms, 0);
+            finish_jobs(f);
+        }
+        if (arriving == 0) {
+            EQUAL(f->notices[REPLICA_FILE_DAMAGED], 0);
+            chunk.snapshot.offset = 20;
+            chunk.snapshot.chunk = (struct bytes){file.data + file.start + 20, buffer_size(&file) - 20};
+            hear(f, 2, &chunk);
+            EQUAL(f->notices[REPLICA_SNAPSHOT_INSTALLED], 1);
+            sim_disk_flip(f->disk, "snapshot", 60, 1);
+        }
+    }
+    EQUAL(f->notices[REPLICA_FILE_DAMAGED], 1);
+    EQUAL(f->notices[REPLICA_FILE_MENDED], 1);
+    buffer_release(&file);
+    replica_close(f->replica);
+    REQUIRE(open_follower(f));
+    OK(has_key(f, "new"));
+    follower_free(f);
+}
+
 /* Stopping. */
 
 static void stop_at(struct tap *tap, struct follower *f, uint64_t commit) {
@@ -831,6 +868,7 @@ TESTS(TAP(a_start_refuses_what_no_group_reaches),
       TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
       TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
+      TAP(a_follower_scrubs_too_and_mends_itself_but_not_while_a_copy_is_on_its_way),
       TAP(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_answers_nobody),
       TAP(a_truncation_that_finds_no_room_for_the_ledger_waits_and_loses_nothing),
       TAP(a_truncation_that_the_log_has_no_room_for_waits_too),

@@ -1,0 +1,153 @@
+/* The scrub: what a replica holds on its disk and does not use, read and verified a little at a time, so that
+ * rot is found while memory still has what the files are to hold; and the mending, whoever found it. */
+#include <stdio.h>
+
+#include "replication/replica_internal.h"
+
+#define PART_SIZE (256u * 1024) /* bytes read by a job, */
+#define PAUSE_MS  100           /* and the pause behind it: 2.5 MiB/s */
+
+const struct replica_damage *replica_damage(const struct replica *r) {
+    return &r->damage;
+}
+
+static void tell_damaged(struct replica *r, const char *why, const char *what) {
+    char text[320];
+    r->damage.found++;
+    snprintf(
+        text, sizeof text,
+        "%s: %s is damaged on the disk; a new snapshot is taken from memory, and until that is there this "
+        "node could not start: look at the disk",
+        why, what);
+    r->host.notice(r->host.arg, REPLICA_FILE_DAMAGED, text);
+}
+
+void replica_scrub_found(struct replica *r, const char *why) {
+    if (r->damage.snapshot)
+        return;
+    r->damage.snapshot = true;
+    tell_damaged(r, why, "the snapshot");
+}
+
+static void look_at_log(struct replica *r) {
+    uint64_t last;
+    char name[FILE_NAME_MAX];
+    if (r->damage.log || !log_damaged(r->log, &last, name))
+        return;
+    r->damage.log = true;
+    tell_damaged(r, name, "a segment of the log");
+}
+
+bool replica_scrub_wants_snapshot(const struct replica *r) {
+    uint64_t last;
+    char name[FILE_NAME_MAX];
+    return r->damage.snapshot || (log_damaged(r->log, &last, name) && last <= raft_commit(r->raft));
+}
+
+void replica_scrub_mended(struct replica *r) {
+    uint64_t last;
+    char name[FILE_NAME_MAX], text[128];
+    bool log = r->damage.log && !log_damaged(r->log, &last, name);
+    if (!r->damage.snapshot && !log)
+        return;
+    r->damage.mended += r->damage.snapshot + log;
+    r->damage.snapshot = false;
+    r->damage.log = r->damage.log && !log;
+    snprintf(text, sizeof text, "a new snapshot at index %llu has taken the place of what was damaged",
+             (unsigned long long)r->snapshot.index);
+    r->host.notice(r->host.arg, REPLICA_FILE_MENDED, text);
+}
+
+static void check_end(struct scrubbing *s) {
+    snapshot_check_free(s->check);
+    s->check = NULL;
+    if (s->file != NULL)
+        file_close(s->file);
+    s->file = NULL;
+}
+
+static void check_begin(struct replica *r) {
+    struct scrubbing *s = &r->scrubbing;
+    if (r->snapshot.index == 0 || r->damage.snapshot)
+        return;
+    if (file_open(r->options.fs, SNAPSHOT_FILE, false, &s->file) != FILE_OK)
+        s->file = NULL;
+    else
+        s->check = snapshot_check_new(SNAPSHOT_FILE, s->file);
+    s->snapshots = r->snapshots;
+}
+
+static struct replica *replica_of(struct job *job) {
+    return (struct replica *)(void *)((char *)job - offsetof(struct replica, scrubbing.job));
+}
+
+static void job_run(struct job *job) {
+    struct scrubbing *s = &replica_of(job)->scrubbing;
+    s->result =
+        snapshot_check_to(s->check, snapshot_check_offset(s->check) + PART_SIZE, s->why, sizeof s->why);
+}
+
+static void part_done(struct replica *r, uint64_t bytes) {
+    r->damage.bytes += bytes;
+    r->scrubbing.running = false;
+    r->scrubbing.due_ms = r->now_ms + PAUSE_MS;
+}
+
+/* Of one that has been replaced meanwhile nothing more is wanted. */
+static void job_done(struct job *job) {
+    struct replica *r = replica_of(job);
+    struct scrubbing *s = &r->scrubbing;
+    bool current = s->snapshots == r->snapshots;
+    part_done(r, snapshot_check_offset(s->check) - s->from);
+    if (current && s->result != SNAPSHOT_OK)
+        replica_snapshot_damaged(r, s->why);
+    s->in_log = !current || s->result != SNAPSHOT_OK || snapshot_check_ended(s->check);
+    if (s->in_log)
+        check_end(s);
+}
+
+static void segment_done(void *arg) {
+    struct replica *r = arg;
+    part_done(r, log_scrub_end(r->log));
+    r->log_shrank = true; /* a segment that was let go meanwhile has kept its file */
+}
+
+/* False where there is nothing to read: the pass is over. */
+static bool part_begin(struct replica *r) {
+    struct scrubbing *s = &r->scrubbing;
+    struct job *job = NULL;
+    if (!s->in_log && s->check == NULL)
+        check_begin(r);
+    if (s->check != NULL) {
+        s->from = snapshot_check_offset(s->check);
+        s->job = (struct job){.lane = JOB_BULK, .run = job_run, .done = job_done};
+        job = &s->job;
+    } else {
+        check_end(s);
+        s->in_log = true;
+        job = log_scrub_begin(r->log, segment_done, r);
+    }
+    if (job == NULL)
+        return false;
+    s->running = true;
+    r->host.background(r->host.arg, job);
+    return true;
+}
+
+/* What a copy from the leader is about to replace is left alone. */
+void replica_scrub_tick(struct replica *r) {
+    struct scrubbing *s = &r->scrubbing;
+    look_at_log(r);
+    if (s->running || r->now_ms < s->due_ms || raft_odd(r->raft) || raft_diverged(r->raft) ||
+        r->received.file != NULL)
+        return;
+    if (part_begin(r))
+        return;
+    s->in_log = false;
+    s->due_ms = r->now_ms + r->options.scrub_rest_ms;
+    r->damage.passes++;
+}
+
+void replica_scrub_close(struct replica *r) {
+    check_end(&r->scrubbing);
+}
