@@ -54,7 +54,7 @@ void peers_unsent(struct peers *p, uint32_t connection, size_t size) {
     bool less = size < c->unsent;
     c->unsent = size;
     connection_count(p, c);
-    if (c->held_back && less) /* it takes what it was sent: a sign of life while it is not read from */
+    if (less && (size > 0 || c->held_back)) /* it takes what it was sent: a PING may wait behind that */
         c->heard_ms = p->now_ms;
     if (c->held_back && !place_holds_back(p, c))
         peers_wake_at(p, 0);

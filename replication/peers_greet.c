@@ -224,7 +224,9 @@ void greet_alive(struct peers *p, uint64_t now_ms, struct connection *c, uint32_
 
 void greet_overdue(struct peers *p, uint64_t now_ms, struct connection *c) {
     struct connection *rival = connection_find(p, c->rival);
-    if (rival != NULL)
+    if (rival != NULL && now_ms < rival->heard_ms + PROBE_MS)
+        c->since_ms = rival->heard_ms; /* not silent: the PING waits behind what it is sent */
+    else if (rival != NULL)
         connection_close(p, now_ms, rival);
     else
         greet(p, now_ms, c);

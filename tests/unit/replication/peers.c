@@ -141,9 +141,29 @@ TEST(a_silent_connection_is_asked_then_closed_and_a_pause_of_ones_own_is_no_sile
     world_free(w);
 }
 
+/* Behind 64 MiB the answer to a question takes long on a slow link. */
+TEST(a_connection_that_takes_what_it_is_sent_is_not_silent) {
+    struct world *w = world_new(2, 5);
+    world_pair(w);
+    w->node[1].vanished = true; /* nothing comes from it; what it takes is said by hand */
+    struct link_end *end = &w->link[0].end[0];
+    for (size_t left = 40; left > 20; left--) {
+        peers_unsent(w->node[0].peers, end->number, left << 20);
+        world_run(w, 1000);
+    }
+    EQUAL(w->node[0].seen.down, 0);
+    for (unsigned i = 0; i < 5; i++) {
+        peers_unsent(w->node[0].peers, end->number, 21 << 20);
+        world_run(w, 1000);
+    }
+    EQUAL(w->node[0].seen.down, 1);
+    world_free(w);
+}
+
 TESTS(TAP(two_nodes_connect_and_frames_arrive_whole_however_the_stream_is_split),
       TAP(a_role_change_is_told_to_connected_nodes), TAP(answers_sent_from_within_a_frame_leave_in_order),
       TAP(a_full_output_takes_no_more_and_the_connection_lives_on),
       TAP(the_bulk_lane_has_its_own_connection_that_goes_with_the_main_one),
       TAP(when_only_the_main_connection_closes_its_bulk_one_goes_too),
-      TAP(a_silent_connection_is_asked_then_closed_and_a_pause_of_ones_own_is_no_silence))
+      TAP(a_silent_connection_is_asked_then_closed_and_a_pause_of_ones_own_is_no_silence),
+      TAP(a_connection_that_takes_what_it_is_sent_is_not_silent))

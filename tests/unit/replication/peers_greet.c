@@ -148,10 +148,31 @@ TEST(a_restarted_node_takes_the_place_of_the_connection_its_crash_left_behind) {
     world_free(w);
 }
 
+/* The PING to the old connection waits behind what that is sent. */
+TEST(a_connection_that_takes_what_it_is_sent_is_not_closed_for_another_of_its_id) {
+    struct world *w = world_new(2, 9);
+    world_pair(w);
+    struct link_end *end = &w->link[0].end[0];
+    struct node_info clone = world_info_of(1);
+    clone.session = 77;
+    clone.peer = world_address(2);
+    w->node[1].vanished = true; /* nothing comes from it; what it takes is said by hand */
+    world_start(w, 2, &clone);
+    world_learn(w, 2, 0, false);
+    for (size_t left = 40; left > 20; left--) {
+        peers_unsent(w->node[0].peers, end->number, left << 20);
+        world_run(w, 100);
+    }
+    EQUAL(w->node[0].seen.down, 0);
+    EQUAL(w->node[0].seen.up, 1);
+    world_free(w);
+}
+
 TESTS(TAP(another_cluster_or_founding_is_refused_told_to_both_sides_and_left_alone_for_30_s),
       TAP(nodes_of_two_groups_connect_whatever_their_foundings),
       TAP(two_foundings_of_a_group_refuse_each_other_until_one_starts_over),
       TAP(a_connected_newcomer_that_joins_another_founding_is_refused),
       TAP(a_later_process_with_an_id_in_use_is_told_and_the_earlier_one_stays_connected),
       TAP(of_two_processes_with_one_id_that_meet_the_later_is_told),
-      TAP(a_restarted_node_takes_the_place_of_the_connection_its_crash_left_behind))
+      TAP(a_restarted_node_takes_the_place_of_the_connection_its_crash_left_behind),
+      TAP(a_connection_that_takes_what_it_is_sent_is_not_closed_for_another_of_its_id))
