@@ -91,7 +91,8 @@ static bool send_append(struct raft *r, struct raft_peer *p, uint64_t next, size
     *last = next - 1;
     if (size_max > 0 && next <= log_last(r->log)) {
         enum log_result result = log_slice(r->log, next, size_max, &m.append.records, last);
-        if (result == LOG_COMPACTED)
+        /* What is committed has left the log, or will: the host's next snapshot stands for it. */
+        if (result == LOG_COMPACTED || (result == LOG_CORRUPT && next <= r->commit))
             return false;
         if (result != LOG_OK) {
             raft_fail(r);

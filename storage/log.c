@@ -316,6 +316,13 @@ static enum log_result window_load(struct log *log, struct window *window, const
     return LOG_OK;
 }
 
+/* What is read from a file is not written any more. */
+static enum log_result note_damage(struct segment *segment, enum log_result result) {
+    if (result == LOG_CORRUPT && segment->image == NULL)
+        segment->damaged = true;
+    return result;
+}
+
 /* At least the whole record at offset, and about size bytes from there on where the segment has them. */
 static enum log_result bytes_at(struct log *log, struct window *window, const struct segment *segment,
                                 uint32_t offset, uint32_t size, struct bytes *out) {
@@ -377,10 +384,10 @@ enum log_result log_read(struct log *log, uint64_t index, struct log_record *out
     struct window *window = &log->read_window;
     result = bytes_at(log, window, segment, offset, read_ahead(window, segment, offset), &from);
     if (result != LOG_OK)
-        return result;
+        return note_damage(segment, result);
     if (record_read(from, &raw) != RAW_OK || raw.kind != RECORD_ENTRY || !record_entry(&raw, out) ||
         out->index != index)
-        return LOG_CORRUPT;
+        return note_damage(segment, LOG_CORRUPT);
     return LOG_OK;
 }
 
@@ -424,9 +431,9 @@ enum log_result log_slice(struct log *log, uint64_t index, size_t size_max, stru
     uint32_t want = size_max > segment->capacity ? segment->capacity : (uint32_t)size_max;
     result =
         bytes_at(log, &log->slice_window, segment, offset, want > WINDOW_SIZE ? want : WINDOW_SIZE, &from);
-    if (result != LOG_OK)
-        return result;
-    return slice_of(segment, index, from, size_max, out, last);
+    if (result == LOG_OK)
+        result = slice_of(segment, index, from, size_max, out, last);
+    return note_damage(segment, result);
 }
 
 void log_close(struct log *log) {

@@ -418,6 +418,35 @@ TEST(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable) {
     leader_free(l);
 }
 
+/* A member that lags asks for records that only a segment holds. */
+TEST(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_the_snapshot) {
+    static const struct replica_options options;
+    struct leader *l = leader_new(&options);
+    char name[FILE_NAME_MAX];
+    fill(l);
+    REQUIRE(reopen(l)); /* what it wrote before is in its files only */
+    first_segment(l, name);
+    rot(l, name, SEGMENT_HEADS_SIZE + BATCH_SIZE + RECORD_HEADER_SIZE + 4);
+    l->last.type = 0;
+    for (unsigned i = 0; i < 200 && l->last.type != MESSAGE_APPEND; i++)
+        pass(l, 1);
+    REQUIRE(l->last.type == MESSAGE_APPEND);
+    struct message has_base = {.type = MESSAGE_APPEND_REPLY, .term = raft_term(replica_raft(l->replica))};
+    has_base.append_reply.match = l->last.append.previous.index;
+    has_base.append_reply.hint = base;
+    has_base.append_reply.last = base.index;
+    hear(l, &has_base);
+    pass(l, 20);
+    OK(replica_failure(l->replica) == NULL);
+    EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+    EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+    run(l, 100);
+    OK(l->finished > 0);
+    OK(l->copy_at.index >= base.index + PUTS);
+    OK(copy_loads(l));
+    leader_free(l);
+}
+
 TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead),
       TAP(no_rotten_copy_ever_leaves_whole),
       TAP(a_rotten_snapshot_stays_where_it_is_until_another_one_is_durable),
@@ -425,4 +454,5 @@ TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_inst
       TAP(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place),
       TAP(the_scrub_finds_a_rotten_snapshot_and_writes_another),
       TAP(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing),
-      TAP(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable))
+      TAP(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable),
+      TAP(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_the_snapshot))
