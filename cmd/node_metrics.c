@@ -164,7 +164,8 @@ static void print_log(const struct node *n, const struct node_measures *m, struc
     prometheus_sizes(out, "kvnode_log_batch_records", NULL, &log_counters(log)->batch_records);
     prometheus_family(out, "kvnode_log_sync_duration_seconds", "histogram", "Syncs of the log to the disk.");
     prometheus_times(out, "kvnode_log_sync_duration_seconds", NULL, &m->log_syncs);
-    prometheus_family(out, "kvnode_bulk_job_duration_seconds", "histogram", "Syncs of snapshots.");
+    prometheus_family(out, "kvnode_bulk_job_duration_seconds", "histogram",
+                      "Syncs of snapshots, and reads of the scrub.");
     prometheus_times(out, "kvnode_bulk_job_duration_seconds", NULL, &m->bulk_jobs);
     prometheus_family(
         out, "kvnode_turn_duration_seconds", "histogram",
