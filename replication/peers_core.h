@@ -263,7 +263,7 @@ bool place_make(struct peers *p, uint64_t now_ms, const struct connection *c);
 bool place_accept(struct peers *p, uint64_t now_ms);
 /* Marks whoever must go for the memory that is held. */
 void place_shed(struct peers *p);
-/* c is not to be read from for now. */
+/* c is not to be read from until others have taken what waits for them. */
 bool place_holds_back(const struct peers *p, const struct connection *c);
 
 #endif

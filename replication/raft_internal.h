@@ -191,7 +191,7 @@ void raft_reset_deadline(struct raft *r);
 /* Follower of term, which is the current one or a later one; leader NULL where unknown. False: the disk
  * failed. */
 bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, enum raft_cause cause);
-/* False: the term is too far above the own one, which has risen by a step; the message is not for now. */
+/* False: the term is too far above the own one, which has risen by a step; the message is to be dropped. */
 bool raft_near(struct raft *r, uint64_t term);
 void raft_send(struct raft *r, const struct member_id *to, struct message *message);
 struct raft_peer *raft_peer(struct raft *r, const struct member_id *id);
