@@ -10,6 +10,7 @@
 #include "tests/tap.h"
 #include "tests/unit/replication/begin_log.h"
 #include "tests/unit/replication/one.h"
+#include "tests/unit/replication/replica_parts.h"
 
 #define JOBS_MAX 4
 
@@ -59,17 +60,6 @@ static void ignore_applied(void *arg, struct version at, const struct store_effe
     (void)effect;
 }
 
-static bool none_unanswered(void *arg, struct version at) {
-    (void)arg;
-    (void)at;
-    return false;
-}
-
-static void ignore_overruled(void *arg, uint64_t index) {
-    (void)arg;
-    (void)index;
-}
-
 static void note(void *arg, enum replica_notice notice, const char *text) {
     struct leader *l = arg;
     l->notices[notice]++;
@@ -77,38 +67,19 @@ static void note(void *arg, enum replica_notice notice, const char *text) {
         snprintf(l->damage, sizeof l->damage, "%s", text);
 }
 
-static void save(struct file_system *fs, const char *name, struct bytes content) {
-    struct file *file;
-    if (file_open(fs, name, true, &file) != FILE_OK || file_write(file, 0, content) != FILE_OK ||
-        file_sync(file) != FILE_OK || file_system_sync(fs) != FILE_OK)
-        abort();
-    file_close(file);
-}
-
 /* Of some megabytes, so that it takes several chunks. */
 static void make_snapshot(struct buffer *out) {
     static const uint8_t value[64 * 1024];
     struct store *store = store_new(0);
     struct configuration configuration = group_of(1, 1, ACK_QUORUM);
-    struct groups_state groups = {0};
-    struct buffer encoded = {0}, state = {0};
-    configuration_encode(&encoded, &configuration);
-    write_bytes32(&state, buffer_bytes(&encoded));
-    groups_state_write(&state, &groups);
     for (uint64_t index = 1; index <= base.index; index++) {
         char key[8];
         snprintf(key, sizeof key, "k%u", (unsigned)index);
         struct entry entry = {.key = bytes_of(key), .value = {value, sizeof value}};
         store_apply(store, (struct version){base.term, index}, ENTRY_PUT, &entry, false);
     }
-    struct snapshot_header header = {base, base.index, buffer_bytes(&state), 1, 0, 0};
-    struct snapshot_writer *writer = snapshot_writer_new(store, &header);
-    while (!snapshot_writer_step(writer, 65536, out))
-        ;
-    snapshot_writer_free(writer);
+    write_snapshot(out, store, base, &configuration);
     store_free(store);
-    buffer_release(&encoded);
-    buffer_release(&state);
 }
 
 static bool open_leader(struct leader *l) {

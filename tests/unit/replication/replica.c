@@ -14,6 +14,7 @@
 #include "tests/tap.h"
 #include "tests/unit/replication/begin_log.h"
 #include "tests/unit/replication/one.h"
+#include "tests/unit/replication/replica_parts.h"
 
 #define GROUP_ID 7
 
@@ -49,52 +50,22 @@ static void count_applied(void *arg, struct version at, const struct store_effec
     f->applied++;
 }
 
-static bool none_unanswered(void *arg, struct version at) {
-    (void)arg;
-    (void)at;
-    return false;
-}
-
-static void ignore_overruled(void *arg, uint64_t index) {
-    (void)arg;
-    (void)index;
-}
-
 static void count_notice(void *arg, enum replica_notice notice, const char *text) {
     struct follower *f = arg;
     f->notices[notice]++;
     snprintf(f->text, sizeof f->text, "%s", text);
 }
 
-static void save(struct file_system *fs, const char *name, struct bytes content) {
-    struct file *file;
-    if (file_open(fs, name, true, &file) != FILE_OK || file_write(file, 0, content) != FILE_OK ||
-        file_sync(file) != FILE_OK || file_system_sync(fs) != FILE_OK)
-        abort();
-    file_close(file);
-}
-
 /* The snapshot file of a state at `at` with the key `name`. */
 static void make_snapshot_of(struct buffer *out, struct version at, const char *name, struct bytes value) {
     struct store *store = store_new(0);
     struct configuration configuration = group_of(3, 0, ACK_ASYNC);
-    struct groups_state groups = {0};
-    struct buffer encoded = {0}, state = {0};
     struct entry entry = {.key = bytes_of(name), .value = value};
-    configuration_encode(&encoded, &configuration);
-    write_bytes32(&state, buffer_bytes(&encoded));
-    groups_state_write(&state, &groups);
     for (uint64_t index = 1; index < at.index; index++)
         store_apply(store, (struct version){at.term, index}, ENTRY_NOOP, NULL, false);
     store_apply(store, at, ENTRY_PUT, &entry, false);
-    struct snapshot_header header = {at, 1, buffer_bytes(&state), 1, 0, 0};
-    struct snapshot_writer *writer = snapshot_writer_new(store, &header);
-    while (!snapshot_writer_step(writer, 65536, out))
-        ;
-    snapshot_writer_free(writer);
+    write_snapshot(out, store, at, &configuration);
     store_free(store);
-    buffer_release(&encoded);
-    buffer_release(&state);
 }
 
 static void make_snapshot(struct buffer *out, struct version at, const char *name) {
