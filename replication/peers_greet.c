@@ -180,13 +180,13 @@ static void stand_main(struct peers *p, uint64_t now_ms, struct connection *c) {
 }
 
 static void stand(struct peers *p, uint64_t now_ms, struct connection *c) {
-    if (c->lane == PEERS_MAIN)
-        replace_older(p, now_ms, c);
-    connection_enter(p, now_ms, c, UP);
-    if (c->lane == PEERS_MAIN)
-        stand_main(p, now_ms, c);
-    else
+    connection_enter(p, now_ms, c, UP); /* first: what waited for the older one must wait for this one */
+    if (c->lane == PEERS_BULK) {
         stand_bulk(p, now_ms, c);
+        return;
+    }
+    replace_older(p, now_ms, c);
+    stand_main(p, now_ms, c);
 }
 
 /* Its hello is in order: agrees to it, unless the node is connected already. */

@@ -265,7 +265,25 @@ TEST(one_source_has_a_node_dial_few_addresses_and_all_sources_together_not_many)
     world_free(w);
 }
 
-TESTS(TAP(a_refusal_from_a_stranger_ends_nothing), TAP(a_copied_hello_takes_over_no_live_connection),
+/* Three connections of one process, of which the last waits for the first, and the second takes its place. */
+TEST(a_process_never_has_two_connections_that_stand) {
+    struct world *w = world_new(1, 5);
+    struct node_info info = world_info_of(5);
+    memset(info.id, '-', sizeof info.id); /* lower than any: it would decide of crossing dials */
+    struct link_end *first = world_stranger(w, 0), *second = world_stranger(w, 0),
+                    *third = world_stranger(w, 0);
+    say_hello(w, first, &info);
+    say_hello(w, second, &info);
+    say(w, first, WELCOME, nothing);
+    say_hello(w, third, &info);
+    say(w, third, WELCOME, nothing);
+    say(w, second, WELCOME, nothing);
+    EQUAL(peers_count(w->node[0].peers), 1);
+    world_free(w);
+}
+
+TESTS(TAP(a_process_never_has_two_connections_that_stand), TAP(a_refusal_from_a_stranger_ends_nothing),
+      TAP(a_copied_hello_takes_over_no_live_connection),
       TAP(who_says_a_members_id_first_gives_way_to_the_member_at_its_address),
       TAP(whoever_says_our_id_without_our_directory_is_turned_away),
       TAP(a_proof_that_was_asked_of_somebody_else_proves_nothing),
