@@ -82,9 +82,10 @@ static struct socket_connection *add(struct peer_io *io, uint32_t number, int fd
     return c;
 }
 
-/* Sends what it can. On a broken connection nothing more is to be sent; what came before the break is still
- * to be read, and the end is found there. */
-static void send_output(struct socket_connection *c) {
+/* Sends what it can; true where something was taken. On a broken connection nothing more is to be sent; what
+ * came before the break is still to be read, and the end is found there. */
+static bool send_output(struct socket_connection *c) {
+    bool taken = false;
     while (c->output.size > 0) {
         struct bytes rest[PIECES_MAX];
         struct iovec pieces[PIECES_MAX];
@@ -96,9 +97,11 @@ static void send_output(struct socket_connection *c) {
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
+            break;
+        taken = taken || sent > 0;
         chunks_consume(&c->output, sent < 0 ? c->output.size : (size_t)sent);
     }
+    return taken;
 }
 
 static void writable(evutil_socket_t fd, short what, void *arg);
@@ -139,13 +142,13 @@ static void drop_and_tell(struct socket_connection *c, enum peers_close why) {
 }
 
 static void flush(struct socket_connection *c) {
-    send_output(c);
+    bool taken = send_output(c);
     bool wait = c->output.size > 0;
     if (wait && c->write == NULL)
         watch_writes(c);
     else if (!wait)
         unwatch_writes(c);
-    peers_unsent(c->io->peers, c->number, wait ? c->output.memory : 0);
+    peers_unsent(c->io->peers, c->number, wait ? c->output.memory : 0, taken);
 }
 
 static void readable(evutil_socket_t fd, short what, void *arg) {
@@ -418,7 +421,7 @@ void peer_io_write(struct peer_io *io, uint32_t connection, struct bytes data) {
         TAILQ_INSERT_TAIL(&io->dirty, c, next_dirty);
     c->dirty = true;
     if (c->output.size >= TELL_SIZE)
-        peers_unsent(io->peers, connection, c->output.memory);
+        peers_unsent(io->peers, connection, c->output.memory, false);
 }
 
 void peer_io_close(struct peer_io *io, uint32_t connection) {

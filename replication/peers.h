@@ -165,8 +165,8 @@ uint64_t peers_tick(struct peers *p, uint64_t now_ms);
 bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, enum peers_lane lane,
                 enum frame_type type, struct bytes payload);
 /* Told by the host, so that the bounds hold: memory of what the kernel has not taken yet. Until told
- * otherwise, all that was written. */
-void peers_unsent(struct peers *p, uint32_t connection, size_t size);
+ * otherwise, all that was written. taken: the kernel has taken something since it was last told. */
+void peers_unsent(struct peers *p, uint32_t connection, size_t size, bool taken);
 size_t peers_count(const struct peers *p); /* main connections up */
 const struct peer *peers_at(const struct peers *p, size_t position);
 const struct peer *peers_find(const struct peers *p, const struct member_id *id);

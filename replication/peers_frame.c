@@ -47,14 +47,13 @@ bool peers_send(struct peers *p, uint64_t now_ms, const struct member_id *to, en
     return true;
 }
 
-void peers_unsent(struct peers *p, uint32_t connection, size_t size) {
+void peers_unsent(struct peers *p, uint32_t connection, size_t size, bool taken) {
     struct connection *c = connection_find(p, connection);
     if (c == NULL)
         return;
-    bool less = size < c->unsent;
     c->unsent = size;
     connection_count(p, c);
-    if (less && (size > 0 || c->held_back)) /* it takes what it was sent: a PING may wait behind that */
+    if (taken && (size > 0 || c->held_back)) /* a PING may wait behind what it was sent */
         c->heard_ms = p->now_ms;
     if (c->held_back && !place_holds_back(p, c))
         peers_wake_at(p, 0);

@@ -177,7 +177,7 @@ static void others(struct script *s, struct host *host, uint8_t which, uint32_t 
         break;
     case 3:
         if (number != 0)
-            peers_unsent(host->peers, number, (size_t)take_u8(s) << 20);
+            peers_unsent(host->peers, number, (size_t)take_u8(s) << 20, which & 16);
         break;
     case 4:
         for (int i = 0; i < 70; i++)

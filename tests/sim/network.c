@@ -173,10 +173,10 @@ static struct link *find(struct machine *m, uint32_t number, unsigned *end) {
     return NULL;
 }
 
-static void tell_unsent(const struct link *link, unsigned to) {
+static void tell_unsent(const struct link *link, unsigned to, bool taken) {
     const struct link_end *sender = &link->ends[1 - to];
     if (sender->open && sender->machine->node != NULL)
-        peers_unsent(node_peers(sender->machine->node), sender->number, link->ends[to].incoming_size);
+        peers_unsent(node_peers(sender->machine->node), sender->number, link->ends[to].incoming_size, taken);
 }
 
 /* The stream ended for the process at this end. */
@@ -225,7 +225,7 @@ static void pump(struct sim *sim, struct event *event) {
         deliver(link, to, piece);
         free(piece);
     }
-    tell_unsent(link, to);
+    tell_unsent(link, to, true);
     if (piece != NULL) {
         sim_again(sim, event, piece->ready_us);
         return;
@@ -273,7 +273,7 @@ void network_write(struct machine *from, uint32_t connection, struct bytes data)
     if (link == NULL || data.size == 0 || machine_is_dark(from))
         return;
     queue(link, 1 - end, data, false);
-    tell_unsent(link, 1 - end);
+    tell_unsent(link, 1 - end, false);
 }
 
 void network_hold(struct machine *from, uint32_t connection, bool held) {

@@ -18,6 +18,8 @@ struct node {
     int up, down, refused, frames;
     uint64_t bytes;
     bool damaged;
+    uint32_t written; /* the connection that was written to last */
+    bool frozen;      /* neither reads nor ticks */
 };
 
 static struct event_base *base;
@@ -34,6 +36,7 @@ static void on_dial(void *arg, uint32_t connection, const struct address *to) {
 }
 
 static void on_write(void *arg, uint32_t connection, struct bytes data) {
+    ((struct node *)arg)->written = connection;
     peer_io_write(((struct node *)arg)->io, connection, data);
 }
 
@@ -139,7 +142,7 @@ static void close_all(void) {
 static void turn(void) {
     event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     for (int n = 0; n < 3; n++) {
-        if (nodes[n].io == NULL)
+        if (nodes[n].io == NULL || nodes[n].frozen)
             continue;
         peers_tick(nodes[n].peers, clock_ms());
         peer_io_flush(nodes[n].io);
@@ -289,7 +292,29 @@ TEST(an_address_of_another_family_than_the_bind_fails_without_harm) {
     close_all();
 }
 
-TESTS(TAP(nodes_on_several_addresses_connect_whoever_dials),
+/* Of a machine that is gone nothing tells but that it takes nothing more. */
+TEST(a_connection_with_a_full_socket_that_takes_nothing_more_is_silent_whatever_is_sent_upon_it) {
+    open_all();
+    peers_learn(nodes[0].peers, clock_ms(), &nodes[1].info.peer, &nodes[1].info.peer);
+    REQUIRE(wait_for(&nodes[0].up, 1) && wait_for(&nodes[1].up, 1));
+    peer_io_hold(nodes[1].io, nodes[1].written, true);
+    nodes[1].frozen = true;
+    for (int i = 0; i < 10; i++)
+        OK(send_to(0, 1, (struct bytes){pattern, sizeof pattern}));
+    uint64_t deadline_ms = clock_ms() + 8000, next_ms = 0;
+    while (nodes[0].down == 0 && clock_ms() < deadline_ms) {
+        if (clock_ms() >= next_ms) { /* as heartbeats */
+            send_to(0, 1, (struct bytes){pattern, 100});
+            next_ms = clock_ms() + 50;
+        }
+        turn();
+    }
+    EQUAL(nodes[0].down, 1);
+    close_all();
+}
+
+TESTS(TAP(a_connection_with_a_full_socket_that_takes_nothing_more_is_silent_whatever_is_sent_upon_it),
+      TAP(nodes_on_several_addresses_connect_whoever_dials),
       TAP(large_and_small_frames_arrive_whole_through_full_socket_buffers),
       TAP(what_the_kernel_does_not_take_counts_towards_the_bound),
       TAP(a_dead_nodes_kernel_refuses_the_redial_and_that_is_reported_within_milliseconds),

@@ -67,7 +67,7 @@ TEST(a_full_output_takes_no_more_and_the_connection_lives_on) {
     OK(world_send(w, 0, 1, PEERS_MAIN, bytes_of("again")));
     EQUAL(w->node[0].seen.down, 0);
     struct link_end *end = &w->link[0].end[0];
-    peers_unsent(w->node[0].peers, end->number, PEERS_OUTPUT_MAX + 1);
+    peers_unsent(w->node[0].peers, end->number, PEERS_OUTPUT_MAX + 1, false);
     OK(!world_send(w, 0, 1, PEERS_MAIN, bytes_of("no")));
     EQUAL(w->node[0].seen.down, 0); /* not from within a call */
     world_run(w, 0);
@@ -148,12 +148,12 @@ TEST(a_connection_that_takes_what_it_is_sent_is_not_silent) {
     w->node[1].vanished = true; /* nothing comes from it; what it takes is said by hand */
     struct link_end *end = &w->link[0].end[0];
     for (size_t left = 40; left > 20; left--) {
-        peers_unsent(w->node[0].peers, end->number, left << 20);
+        peers_unsent(w->node[0].peers, end->number, left << 20, true);
         world_run(w, 1000);
     }
     EQUAL(w->node[0].seen.down, 0);
     for (unsigned i = 0; i < 5; i++) {
-        peers_unsent(w->node[0].peers, end->number, 21 << 20);
+        peers_unsent(w->node[0].peers, end->number, 21 << 20, false);
         world_run(w, 1000);
     }
     EQUAL(w->node[0].seen.down, 1);

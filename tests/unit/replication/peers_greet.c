@@ -160,7 +160,7 @@ TEST(a_connection_that_takes_what_it_is_sent_is_not_closed_for_another_of_its_id
     world_start(w, 2, &clone);
     world_learn(w, 2, 0, false);
     for (size_t left = 40; left > 20; left--) {
-        peers_unsent(w->node[0].peers, end->number, left << 20);
+        peers_unsent(w->node[0].peers, end->number, left << 20, true);
         world_run(w, 100);
     }
     EQUAL(w->node[0].seen.down, 0);

@@ -105,7 +105,7 @@ TEST(answers_that_nobody_reads_stay_within_the_share_of_strangers) {
         struct link_end *end = &w->link[i].end[1];
         buffer_clear(&w->link[i].end[0].in);
         if (end->open)
-            peers_unsent(end->owner, end->number, 0);
+            peers_unsent(end->owner, end->number, 0, true);
     }
     world_run(w, 10);
     for (size_t i = first; i < last; i++)

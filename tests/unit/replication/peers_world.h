@@ -92,7 +92,7 @@ static inline void world_write(void *arg, uint32_t connection, struct bytes data
         return;
     struct link_end *other = &link->end[end == &link->end[0]];
     buffer_append(&other->in, data);
-    peers_unsent(((struct world_node *)arg)->peers, connection, buffer_size(&other->in));
+    peers_unsent(((struct world_node *)arg)->peers, connection, buffer_size(&other->in), false);
 }
 
 static inline void world_close(void *arg, uint32_t connection) {
@@ -303,7 +303,7 @@ static inline bool world_deliver(struct world *w, struct link *link, struct link
     memcpy(exact, buffer_bytes(&end->in).data, size);
     buffer_consume(&end->in, size);
     if (other->node != NULL && other->open && other->owner == other->node->peers)
-        peers_unsent(other->owner, other->number, buffer_size(&end->in));
+        peers_unsent(other->owner, other->number, buffer_size(&end->in), true);
     peers_received(end->owner, w->now_ms, end->number, (struct bytes){exact, size});
     free(exact);
     return true;
