@@ -38,6 +38,16 @@ static void read_flags(struct reader *r, bool *first, bool *second) {
         *second = flags & 2;
 }
 
+/* The append's has three. */
+static void read_append_flags(struct reader *r, struct message *out) {
+    uint8_t flags = read_u8(r);
+    if (flags > 7)
+        r->failed = true;
+    out->append.alone = flags & 1;
+    out->append.unequal = flags & 2;
+    out->append.agrees = flags & 4;
+}
+
 static void encode_append(struct buffer *out, const struct message *m) {
     assert(m->append.records.size <= MESSAGE_RECORDS_MAX);
     write_version(out, m->append.previous);
@@ -45,7 +55,7 @@ static void encode_append(struct buffer *out, const struct message *m) {
     write_u64(out, m->append.read);
     write_u64(out, m->append.echo.asked);
     write_u64(out, m->append.echo.index);
-    write_flags(out, m->append.alone, m->append.unequal);
+    write_u8(out, (uint8_t)(m->append.alone | m->append.unequal << 1 | m->append.agrees << 2));
     write_u64(out, m->append.compare);
     write_u64(out, m->append.odd);
     buffer_append(out, m->append.records);
@@ -121,7 +131,7 @@ static bool decode_append(struct reader *r, struct message *out) {
     out->append.read = read_u64(r);
     out->append.echo.asked = read_u64(r);
     out->append.echo.index = read_index(r);
-    read_flags(r, &out->append.alone, &out->append.unequal);
+    read_append_flags(r, out);
     out->append.compare = read_index(r);
     out->append.odd = read_u64(r);
     out->append.records = read_rest(r);

@@ -50,6 +50,7 @@ struct message {
             bool alone;           /* an async leader without a majority: resets no election timer */
             struct proof echo;    /* of the receiver's state; asked is 0 or a time of the receiver's */
             bool unequal;         /* voters differ, and none of their states has a majority */
+            bool agrees;          /* the receiver's state, when it last answered, was the majority's */
             uint64_t compare;     /* index whose digest is wanted; 0 none */
             uint64_t odd;         /* number of the receiver's mark; 0: it bears none */
             struct bytes records; /* as log_slice gives them; empty for a heartbeat */

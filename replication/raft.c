@@ -43,7 +43,7 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_host
     r->commit = options->commit < log_last(r->log) ? options->commit : log_last(r->log);
     random_seed(&r->random, options->seed);
     r->time_base = ~r->random.state[0];
-    r->started_ms = now_ms;
+    r->started_ms = r->led_ms = now_ms;
     if (r->state.term < log_last_term(r->log))
         r->state = (struct hard_state){.term = log_last_term(r->log)};
     raft_configurations_load(r, configuration, configuration_index);
@@ -88,6 +88,7 @@ bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, 
         if (r->role == RAFT_LEADER) {
             r->cause = cause;
             r->counters.lost[cause]++;
+            r->led_ms = r->now_ms;
         }
         raft_reset_deadline(r);
         r->matched = 0;

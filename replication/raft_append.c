@@ -30,7 +30,7 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
         return false;
     if (!alone) {
         r->asking = false;
-        r->heard_ms = r->now_ms;
+        r->heard_ms = r->led_ms = r->now_ms;
         raft_reset_deadline(r);
     }
     return true;

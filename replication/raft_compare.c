@@ -30,15 +30,24 @@ void raft_odd_told(struct raft *r, uint64_t number) {
     become_odd(r);
 }
 
-void raft_odd_replaced(struct raft *r) {
-    r->odd_done = r->odd_number;
-    r->wanted = 0;
+/* Serves again. */
+static void raft_even(struct raft *r) {
     if (r->odd)
         r->host.odd(r->host.arg, false);
     r->odd = false;
 }
 
+void raft_odd_replaced(struct raft *r) {
+    r->odd_done = r->odd_number;
+    r->wanted = 0;
+    raft_even(r);
+}
+
 /* ---- the leader ---- */
+
+bool raft_peer_even(const struct raft_peer *p) {
+    return p->odd == 0 && p->says_odd_ms == 0;
+}
 
 static void mark(struct raft *r, struct raft_peer *p) {
     assert(p->odd == 0);
@@ -118,10 +127,12 @@ static void judge(struct raft *r) {
         if (p->answered && !p->agrees)
             found_odd(r, p, round->index);
     }
-    if (round->digest == right)
-        round->right_ms = round->opened_ms;
-    else
+    if (round->digest != right) {
         become_odd(r);
+        return;
+    }
+    round->right_ms = round->opened_ms;
+    raft_even(r);
 }
 
 static bool waits_for(const struct raft *r, const struct raft_peer *p) {
@@ -136,9 +147,18 @@ static bool all_answered(const struct raft *r) {
     return true;
 }
 
+/* It has answered nothing that could refute it: what it says of itself counts then. */
+static void believe(struct raft *r, struct raft_peer *p) {
+    bool said = p->says_odd_ms != 0 && p->says_odd_ms <= r->compare.opened_ms;
+    if (said && waits_for(r, p) && can_do_without(r, p))
+        mark(r, p);
+}
+
 /* No digest has a majority; nobody knows who is right where any two differ. */
 static void close_round(struct raft *r) {
     r->compare.open = false;
+    for (size_t i = 0; i < r->peer_count; i++)
+        believe(r, &r->peers[i]);
     for (size_t i = 0; i < r->peer_count && !r->compare.agreed; i++) {
         const struct raft_peer *p = &r->peers[i];
         if (p->votes != 0 && p->answered && p->digest != r->compare.digest)
@@ -162,9 +182,11 @@ static void open_round(struct raft *r) {
 
 void raft_compare_tick(struct raft *r) {
     struct compare_round *round = &r->compare;
+    if (raft_only_voter(r))
+        raft_even(r);
     if (r->odd && !r->transferring)
         raft_transfer(r, r->now_ms, NULL);
-    if (r->host.digest == NULL || r->odd || !raft_term_committed(r) || r->peer_count == 0)
+    if (r->host.digest == NULL || !raft_term_committed(r) || r->peer_count == 0)
         return;
     uint64_t age = r->now_ms - round->opened_ms;
     if (round->open && (all_answered(r) || age >= COMPARE_MAX_MS))
@@ -188,11 +210,13 @@ static void judge_late(struct raft *r, struct raft_peer *p, uint64_t index, uint
 
 bool raft_compare_reply(struct raft *r, struct raft_peer *p, const struct message *m) {
     uint64_t index = m->append_reply.compared;
-    if (p->odd == 0 && m->append_reply.odd != 0 && can_do_without(r, p))
-        mark(r, p);
+    if (m->append_reply.odd == 0)
+        p->says_odd_ms = 0;
+    else if (p->says_odd_ms == 0)
+        p->says_odd_ms = r->now_ms;
     if (p->odd != 0)
         return false;
-    if (index == 0 || r->odd || m->append_reply.odd != 0)
+    if (index == 0)
         return true;
     bool current = index == r->compare.index && r->compare.open;
     if (current) {
@@ -210,21 +234,22 @@ bool raft_compare_reply(struct raft *r, struct raft_peer *p, const struct messag
 
 /* ---- the follower ---- */
 
-/* A question that waits for records to come is not given up for a newer one. */
+/* A question that waits for records to come is not given up for a newer one; but a leader's questions rise,
+ * and one that is higher than a later one was not its own. */
 void raft_compare_heard(struct raft *r, const struct message *m) {
     r->unequal = m->append.unequal;
     if (m->append.odd != 0)
         raft_odd_told(r, m->append.odd);
-    if (r->wanted == 0 || r->wanted <= r->commit)
+    else if (m->append.agrees)
+        raft_even(r);
+    if (r->wanted == 0 || r->wanted <= r->commit || r->wanted > m->append.compare)
         r->wanted = m->append.compare;
 }
 
 void raft_compare_answer(struct raft *r, struct message *reply) {
     uint64_t digest;
-    if (r->odd) {
+    if (r->odd)
         reply->append_reply.odd = r->odd_number != 0 ? r->odd_number : UINT64_MAX;
-        return;
-    }
     if (r->host.digest == NULL || r->wanted == 0)
         return;
     bool known = r->host.digest(r->host.arg, r->wanted, &digest);

@@ -39,12 +39,16 @@ static void ask_for_votes(struct raft *r, bool pre) {
     }
 }
 
-/* One that votes no more by a configuration that is not committed stands still: its log may be the only one
+/* An odd one leaves it to the others while there is a leader, or time for one of them to become it. But where
+ * all that could win are odd nobody else will: it serves nothing then, and has its own state compared.
+ *
+ * One that votes no more by a configuration that is not committed stands still: its log may be the only one
  * that wins, and its vote be needed until then (the thesis, section 4.2.2). */
 bool raft_may_stand(const struct raft *r) {
     uint64_t at;
     const struct member *before = configuration_find(raft_configuration_committed(r, &at), &r->options.self);
-    return (raft_self_votes(r) || (before != NULL && member_votes(before))) && !r->retired && !r->odd;
+    bool votes = raft_self_votes(r) || (before != NULL && member_votes(before));
+    return votes && !r->retired && (!r->odd || r->now_ms - r->led_ms >= ODD_STANDS_MS);
 }
 
 /* Counted by member, so that a repeated reply adds nothing (bug 18). */

@@ -38,6 +38,7 @@
 #define CAUGHT_UP_MS       500        /* between samples of the log's last index */
 #define COMPARE_MS         500        /* between rounds of comparison */
 #define COMPARE_MAX_MS     2000       /* that one waits for answers */
+#define ODD_STANDS_MS      2000       /* without a leader, before an odd voter stands */
 #define COMPARE_AGREED     64         /* rounds whose outcome is remembered */
 
 enum progress { PROGRESS_PROBE, PROGRESS_REPLICATE, PROGRESS_SNAPSHOT };
@@ -79,6 +80,7 @@ struct raft_peer {
     uint64_t odd;          /* number of its mark; 0: none */
     uint64_t odd_end;      /* the snapshot that replaces its state reaches at least to there */
     uint64_t odd_ms;       /* when it was marked */
+    uint64_t says_odd_ms;  /* since when it calls itself odd; 0: it does not */
     bool answered, agrees; /* in the round of comparison; agrees: with the majority, when it last answered */
     uint64_t digest;       /* its answer */
     struct flights flights;
@@ -147,6 +149,7 @@ struct raft {
     bool odd;            /* PROTOCOL.md, "Comparing states" */
     uint64_t odd_number; /* of the mark that this term's leader gave; 0: none yet */
     uint64_t odd_done;   /* of the last one that a snapshot has answered */
+    uint64_t led_ms;     /* when it last led, or heard a leader that had a majority */
     uint64_t wanted;     /* index whose digest the leader wants; 0 none */
     bool unequal;        /* the leader's word */
     struct raft_comparison comparison;
@@ -260,6 +263,8 @@ void raft_compare_answer(struct raft *r, struct message *reply);
 void raft_odd_told(struct raft *r, uint64_t number);
 /* A snapshot has taken the place of the state. */
 void raft_odd_replaced(struct raft *r);
+/* Nobody with a majority's state has marked it, or it calls itself so. */
+bool raft_peer_even(const struct raft_peer *p);
 
 /* raft_configuration.c */
 void raft_configurations_load(struct raft *r, const struct configuration *base, uint64_t index);

@@ -45,7 +45,7 @@ void raft_peer_start(struct raft *r, struct raft_peer *p) {
     p->match = p->durable = p->read = p->commit_told = p->read_told = 0;
     p->asked = p->bound = 0;
     p->echo = (struct proof){0};
-    p->odd = 0;
+    p->odd = p->says_odd_ms = 0;
     p->answered = p->agrees = false;
     p->heard_ms = r->now_ms;
     p->transfer = (struct transfer){0};
@@ -104,6 +104,7 @@ static bool send_append(struct raft *r, struct raft_peer *p, uint64_t next, size
     m.append.alone = r->alone;
     m.append.echo = p->echo;
     m.append.unequal = r->comparison.unequal_index != 0;
+    m.append.agrees = p->agrees && p->odd == 0;
     m.append.compare = r->compare.index;
     m.append.odd = p->odd;
     *size = m.append.records.size;
@@ -334,12 +335,19 @@ void raft_tick_leader(struct raft *r) {
         raft_peer_send(r, &r->peers[i], true);
 }
 
+/* One that is odd itself hands over to whoever is right; to any other where nobody knows who that is. */
+static bool may_succeed(const struct raft *r, const struct raft_peer *p) {
+    bool heard = (p->votes & VOTERS_NEW) && !silent(r, p) && p->odd == 0;
+    bool even =
+        r->odd ? p->agrees || (r->comparison.unequal_index != 0 && raft_peer_even(p)) : raft_peer_even(p);
+    return heard && even;
+}
+
 static const struct raft_peer *best_voter(const struct raft *r) {
     const struct raft_peer *best = NULL;
     for (size_t i = 0; i < r->peer_count; i++) {
         const struct raft_peer *p = &r->peers[i];
-        bool may = (p->votes & VOTERS_NEW) && !silent(r, p) && p->odd == 0 && (!r->odd || p->agrees);
-        if (may && (best == NULL || p->match > best->match))
+        if (may_succeed(r, p) && (best == NULL || p->match > best->match))
             best = p;
     }
     return best;
@@ -350,7 +358,7 @@ bool raft_transfer(struct raft *r, uint64_t now_ms, const struct member_id *targ
         return false;
     r->now_ms = now_ms;
     const struct raft_peer *to = target != NULL ? raft_peer(r, target) : best_voter(r);
-    if (to == NULL || to->votes == 0 || to->odd != 0)
+    if (to == NULL || to->votes == 0 || to->odd != 0 || (target != NULL && !raft_peer_even(to)))
         return false;
     r->transferring = true;
     r->transfer_to = to->id;
@@ -421,8 +429,8 @@ bool raft_caught_up(const struct raft *r, const struct member_id *member) {
     if (member_id_equal(member, &r->options.self))
         return true;
     const struct raft_peer *p = find(r, member);
-    return p != NULL && p->progress == PROGRESS_REPLICATE && p->odd == 0 && p->durable >= r->sample_old &&
-           !silent(r, p);
+    return p != NULL && p->progress == PROGRESS_REPLICATE && raft_peer_even(p) &&
+           p->durable >= r->sample_old && !silent(r, p);
 }
 
 uint64_t raft_match_durable(const struct raft *r, const struct member_id *member) {
@@ -443,7 +451,8 @@ bool raft_answered(const struct raft *r, const struct member_id *member, uint64_
     if (r->role != RAFT_LEADER)
         return false;
     const struct raft_peer *p = find(r, member);
-    return member_id_equal(member, &r->options.self) || (p != NULL && p->odd == 0 && p->read >= sequence);
+    return member_id_equal(member, &r->options.self) ||
+           (p != NULL && raft_peer_even(p) && p->read >= sequence);
 }
 
 bool raft_transferring(const struct raft *r) {

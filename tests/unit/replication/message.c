@@ -11,10 +11,10 @@ static size_t samples(struct message out[16]) {
     out[n++] = (struct message){.type = MESSAGE_VOTE, .vote = {{2, 3}, false, true}};
     out[n++] = (struct message){.type = MESSAGE_VOTE_REPLY, .vote_reply = {true, false}};
     out[n++] = (struct message){.type = MESSAGE_VOTE_REPLY, .vote_reply = {false, true}};
-    out[n++] =
-        (struct message){.type = MESSAGE_APPEND, .append = {{2, 3}, 4, 5, true, {6, 7}, false, 11, 12, some}};
     out[n++] = (struct message){.type = MESSAGE_APPEND,
-                                .append = {{2, 3}, 4, 5, false, {0, 0}, true, 11, 12, {NULL, 0}}};
+                                .append = {{2, 3}, 4, 5, true, {6, 7}, false, true, 11, 12, some}};
+    out[n++] = (struct message){.type = MESSAGE_APPEND,
+                                .append = {{2, 3}, 4, 5, false, {0, 0}, true, false, 11, 12, {NULL, 0}}};
     out[n++] = (struct message){.type = MESSAGE_APPEND_REPLY,
                                 .append_reply = {true, 2, 3, 4, 11, {5, 6}, 7, 8, 9, 10}};
     out[n++] = (struct message){.type = MESSAGE_SNAPSHOT, .snapshot = {{2, 3}, 4, 9, 10, some}};

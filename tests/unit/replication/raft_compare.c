@@ -191,23 +191,83 @@ TEST(a_voter_is_not_given_up_where_no_majority_would_be_left) {
     says(o, 2, asked(o, 2), RIGHT);
     says(o, 3, asked(o, 2), WRONG);
     REQUIRE(is_odd(o, 3));
-    struct message m = ack(raft_term(o->raft), log_last(o->log), log_last(o->log), 0);
-    m.append_reply.odd = UINT64_MAX; /* odd of itself, from an earlier term */
-    receive(o, 2, m);
+    says(o, 2, asked(o, 2), 9);
     OK(!is_odd(o, 2));
     one_free(o);
 }
 
-TEST(what_was_odd_in_an_earlier_term_is_marked_before_it_is_counted) {
-    struct one *o = comparing_leader(3, 0);
-    put(o, 1);
-    turn(o);
-    uint64_t commit = raft_commit(o->raft);
+static void calls_itself_odd(struct one *o, unsigned from, uint64_t index, uint64_t digest) {
     struct message m = ack(raft_term(o->raft), log_last(o->log), log_last(o->log), 0);
     m.append_reply.odd = UINT64_MAX;
-    receive(o, 3, m);
+    m.append_reply.compared = index;
+    m.append_reply.digest = digest;
+    receive(o, from, m);
+}
+
+TEST(one_that_calls_itself_odd_is_compared_and_told_that_it_agrees) {
+    struct one *o = comparing_leader(3, 0);
+    struct member_id three = id_of(3);
+    later(o, 600, 2);
+    uint64_t index = asked(o, 2);
+    calls_itself_odd(o, 3, 0, 0);
+    OK(!is_odd(o, 3));
+    OK(!raft_transfer(o->raft, o->now_ms, &three));
+    OK(!raft_answered(o->raft, &three, 0));
+    later(o, 100, 2);
+    OK(!last_sent(o, 3, MESSAGE_APPEND)->append.agrees);
+    calls_itself_odd(o, 3, index, RIGHT);
+    later(o, 100, 2);
+    OK(!is_odd(o, 3));
+    OK(last_sent(o, 3, MESSAGE_APPEND)->append.agrees);
+    says(o, 3, index, RIGHT);
+    OK(raft_answered(o->raft, &three, 0));
+    one_free(o);
+}
+
+TEST(one_that_calls_itself_odd_and_is_gets_a_copy_that_covers_what_it_acknowledged) {
+    struct one *o = comparing_leader(3, 0);
+    later(o, 600, 2);
+    uint64_t index = asked(o, 2);
+    put(o, 1);
+    turn(o);
+    uint64_t end = log_last(o->log);
+    calls_itself_odd(o, 3, 0, 0); /* its log is as good as any */
+    EQUAL(raft_commit(o->raft), end);
+    says(o, 2, index, RIGHT);
+    calls_itself_odd(o, 3, index, WRONG);
     OK(is_odd(o, 3));
-    EQUAL(raft_commit(o->raft), commit);
+    o->snapshot_index = end - 1;
+    later(o, 700, 2);
+    says(o, 2, asked(o, 2), RIGHT);
+    later(o, 200, 2);
+    EQUAL(o->needed, end);
+    EQUAL(sent(o, MESSAGE_SNAPSHOT), 0);
+    one_free(o);
+}
+
+TEST(one_that_calls_itself_odd_and_cannot_be_compared_is_believed) {
+    struct one *o = comparing_leader(3, 0);
+    for (unsigned i = 0; i < 60 && !is_odd(o, 3); i++) {
+        later(o, 50, 2);
+        calls_itself_odd(o, 3, 0, 0);
+        says(o, 2, asked(o, 2), RIGHT);
+    }
+    OK(is_odd(o, 3));
+    one_free(o);
+}
+
+TEST(an_odd_leader_that_agrees_with_a_majority_serves_again) {
+    struct one *o = comparing_leader(3, 0);
+    o->digest = WRONG;
+    later(o, 600, 3);
+    says(o, 2, asked(o, 2), RIGHT);
+    says(o, 3, asked(o, 2), RIGHT);
+    REQUIRE(raft_odd(o->raft));
+    o->digest = RIGHT;
+    later(o, 600, 3);
+    calls_itself_odd(o, 2, asked(o, 2), RIGHT);
+    OK(!raft_odd(o->raft));
+    EQUAL(o->not_odd, 1);
     one_free(o);
 }
 
@@ -292,14 +352,49 @@ TEST(a_mark_is_kept_and_ends_with_the_snapshot_that_bears_it) {
     one_free(o);
 }
 
-TEST(an_odd_node_stands_in_no_election_and_votes) {
+TEST(a_mark_ends_with_the_leader_s_word_that_the_states_agree) {
+    struct one *o = comparing_follower(true);
+    struct message m = heartbeat(3, (struct version){3, 5}, 5);
+    m.append.compare = 5;
+    receive(o, 2, m);
+    turn(o);
+    OK(raft_odd(o->raft));
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.odd, UINT64_MAX);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.compared, 5);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.digest, RIGHT);
+    m.append.agrees = true;
+    receive(o, 2, m);
+    OK(!raft_odd(o->raft));
+    EQUAL(o->not_odd, 1);
+    receive(o, 2, marked(1)); /* the leader finds it so all the same */
+    OK(raft_odd(o->raft));
+    m.append.odd = 1;
+    receive(o, 2, m);
+    OK(raft_odd(o->raft));
+    one_free(o);
+}
+
+TEST(a_question_about_what_never_comes_holds_up_no_other) {
+    struct one *o = comparing_follower(false);
+    struct message m = heartbeat(3, (struct version){3, 5}, 5);
+    m.append.compare = MESSAGE_INDEX_MAX;
+    receive(o, 2, m);
+    turn(o);
+    m.append.compare = 5;
+    receive(o, 2, m);
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.compared, 5);
+    one_free(o);
+}
+
+TEST(an_odd_node_votes_and_stands_only_where_nobody_else_has) {
     struct one *o = comparing_follower(true);
     OK(raft_odd(o->raft));
     receive(o, 2, heartbeat(3, (struct version){3, 5}, 5));
     turn(o);
     EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.odd, UINT64_MAX);
     forget(o);
-    o->now_ms += 10000;
+    o->now_ms += 1900;
     raft_tick(o->raft, o->now_ms);
     EQUAL(sent(o, MESSAGE_VOTE), 0);
     receive(o, 2, (struct message){.type = MESSAGE_TIMEOUT_NOW, .term = 3});
@@ -308,6 +403,10 @@ TEST(an_odd_node_stands_in_no_election_and_votes) {
     OK(!last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
     receive(o, 3, vote(4, (struct version){3, 5}));
     OK(last_sent(o, 3, MESSAGE_VOTE_REPLY)->vote_reply.granted);
+    forget(o);
+    o->now_ms += 1000;
+    raft_tick(o->raft, o->now_ms);
+    OK(sent(o, MESSAGE_VOTE) > 0);
     one_free(o);
 }
 
@@ -317,7 +416,12 @@ TESTS(TAP(the_one_that_differs_from_a_majority_counts_for_nothing_from_then_on),
       TAP(of_two_voters_that_differ_none_is_odd_and_both_are_told),
       TAP(a_late_answer_is_judged_by_what_its_round_agreed_on),
       TAP(a_voter_is_not_given_up_where_no_majority_would_be_left),
-      TAP(what_was_odd_in_an_earlier_term_is_marked_before_it_is_counted),
+      TAP(one_that_calls_itself_odd_is_compared_and_told_that_it_agrees),
+      TAP(one_that_calls_itself_odd_and_is_gets_a_copy_that_covers_what_it_acknowledged),
+      TAP(one_that_calls_itself_odd_and_cannot_be_compared_is_believed),
+      TAP(an_odd_leader_that_agrees_with_a_majority_serves_again),
       TAP(a_follower_answers_with_its_digest_where_its_log_is_the_leader_s),
       TAP(a_mark_is_kept_and_ends_with_the_snapshot_that_bears_it),
-      TAP(an_odd_node_stands_in_no_election_and_votes))
+      TAP(a_mark_ends_with_the_leader_s_word_that_the_states_agree),
+      TAP(a_question_about_what_never_comes_holds_up_no_other),
+      TAP(an_odd_node_votes_and_stands_only_where_nobody_else_has))

@@ -68,6 +68,10 @@ static void forge(struct forger *f, unsigned to) {
         m.append.read = most;
         m.append.alone = flag;
         m.append.echo = (struct proof){more, most};
+        m.append.unequal = random_below(&f->random, 2);
+        m.append.agrees = random_below(&f->random, 2);
+        m.append.compare = any_number(f, index);
+        m.append.odd = any_number(f, 2);
         if (other)
             m.append.records = (struct bytes){junk, sizeof junk};
         break;
@@ -78,11 +82,15 @@ static void forge(struct forger *f, unsigned to) {
         m.append_reply.read = most;
         m.append_reply.hint = at;
         m.append_reply.last = more;
+        m.append_reply.compared = any_number(f, raft_commit(raft));
+        m.append_reply.digest = any_number(f, 2);
+        m.append_reply.odd = any_number(f, 2);
         break;
     case MESSAGE_SNAPSHOT:
         m.snapshot.at = at;
         m.snapshot.total = flag ? sizeof junk : most;
         m.snapshot.offset = other ? 0 : more;
+        m.snapshot.odd = any_number(f, 2);
         m.snapshot.chunk = (struct bytes){junk, sizeof junk};
         break;
     case MESSAGE_SNAPSHOT_REPLY:
@@ -90,6 +98,7 @@ static void forge(struct forger *f, unsigned to) {
         m.snapshot_reply.offset = more;
         m.snapshot_reply.installed = flag;
         m.snapshot_reply.refused = other;
+        m.snapshot_reply.odd = any_number(f, 2);
         break;
     case MESSAGE_READ_INDEX:
     case MESSAGE_READ_INDEX_REPLY:
@@ -136,10 +145,26 @@ static void forger_free(struct forger *f) {
     free(f);
 }
 
+/* Each node serves both kinds of reads: a mark of odd has gone. */
+static bool all_serve(struct asking *a) {
+    bool all = true;
+    for (unsigned i = 0; i < 3; i++)
+        all = all && get(a, i, "kept", false) == 200 && !raft_unequal(raft_at(a, i));
+    return all;
+}
+
+static bool comes_to_serve(struct asking *a) {
+    for (uint64_t end = a->sim->now_us + 10 * SECOND; a->sim->now_us < end; sim_run(a->sim, 100 * MS))
+        if (all_serve(a))
+            return true;
+    return false;
+}
+
 static void is_well(struct tap *tap, struct forger *f) {
     struct asking *a = f->a;
     for (unsigned again = 0; again < 2; again++) {
         OK(takes_writes(a));
+        OK(comes_to_serve(a));
         for (unsigned i = 0; i < 3; i++) {
             STATUS_IS(a, get(a, i, "kept", true), 200);
             enum node_role role = node_self(a->sim->machines[i]->node)->role;
@@ -185,6 +210,31 @@ TEST(one_forged_vote_append_or_snapshot_ends_no_group) {
     }
 }
 
+TEST(a_forged_mark_of_odd_ends_when_the_leader_has_compared) {
+    for (unsigned nodes = 1; nodes <= 3; nodes++) {
+        struct forger *f = forger_new(tap, 10 + nodes);
+        uint64_t installed = f->a->sim->tally.counts[TALLY_SNAPSHOT_INSTALLED];
+        struct message m = {.type = MESSAGE_APPEND};
+        m.append.odd = UINT64_MAX;
+        for (unsigned to = 0; to < nodes; to++) {
+            m.term = raft_term(raft_at(f->a, to)) + 1; /* who sends it leads */
+            send_forged(f, to, &m);
+        }
+        unsigned odd = 0;
+        for (unsigned i = 0; i < 100 && odd < nodes; i++, sim_run(f->a->sim, MS))
+            for (unsigned to = odd = 0; to < nodes; to++)
+                odd += raft_odd(raft_at(f->a, to));
+        EQUAL(odd, nodes);
+        for (unsigned to = 0; to < nodes; to++) { /* over a restart too */
+            machine_kill(f->a->sim->machines[to]);
+            OK(machine_start(f->a->sim->machines[to]));
+        }
+        is_well(tap, f);
+        EQUAL(f->a->sim->tally.counts[TALLY_SNAPSHOT_INSTALLED], installed); /* nobody needs a copy */
+        forger_free(f);
+    }
+}
+
 TEST(a_group_lives_through_hundreds_of_forged_messages) {
     const char *first = getenv("SIM_SEED"), *count = getenv("SIM_SEEDS");
     uint64_t from = first != NULL ? strtoull(first, NULL, 10) : 1;
@@ -206,4 +256,5 @@ TEST(a_group_lives_through_hundreds_of_forged_messages) {
 
 TESTS(TAP(a_strangers_removed_is_believed_by_nobody_who_has_a_leader),
       TAP(one_forged_vote_append_or_snapshot_ends_no_group),
+      TAP(a_forged_mark_of_odd_ends_when_the_leader_has_compared),
       TAP(a_group_lives_through_hundreds_of_forged_messages))
