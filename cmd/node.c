@@ -232,7 +232,7 @@ static void node_removed(void *arg, const struct node_info *info) {
 static bool open_replica(struct node *n, bool *damaged, char *why, size_t why_size) {
     struct replica_options options = {
         .fs = n->options.fs,
-        .had_log = n->identity.other_voters > 0 && n->identity.files == IDENTITY_FILES_OWN,
+        .had_log = n->identity.group_id != 0 && n->identity.files == IDENTITY_FILES_OWN,
         .damaged = damaged,
         .self = n->self_id,
         .group_id = n->identity.group_id,

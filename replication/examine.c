@@ -266,7 +266,8 @@ static void look_whole_log(struct file_system *fs, struct examination *x, bool h
     struct log_report report;
     /* A log beside a snapshot that cannot be used is judged by itself. */
     bool use = !x->snapshot_bad && !is_beyond(x->base);
-    struct log_options options = {.fs = fs, .read_only = true, .exists = there(x, HARD_STATE_NAME)};
+    bool joined = x->known && x->identity.group_id != 0 && x->identity.files == IDENTITY_FILES_OWN;
+    struct log_options options = {.fs = fs, .read_only = true, .exists = joined || there(x, HARD_STATE_NAME)};
     struct version base = use ? x->base : (struct version){.index = MESSAGE_INDEX_MAX};
     enum log_result result = log_open(&options, base, &log, &report);
     if (result == LOG_CORRUPT) {

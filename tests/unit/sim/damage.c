@@ -271,6 +271,25 @@ TEST(a_damaged_node_founds_no_group_although_it_has_the_flag_and_nobody_is_there
     asking_free(a);
 }
 
+static void remove_but_identity(void *arg, const char *name) {
+    if (strcmp(name, "identity") != 0)
+        file_system_remove(arg, name);
+}
+
+/* It names a group, and a log is made before a group is joined or founded. */
+TEST(a_sole_node_of_which_only_the_identity_is_left_refuses_and_founds_nothing) {
+    struct asking *a = asking_make(1, 1, 7, ACK_QUORUM);
+    struct machine *victim = a->sim->machines[0];
+    asking_start(a);
+    OK(fill(a, WRITES));
+    victim->leader_flag = true;
+    machine_kill(victim);
+    OK(file_system_list(disk_of(a, 0), remove_but_identity, disk_of(a, 0)) == FILE_OK);
+    OK(!machine_start(victim));
+    OK(strstr(victim->last_failure, "log_end is missing") != NULL);
+    asking_free(a);
+}
+
 TEST(a_crash_at_any_step_of_setting_aside_goes_on_with_it) {
     for (unsigned steps = 0; steps < 60; steps++) {
         struct asking *a = three();
@@ -298,4 +317,5 @@ TEST(a_crash_at_any_step_of_setting_aside_goes_on_with_it) {
 TESTS(TAP(a_damaged_node_of_three_loses_nothing_and_is_a_voter_again_by_itself),
       TAP(a_damaged_sole_node_refuses_or_holds_everything),
       TAP(a_damaged_node_founds_no_group_although_it_has_the_flag_and_nobody_is_there),
+      TAP(a_sole_node_of_which_only_the_identity_is_left_refuses_and_founds_nothing),
       TAP(a_crash_at_any_step_of_setting_aside_goes_on_with_it))
