@@ -188,18 +188,19 @@ static bool head_read(struct bytes copy, struct head *out) {
     return reader_done(&r) && out->end >= FIRST;
 }
 
-/* Where both copies are damaged, nothing tells whether rows are missing too. */
-static void head_load(struct ledger *l) {
+/* Where both copies are damaged, nothing tells whether rows are missing too. False where one is. */
+static bool head_load(struct ledger *l) {
     struct twice t;
     struct head heads[2];
     twice_read(l->file, magic, &t);
     bool one = head_read(t.copies[0], &heads[0]), two = head_read(t.copies[1], &heads[1]);
     if (!one && !two) {
         l->head = (struct head){.end = FIRST, .lost = FIRST};
-        return;
+        return false;
     }
     l->next = one && (!two || heads[0].sequence > heads[1].sequence);
     l->head = heads[1 - l->next];
+    return one && two;
 }
 
 /* Without a sync of its own: one copy at a time, and the next sync of the file comes before the other. What
@@ -255,15 +256,20 @@ static enum file_result refuse(struct ledger **l, enum file_result result, const
 
 /* What stands behind a torn record may be whole, and would be read again behind a new one of the same size.
  */
-static enum file_result cut_tail(struct ledger *l, struct ledger **out, char *why, size_t why_size) {
+static enum file_result cut_tail(struct ledger *l) {
     enum file_result result = file_truncate(l->file, l->end);
-    if (result == FILE_OK)
-        result = file_sync(l->file);
-    if (result == FILE_OK)
+    return result == FILE_OK ? file_sync(l->file) : result;
+}
+
+/* A torn end goes, and a damaged copy of the head is written again: both, where both were. */
+static enum file_result mend(struct ledger *l, uint64_t size, bool heads) {
+    enum file_result result = l->end == size ? FILE_OK : cut_tail(l);
+    for (unsigned i = 0; i < 2 && result == FILE_OK && (!heads || (i == 0 && l->end != size)); i++) {
         result = head_note(l);
-    if (result == FILE_OK)
-        result = file_sync(l->file);
-    return result == FILE_OK ? FILE_OK : refuse(out, result, "cut the torn end of", why, why_size);
+        if (result == FILE_OK)
+            result = file_sync(l->file);
+    }
+    return result;
 }
 
 enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
@@ -287,12 +293,15 @@ enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct l
         result = file_size(l->file, &size);
     if (result != FILE_OK)
         return refuse(out, result, "read", why, why_size);
-    head_load(l);
+    bool heads = head_load(l);
     while (size > FIRST && (replay_next(l, size) || replay_behind(l, size)))
         ;
     if (l->end < l->head.end)
         l->head.lost += l->head.end - l->end;
-    return l->end == size ? FILE_OK : cut_tail(l, out, why, why_size);
+    if (l->end == size && heads)
+        return FILE_OK;
+    result = mend(l, size, heads);
+    return result == FILE_OK ? FILE_OK : refuse(out, result, "mend", why, why_size);
 }
 
 void ledger_close(struct ledger *l) {

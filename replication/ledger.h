@@ -16,10 +16,11 @@
 #ifndef REPLICATION_LEDGER_H
 #define REPLICATION_LEDGER_H
 
+#include "storage/directory.h"
 #include "storage/entry.h"
 #include "storage/file.h"
 
-#define LEDGER_FILE "rejected"
+#define LEDGER_FILE DIRECTORY_LEDGER
 /* Bytes of the file up to which rows are taken: more than twice what one leader that goes on alone can leave
  * behind, 256 MiB of log, at the smallest writes. A row's own memory is under 100 bytes. */
 #define LEDGER_SIZE_MAX (1024ull * 1024 * 1024)

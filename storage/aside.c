@@ -31,8 +31,10 @@ static enum file_result names_list(struct file_system *fs, struct names *list,
     return file_system_list(fs, names_add, list);
 }
 
+/* Not the ledger: rows are nowhere else, and it is open to damage of its own. */
 static bool goes_aside(const char *name) {
-    return directory_owns(name) && strncmp(name, IDENTITY_FILE, strlen(IDENTITY_FILE)) != 0;
+    return directory_owns(name) && strncmp(name, IDENTITY_FILE, strlen(IDENTITY_FILE)) != 0 &&
+           strcmp(name, DIRECTORY_LEDGER) != 0;
 }
 
 enum file_result aside_begin(struct file_system *fs, struct identity *identity, uint64_t incarnation) {

@@ -8,7 +8,7 @@
 
 /* The identity says, durably, that the files are going, and which incarnation comes. */
 enum file_result aside_begin(struct file_system *fs, struct identity *identity, uint64_t incarnation);
-/* Every file but the identity is renamed, then the identity says that they are beside. */
+/* Every file but the identity and the ledger is renamed, then the identity says that they are beside. */
 enum file_result aside_finish(struct file_system *fs, struct identity *identity);
 /* Removes what was set aside, by whichever incarnation, and tells the number of files. On failure the
  * identity goes on saying that files are beside. */

@@ -32,8 +32,8 @@ bool directory_is_aside(const char *name) {
 }
 
 bool directory_owns(const char *name) {
-    static const char *const names[] = {"identity", "hard_state", "log_end", "snapshot",
-                                        "rejected", "removed",    "diverged"};
+    static const char *const names[] = {"identity",       "hard_state", "log_end", "snapshot",
+                                        DIRECTORY_LEDGER, "removed",    "diverged"};
     uint64_t number;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t size = strlen(names[i]);

@@ -8,6 +8,7 @@
 #define DIRECTORY_SEGMENT "log-"
 #define DIRECTORY_SPARE   "spare-"
 #define DIRECTORY_ASIDE   "aside-"
+#define DIRECTORY_LEDGER  "rejected"
 
 /* Of `<prefix><number>`, 16 hexadecimal digits: not 0 and not the highest. */
 bool directory_number(const char *name, const char *prefix, uint64_t *number);
