@@ -174,7 +174,7 @@ MINUTES ?= 10
 # One node of three, and a sole one; STEP bytes apart.
 STEP ?= 1
 damage: $(BUILD)/tests/unit/sim/damage.t
-	DAMAGE_STEP=$(STEP) $<
+	DAMAGE_STEP=$(STEP) DAMAGE_JOBS=$$(nproc) $<
 soak: $(KVSIM)
 	$(KVSIM) --corpus tests/sim/corpus/seeds
 	$(KVSIM) --mixed --minutes $(MINUTES) --seed $$(($$(date +%s) * 100000))
