@@ -136,6 +136,7 @@ static bool wait_write(struct asking *a, unsigned machine) {
 /* Histories. */
 
 static struct asking *small_segments(unsigned machines, enum ack_mode ack) {
+    trials_cheap();
     struct asking *a = asking_make(1, machines, 7, ack);
     for (unsigned i = 0; i < machines; i++)
         a->sim->machines[i]->segment_size = a->sim->machines[i]->snapshot_log_size = 16 * 1024;
@@ -210,6 +211,7 @@ static struct asking *one_with_ledger(struct tap *tap) {
 
 /* Segments of the real size, several of them behind a snapshot; 2 is down. */
 static struct asking *one_large(struct tap *tap) {
+    trials_cheap();
     struct asking *a = asking_make(1, 3, 7, ACK_QUORUM);
     for (unsigned i = 0; i < 3; i++) {
         a->sim->machines[i]->segment_size = LOG_SEGMENT_SIZE;
@@ -441,7 +443,7 @@ TEST(a_sole_node_of_which_only_the_identity_is_left_refuses_and_founds_nothing) 
     struct asking *a = asking_make(1, 1, 7, ACK_QUORUM);
     struct machine *victim = a->sim->machines[0];
     asking_start(a);
-    OK(fill(a, WRITES));
+    OK(fill(a, &small, 0, WRITES));
     victim->leader_flag = true;
     machine_kill(victim);
     OK(file_system_list(disk_of(a, 0), remove_but_identity, disk_of(a, 0)) == FILE_OK);

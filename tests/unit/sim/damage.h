@@ -56,6 +56,11 @@ struct trials {
     time_t since;
 };
 
+/* Before the history: large zeros then cost a trial no page that it does not use. */
+static inline void trials_cheap(void) {
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+}
+
 static inline struct file_system *disk_of(const struct asking *a, unsigned machine) {
     return sim_disk_file_system(a->sim->machines[machine]->disk);
 }
@@ -207,7 +212,6 @@ static inline struct trials
 each_place(struct tap *tap, struct asking *a, unsigned machine, const char *only, uint64_t step,
            enum ending (*run)(struct tap *tap, struct asking *a, const struct place *place)) {
     struct trials t = {.run = run, .a = a, .since = time(NULL)};
-    mallopt(M_MMAP_THRESHOLD, 256 * 1024); /* large zeros cost a trial no page that it does not use */
     struct files files = {.disk = a->sim->machines[machine]->disk};
     t.jobs = (unsigned)number_from("DAMAGE_JOBS", 1);
     t.jobs = t.jobs > TRIALS_MAX ? TRIALS_MAX : t.jobs;
