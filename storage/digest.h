@@ -2,8 +2,10 @@
  *
  * A digest is a sum modulo 2^64 of one 64-bit hash for each record. So it does not depend on order, a change
  * costs one hash for what goes and one for what comes, and the sums of two disjoint sets add up to that of
- * both. The sums are kept for each slot and within it for DIGEST_LEAVES sets of keys, told apart by another
- * hash of the key: these leaves are what two stores compare to find out where they differ.
+ * both. The sum of all is what replicas compare all the time. Whoever has to know where two stores differ, or
+ * what one slot amounts to, has sums kept for each slot too, and within it for DIGEST_LEAVES sets of keys,
+ * told apart by another hash of the key: the leaves. Their table is larger than the processor's cache, so
+ * that a write to it costs more than the hash: a store is without them until they are asked for.
  *
  * The hash is of the key, its version, its expiry and its value; not of the order (store_record_order), so
  * that a key which moves to another group keeps its hash. A record with a vector clock has that in its
@@ -34,21 +36,22 @@ enum digest_seed {
 };
 
 struct digest {
-    uint64_t *leaves; /* DIGEST_LEAF_COUNT sums: 2 MiB; memory is used where a sum is not 0 */
     uint64_t total;
+    uint64_t *leaves; /* DIGEST_LEAF_COUNT sums: 2 MiB; memory is used where a sum is not 0. NULL: not kept */
 };
 
-void digest_init(struct digest *digest);
+void digest_init(struct digest *digest, bool leaves);
 void digest_release(struct digest *digest);
 
 /* Of the same key, or one is NULL: `out` is not there any more, `in` is. */
 void digest_replace(struct digest *digest, const struct record *out, const struct record *in);
 
-/* The sum of a slot's leaves. */
+/* The sum of a slot's leaves. As all of the leaves' functions, for a digest that has them. */
 uint64_t digest_slot(const struct digest *digest, uint32_t slot);
 static inline uint64_t digest_leaf(const struct digest *digest, uint32_t slot, uint32_t leaf) {
     return digest->leaves[slot * DIGEST_LEAVES + leaf];
 }
+/* Both with leaves, or both without. */
 bool digest_equal(const struct digest *a, const struct digest *b);
 
 /* Where a key's hash is added, and that hash. */

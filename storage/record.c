@@ -1,7 +1,6 @@
 #include "storage/record.h"
 
 #include <assert.h>
-#include <endian.h>
 
 #define INDEX_NARROW_MAX ((UINT64_C(1) << 40) - 1)
 #define TERM_NARROW_MAX  UINT16_MAX
@@ -68,7 +67,7 @@ static void take_extension(const uint8_t **at, struct store_record *out) {
         out->moved = take(at, 5);
 }
 
-void record_view(const struct record *record, struct store_record *out) {
+void record_view_wide(const struct record *record, struct store_record *out) {
     uint8_t flags = record->flags;
     const uint8_t *at = record->rest;
     out->key.size = flags & RECORD_KEY_WIDE ? take(&at, 2) : take(&at, 1);
@@ -86,26 +85,8 @@ void record_view(const struct record *record, struct store_record *out) {
     out->clock.data = out->value.data + out->value.size;
 }
 
-struct version record_version(const struct record *record) {
-    struct store_record view;
-    record_view(record, &view);
-    return view.version;
-}
-
-uint64_t record_order(const struct record *record) {
-    struct store_record view;
-    record_view(record, &view);
-    return store_record_order(&view);
-}
-
 static size_t bodies_size(const struct store_record *content) {
     return content->key.size + content->value.size + content->clock.size;
-}
-
-size_t record_size(const struct record *record) {
-    struct store_record view;
-    record_view(record, &view);
-    return record_header_size(record) + bodies_size(&view);
 }
 
 static uint8_t extension_for(const struct store_record *content) {
@@ -177,6 +158,10 @@ size_t record_check(struct bytes foreign) {
     const struct record *record = (const struct record *)foreign.data;
     struct store_record view;
     record_view(record, &view);
+    if (record->flags == 0) {
+        size_t size = record_size(record);
+        return view.key.size > 0 && view.version.index > 0 && size <= foreign.size ? size : 0;
+    }
     if (view.key.size < 1 || view.key.size > KEY_SIZE_MAX || view.value.size > VALUE_SIZE_MAX ||
         view.clock.size > CLOCK_SIZE_MAX || view.version.index == 0)
         return 0;

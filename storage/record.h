@@ -18,6 +18,8 @@
 #ifndef STORAGE_RECORD_H
 #define STORAGE_RECORD_H
 
+#include <endian.h>
+
 #include "storage/slab.h"
 #include "storage/store.h"
 
@@ -46,6 +48,10 @@ struct record {
     uint8_t rest[];
 };
 
+/* Of a record whose fields all are narrow and plain, its flags 0. Most are like that: they have a short way
+ * of their own through what follows. */
+#define RECORD_HEADER_MIN 10
+
 /* Bytes before the extension, or before the key where there is none. */
 static inline size_t record_plain_size(uint8_t flags) {
     size_t value = flags & RECORD_VALUE_4 ? 4 : flags & RECORD_VALUE_2 ? 2 : 1;
@@ -60,6 +66,8 @@ static inline size_t record_extension_size(uint8_t extension) {
 }
 
 static inline size_t record_header_size(const struct record *record) {
+    if (record->flags == 0)
+        return RECORD_HEADER_MIN;
     size_t size = record_plain_size(record->flags);
     if (record->flags & RECORD_EXTENDED)
         size += record_extension_size(record->rest[size - 1]);
@@ -68,16 +76,52 @@ static inline size_t record_header_size(const struct record *record) {
 
 static inline struct bytes record_key(const struct record *record) {
     size_t size = record->rest[0];
+    if (record->flags == 0)
+        return (struct bytes){(const uint8_t *)record + RECORD_HEADER_MIN, size};
     if (record->flags & RECORD_KEY_WIDE)
         size |= (size_t)record->rest[1] << 8;
     return (struct bytes){(const uint8_t *)record + record_header_size(record), size};
 }
 
+/* Value size, index and term of such a one. */
+static inline uint64_t record_narrow(const struct record *record) {
+    uint64_t word;
+    memcpy(&word, record->rest + 1, sizeof word);
+    return le64toh(word);
+}
+
 /* All fields; they borrow from the record. */
-void record_view(const struct record *record, struct store_record *out);
-struct version record_version(const struct record *record);
-uint64_t record_order(const struct record *record);
-size_t record_size(const struct record *record);
+void record_view_wide(const struct record *record, struct store_record *out);
+static inline void record_view(const struct record *record, struct store_record *out) {
+    if (record->flags != 0) {
+        record_view_wide(record, out);
+        return;
+    }
+    uint64_t narrow = record_narrow(record);
+    const uint8_t *key = (const uint8_t *)record + RECORD_HEADER_MIN;
+    *out = (struct store_record){.key = {key, record->rest[0]},
+                                 .value = {key + record->rest[0], narrow & 0xff},
+                                 .version = {.index = narrow >> 8 & 0xffffffffff, .term = narrow >> 48}};
+    out->clock.data = out->value.data + out->value.size;
+}
+
+static inline struct version record_version(const struct record *record) {
+    struct store_record view;
+    record_view(record, &view);
+    return view.version;
+}
+
+static inline uint64_t record_order(const struct record *record) {
+    struct store_record view;
+    record_view(record, &view);
+    return store_record_order(&view);
+}
+
+static inline size_t record_size(const struct record *record) {
+    struct store_record view;
+    record_view(record, &view);
+    return record_header_size(record) + view.key.size + view.value.size + view.clock.size;
+}
 
 struct record *record_new(struct slab *slab, const struct store_record *content);
 /* A copy of bytes that record_check accepted. */

@@ -14,7 +14,7 @@ struct store *store_new(size_t undo_size_max) {
         err(1, "out of memory for a store");
     slab_init(&store->slab);
     index_init(&store->index, &store->slab);
-    digest_init(&store->digest);
+    digest_init(&store->digest, false);
     retries_init(&store->retries, &store->slab);
     undo_init(&store->undo, undo_size_max == 0 ? STORE_UNDO_SIZE : undo_size_max);
     return store;
@@ -35,8 +35,9 @@ void store_clear(struct store *store) {
     retries_clear(&store->retries);
     slab_clear(&store->slab);
     index_init(&store->index, &store->slab);
+    bool leaves = store->digest.leaves != NULL;
     digest_release(&store->digest);
-    digest_init(&store->digest);
+    digest_init(&store->digest, leaves);
     store->applied = (struct version){0, 0};
 }
 
@@ -45,7 +46,8 @@ uint64_t store_count(const struct store *store) {
 }
 
 uint64_t store_memory(const struct store *store) {
-    return sizeof *store + slab_memory(&store->slab) + DIGEST_LEAF_COUNT * sizeof(uint64_t) +
+    size_t leaves = store->digest.leaves != NULL ? DIGEST_LEAF_COUNT * sizeof(uint64_t) : 0;
+    return sizeof *store + slab_memory(&store->slab) + leaves +
            store->undo.capacity * sizeof(struct undo_item) + retries_memory(&store->retries);
 }
 
@@ -242,10 +244,6 @@ bool store_digest_at(const struct store *store, uint64_t index, uint64_t *digest
     return true;
 }
 
-const struct digest *store_digest_records(const struct store *store) {
-    return &store->digest;
-}
-
 uint64_t store_digest_answered(const struct store *store) {
     return store->retries.digest;
 }
@@ -255,10 +253,23 @@ static bool digest_each(void *arg, struct record *record) {
     return true;
 }
 
+void store_digest_scan(const struct store *store, bool leaves, struct digest *out) {
+    digest_init(out, leaves);
+    index_walk(&store->index, (struct bytes){NULL, 0}, digest_each, out);
+}
+
+const struct digest *store_digest_records(struct store *store) {
+    if (store->digest.leaves == NULL) {
+        struct digest scanned;
+        store_digest_scan(store, true, &scanned);
+        store->digest.leaves = scanned.leaves;
+    }
+    return &store->digest;
+}
+
 bool store_digest_holds(const struct store *store) {
     struct digest scanned;
-    digest_init(&scanned);
-    index_walk(&store->index, (struct bytes){NULL, 0}, digest_each, &scanned);
+    store_digest_scan(store, store->digest.leaves != NULL, &scanned);
     bool holds = digest_equal(&scanned, &store->digest) && retries_digest_holds(&store->retries);
     digest_release(&scanned);
     return holds;

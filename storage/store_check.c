@@ -25,17 +25,11 @@ static bool check_each(void *arg, struct record *record) {
     return true;
 }
 
-static bool add_each(void *arg, struct record *record) {
-    digest_replace(arg, NULL, record);
-    return true;
-}
-
 /* All of it at once, and every digest that is known of earlier states moved along: undoing ends where it
  * ended before. */
 static void take_over(struct store *store) {
     struct digest digest;
-    digest_init(&digest);
-    index_walk(&store->index, (struct bytes){NULL, 0}, add_each, &digest);
+    store_digest_scan(store, store->digest.leaves != NULL, &digest);
     undo_shift_digest(&store->undo, digest.total - store->digest.total);
     digest_release(&store->digest);
     store->digest = digest;

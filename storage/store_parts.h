@@ -36,6 +36,9 @@ struct record *store_take_record(struct store *store, struct bytes key);
 /* As index_run_add. */
 bool store_run_add(struct store *store, struct index_run *run, struct record *record);
 
+/* The digest of the records in the index, each read again. */
+void store_digest_scan(const struct store *store, bool leaves, struct digest *out);
+
 /* store_check.c. While a pass is under way: the digest has changed by the key's record. */
 void store_check_changed(struct store *store, struct bytes key, uint64_t change);
 /* Ends the pass. */

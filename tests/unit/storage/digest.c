@@ -271,6 +271,8 @@ static struct store *store_of_tests(size_t undo_size_max) {
 TEST(through_applies_undos_and_forgets_the_digest_is_that_of_the_content) {
     for (uint64_t seed = 1; seed <= 12; seed++) {
         struct store *store = store_of_tests(seed % 3 == 0 ? 4000 : 0);
+        if (seed % 2 == 0)
+            store_digest_records(store);
         struct random random;
         uint64_t digests[HISTORY + 1] = {0}, forgotten = 0;
         random_seed(&random, seed);
@@ -307,6 +309,31 @@ TEST(through_applies_undos_and_forgets_the_digest_is_that_of_the_content) {
         OK(!store_digest_at(store, store_applied(store).index + 1, &digests[0]));
         store_free(store);
     }
+}
+
+TEST(leaves_are_there_from_when_they_are_asked_for_and_stay_through_changes_and_clearing) {
+    struct store *asked = store_new(0), *later = store_new(0);
+    uint64_t without = store_memory(asked);
+    store_digest_records(asked);
+    EQUAL(store_memory(asked) - without, DIGEST_LEAF_COUNT * sizeof(uint64_t));
+    for (unsigned i = 0; i < 500; i++) {
+        apply_random(asked, 5, true);
+        apply_random(later, 5, true);
+    }
+    EQUAL(store_digest(asked), store_digest(later));
+    OK(digest_equal(store_digest_records(asked), store_digest_records(later)));
+    store_undo(asked, (struct version){1, 490});
+    store_undo(later, (struct version){1, 490});
+    OK(digest_equal(store_digest_records(asked), store_digest_records(later)));
+    OK(store_digest_holds(later));
+    store_clear(later);
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++)
+        if (digest_slot(store_digest_records(later), slot) != 0 && !OK(false))
+            break;
+    apply_random(later, 5, true);
+    OK(store_digest_holds(later));
+    store_free(asked);
+    store_free(later);
 }
 
 TEST(an_earlier_digest_is_known_as_far_as_undoing_reaches) {
@@ -390,6 +417,7 @@ TESTS(TAP(the_hash_is_the_one_that_the_format_defines),
       TAP(every_bit_of_a_record_turns_every_bit_of_its_hash_half_the_time),
       TAP(keys_spread_over_the_leaves_of_one_slot), TAP(a_record_is_in_the_sum_of_its_leaf_its_slot_and_all),
       TAP(through_applies_undos_and_forgets_the_digest_is_that_of_the_content),
+      TAP(leaves_are_there_from_when_they_are_asked_for_and_stay_through_changes_and_clearing),
       TAP(an_earlier_digest_is_known_as_far_as_undoing_reaches), TAP(neither_order_nor_detours_matter),
       TAP(a_check_of_the_digest_finds_a_record_that_was_changed_behind_its_back),
       TAP(a_cleared_store_has_the_digest_of_nothing))
