@@ -79,5 +79,51 @@ TEST(a_write_for_all_voters_is_not_answered_while_one_of_them_hangs) {
     }
 }
 
+static void last_status(void *arg, struct client *client, const struct response *response) {
+    (void)client;
+    *(unsigned *)arg = response->status;
+}
+
+/* The leader is cut off with writes that nobody else has; another leader writes at the same positions before
+ * it is heard again. */
+TEST(a_write_that_another_leader_truncates_is_not_answered_as_done) {
+    for (enum ack_mode mode = ACK_ASYNC; mode <= ACK_QUORUM; mode++) {
+        struct asking *a = asking_new(1, VOTERS, 5, mode);
+        unsigned leader = leader_in(a, 0), statuses[4] = {0};
+        struct client lost[4];
+        struct buffer request = {0};
+        REQUIRE(leader < VOTERS);
+        for (unsigned i = 0; i < VOTERS; i++)
+            a->sim->blocked[leader][i] = i != leader;
+        request_set(&request, "lost", "v", "quorum", (struct version){0, 0});
+        for (unsigned i = 0; i < 4; i++) {
+            sim_client_init(&lost[i], a->sim, last_status, &statuses[i]);
+            sim_client_ask(&lost[i], a->sim->machines[leader], (const char *)buffer_bytes(&request).data);
+        }
+        buffer_release(&request);
+        unsigned other = leader;
+        for (uint64_t end = a->sim->now_us + 4 * SECOND; other == leader && a->sim->now_us < end;) {
+            sim_run(a->sim, 10 * MS);
+            for (unsigned i = 0; i < VOTERS; i++)
+                other = i != leader && raft_role(raft_at(a, i)) == RAFT_LEADER ? i : other;
+        }
+        OK(other != leader);
+        a->sim->blocked[other][leader] = true;
+        for (unsigned i = 0; i < 4; i++)
+            STATUS_IS(a, set(a, other, "kept", "v"), 200);
+        for (unsigned i = 0; i < VOTERS; i++)
+            a->sim->blocked[leader][i] = a->sim->blocked[i][leader] = false;
+        sim_run(a->sim, 6 * SECOND);
+        for (unsigned i = 0; i < 4; i++) {
+            if (!OK(statuses[i] >= 500))
+                printf("# mode %u, write %u: %u\n", mode, i, statuses[i]);
+            sim_client_release(&lost[i]);
+        }
+        STATUS_IS(a, get(a, other, "lost", true), 404);
+        asking_free(a);
+    }
+}
+
 TESTS(TAP(a_write_is_answered_when_as_many_disks_hold_it_as_its_mode_says_and_no_later),
-      TAP(a_write_for_all_voters_is_not_answered_while_one_of_them_hangs))
+      TAP(a_write_for_all_voters_is_not_answered_while_one_of_them_hangs),
+      TAP(a_write_that_another_leader_truncates_is_not_answered_as_done))
