@@ -113,6 +113,29 @@ TEST(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing) 
     one_free(o);
 }
 
+/* Late replies to two rounds of asking that came to nothing. */
+TEST(a_vote_of_an_earlier_term_counts_for_nothing_in_this_one) {
+    struct configuration c = group_of(5, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    for (unsigned term = 1; term <= 2; term++) {
+        o->now_ms += 2000;
+        raft_tick(o->raft, o->now_ms);
+        for (unsigned sender = 2; term == 2 && sender <= 5; sender++)
+            receive(o, sender, vote_reply(1, true));
+        EQUAL(raft_term(o->raft), term - 1);
+        for (unsigned sender = 2; sender <= 3; sender++)
+            receive(o, sender, vote_reply(term, true));
+        EQUAL(raft_term(o->raft), term);
+    }
+    for (unsigned sender = 2; sender <= 5; sender++)
+        receive(o, sender, vote_reply(1, false));
+    EQUAL(raft_role(o->raft), RAFT_CANDIDATE);
+    for (unsigned sender = 2; sender <= 3; sender++)
+        receive(o, sender, vote_reply(2, false));
+    EQUAL(raft_role(o->raft), RAFT_LEADER);
+    one_free(o);
+}
+
 /* An append of term 4 that comes late, to one that has voted in term 5. */
 TEST(an_append_of_a_lower_term_is_refused_though_no_leader_of_the_own_is_known) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
@@ -395,6 +418,7 @@ TESTS(TAP(a_leader_that_steps_down_within_its_term_has_voted_in_it),
       TAP(a_vote_is_on_disk_before_its_reply_leaves_and_is_not_given_twice_after_a_restart),
       TAP(a_candidate_with_a_worse_log_gets_no_vote),
       TAP(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing),
+      TAP(a_vote_of_an_earlier_term_counts_for_nothing_in_this_one),
       TAP(an_append_of_a_lower_term_is_refused_though_no_leader_of_the_own_is_known),
       TAP(in_a_joint_configuration_an_election_needs_a_majority_of_either_set),
       TAP(a_pre_vote_changes_nothing_and_is_refused_while_the_leader_is_alive),
