@@ -50,6 +50,9 @@ uint64_t sim_disk_used(const struct sim_disk *disk);
 
 /* Power cut and restart: also ends a fault. */
 void sim_disk_crash(struct sim_disk *disk, struct random *random);
+/* One such power cut: of the changes of names that were not synced the one of this number (0: the oldest) is
+ * lost, and everything else is kept. */
+void sim_disk_crash_out_of_order(struct sim_disk *disk, size_t lost);
 /* The end of a process: nothing is lost. Ends a fault. */
 void sim_disk_restart(struct sim_disk *disk);
 

@@ -95,6 +95,11 @@ static void inode_crash(struct inode *inode, enum fate fate, struct random *rand
     content_copy(&inode->seen, &inode->durable);
 }
 
+static void names_crashed(struct sim_disk *disk) {
+    disk->move_count = 0;
+    names_copy(&disk->seen, &disk->durable);
+}
+
 void sim_disk_crash(struct sim_disk *disk, struct random *random) {
     struct inode *inode;
     phantoms_show(disk);
@@ -102,10 +107,22 @@ void sim_disk_crash(struct sim_disk *disk, struct random *random) {
     for (size_t i = 0; i < disk->move_count; i++)
         if (names == FATE_KEPT || (names == FATE_MIXED && random_below(random, 2) == 0))
             names_move(&disk->durable, &disk->moves[i]);
-    disk->move_count = 0;
-    names_copy(&disk->seen, &disk->durable);
+    names_crashed(disk);
     LIST_FOREACH(inode, &disk->inodes, all)
     inode_crash(inode, (enum fate)random_below(random, 3), random);
+    disk_collect(disk);
+    sim_disk_restart(disk);
+}
+
+void sim_disk_crash_out_of_order(struct sim_disk *disk, size_t lost) {
+    struct inode *inode;
+    phantoms_show(disk);
+    for (size_t i = 0; i < disk->move_count; i++)
+        if (i != lost)
+            names_move(&disk->durable, &disk->moves[i]);
+    names_crashed(disk);
+    LIST_FOREACH(inode, &disk->inodes, all)
+    inode_crash(inode, FATE_KEPT, NULL);
     disk_collect(disk);
     sim_disk_restart(disk);
 }
