@@ -391,6 +391,14 @@ TEST(a_directory_that_has_held_a_log_and_holds_nothing_of_it_is_refused) {
     sim_disk_free(disk);
 }
 
+static void zero_page(struct sim_disk *disk, const char *name, uint64_t page) {
+    static const uint8_t zeros[PAGE];
+    struct file *file;
+    file_open(sim_disk_file_system(disk), name, false, &file);
+    file_write(file, page * PAGE, (struct bytes){zeros, sizeof zeros});
+    file_close(file);
+}
+
 TEST(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again) {
     for (int copy = 0; copy < 2; copy++) {
         struct sim_disk *disk = disk_with_records(tap, 600);
@@ -399,7 +407,10 @@ TEST(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again) {
         for (unsigned number = 1; number <= 3; number++) {
             char name[FILE_NAME_MAX];
             snprintf(name, sizeof name, "log-%016x", number);
-            OK(sim_disk_flip(disk, name, (uint64_t)copy * PAGE + 17, 1));
+            if (number == 2)
+                zero_page(disk, name, (uint64_t)copy);
+            else
+                OK(sim_disk_flip(disk, name, (uint64_t)copy * PAGE + 17, 1));
         }
         EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
         OK(log_last(log) == 600 && holds(log, 1, 1, 600));
@@ -413,6 +424,41 @@ TEST(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again) {
         EQUAL(refused_or_whole(tap, disk, 600), LOG_OK);
         sim_disk_free(disk);
     }
+}
+
+/* Two batches of five, or one, by a process of its own. */
+static struct sim_disk *disk_of_process(struct tap *tap, uint64_t salt, unsigned batches) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log_options options = {
+        .fs = sim_disk_file_system(disk), .segment_size = SMALL_SEGMENT, .salt = salt};
+    struct log *log;
+    struct log_report report;
+    EQUAL(log_open(&options, (struct version){0}, &log, &report), LOG_OK);
+    while (batches-- > 0) {
+        EQUAL(append_many(log, 1, 5), LOG_OK);
+        EQUAL(flush(log, 0), LOG_OK);
+    }
+    log_close(log);
+    return disk;
+}
+
+/* As in the file of a segment that was used before; at the right place, and right but for whose they are. */
+TEST(records_of_another_use_of_a_file_are_not_taken_for_what_follows) {
+    struct sim_disk *disk = disk_of_process(tap, 7, 1), *other = disk_of_process(tap, 8, 2);
+    uint32_t end = (used_until(disk, FIRST, SMALL_SEGMENT) + 7) / 8 * 8;
+    static uint8_t content[SMALL_SEGMENT];
+    struct log *log;
+    struct log_report report;
+    struct file *file;
+    read_file(other, FIRST, content);
+    EQUAL(file_open(sim_disk_file_system(disk), FIRST, false, &file), FILE_OK);
+    EQUAL(file_write(file, end, (struct bytes){content + end, SMALL_SEGMENT - end}), FILE_OK);
+    file_close(file);
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    EQUAL(log_last(log), 5);
+    log_close(log);
+    sim_disk_free(other);
+    sim_disk_free(disk);
 }
 
 TEST(bytes_behind_a_cut_never_come_back) {
@@ -574,6 +620,7 @@ TESTS(TAP(a_torn_tail_cut_at_any_byte_leaves_the_whole_records_before_the_cut_an
       TAP(a_torn_batch_tells_no_superseded_record_as_committed),
       TAP(a_segment_of_an_older_version_is_refused_as_such_and_nothing_is_written),
       TAP(a_directory_that_has_held_a_log_and_holds_nothing_of_it_is_refused),
+      TAP(records_of_another_use_of_a_file_are_not_taken_for_what_follows),
       TAP(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again),
       TAP(bytes_behind_a_cut_never_come_back),
       TAP(who_opens_a_log_is_told_of_each_committed_record_behind_the_snapshot_once_and_in_order),
