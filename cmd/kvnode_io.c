@@ -237,6 +237,8 @@ static bool open_node(struct program *p, bool leader, bool again, char *why, siz
         .slow_ms = o->slow_ms,
         .level = o->log_level,
         .clients_max = p->clients_max,
+        /* With -memory the file is in memory too. */
+        .snapshot_max = process_io_memory_bytes() / (o->memory ? 2 : 1),
     };
     struct node_host host = {
         .arg = p,

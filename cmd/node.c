@@ -241,6 +241,7 @@ static bool open_replica(struct node *n, bool *damaged, char *why, size_t why_si
         .segment_size = n->options.segment_size,
         .snapshot_log_size = n->options.snapshot_log_size,
         .scrub_rest_ms = n->options.scrub_rest_ms,
+        .snapshot_max = n->options.snapshot_max,
         .seed = n->options.seed,
     };
     struct replica_host host = {

@@ -54,6 +54,7 @@ struct node_options {
     uint32_t segment_size;                /* 0: the log's default */
     uint64_t snapshot_log_size;           /* 0: the replica's default */
     uint64_t scrub_rest_ms;               /* likewise */
+    uint64_t snapshot_max;                /* the replica's */
     uint64_t seed;                        /* of every random choice but the next */
     uint8_t secret[IDENTITY_SECRET_SIZE]; /* random; of a new directory */
 };

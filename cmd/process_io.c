@@ -21,6 +21,11 @@ uint64_t process_io_resident_bytes(void) {
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t process_io_memory_bytes(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
 uint64_t process_io_descriptors(void) {
     DIR *directory = opendir("/proc/self/fd");
     uint64_t count = 0;

@@ -7,5 +7,7 @@
 /* 0 where it cannot be had. */
 uint64_t process_io_resident_bytes(void);
 uint64_t process_io_descriptors(void);
+/* Of the machine. */
+uint64_t process_io_memory_bytes(void);
 
 #endif

@@ -40,6 +40,7 @@ struct received {
     struct file *file; /* NULL: none */
     struct version at;
     uint64_t total, offset;
+    uint64_t heard_ms; /* when its last chunk came */
 };
 
 /* The scrub: of the snapshot, then of the log. */

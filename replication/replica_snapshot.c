@@ -7,6 +7,8 @@
 #define SLICE_SIZE       (256u * 1024) /* bytes put out per tick: under a millisecond of work */
 #define LOG_SIZE_DEFAULT (64u * 1024 * 1024)
 #define RETRY_MS         10000
+#define ABANDONED_MS     60000 /* without a chunk: what came of a snapshot is let go */
+#define ROOM_SEGMENTS    2     /* of the log, for which a snapshot that is received leaves room */
 /* Bytes of store: a larger one restarts from its log instead. */
 #define SHUTDOWN_SIZE_MAX (1024u * 1024 * 1024)
 
@@ -164,8 +166,21 @@ void snapshot_needed(void *arg, uint64_t index) {
         r->taking.needed = index;
 }
 
+static void receive_end(struct replica *r) {
+    if (r->received.file != NULL)
+        file_close(r->received.file);
+    r->received = (struct received){0};
+}
+
+static void receive_drop(struct replica *r) {
+    receive_end(r);
+    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
+}
+
 bool replica_snapshot_tick(struct replica *r) {
     struct taking *t = &r->taking;
+    if (r->received.file != NULL && r->now_ms - r->received.heard_ms >= ABANDONED_MS)
+        receive_drop(r);
     if (t->job_running)
         return false;
     if (t->writer == NULL && !(take_is_due(r) && take_begin(r)))
@@ -202,12 +217,6 @@ void replica_snapshot_release(struct replica *r) {
         r->taking.cancelled = true;
     else
         take_end(r);
-}
-
-static void receive_end(struct replica *r) {
-    if (r->received.file != NULL)
-        file_close(r->received.file);
-    r->received = (struct received){0};
 }
 
 void replica_snapshot_close(struct replica *r) {
@@ -400,11 +409,35 @@ static bool install(struct replica *r) {
     return true;
 }
 
-static bool receive_begin(struct replica *r, struct version at, uint64_t total) {
-    receive_end(r);
-    file_system_remove(r->options.fs, SNAPSHOT_IN_FILE);
+/* Anybody may say that it leads, and announce any size: what comes never takes the room that the log needs to
+ * go on, nor more than could be loaded. False with the reason. */
+static bool may_receive(struct replica *r, uint64_t total, uint64_t left, char *why, size_t why_size) {
+    uint64_t max = r->options.snapshot_max, room;
+    uint64_t segment = r->options.segment_size > 0 ? r->options.segment_size : LOG_SEGMENT_SIZE;
+    bool ok = file_system_room(r->options.fs, &room) == FILE_OK;
+    if (max > 0 && total > max)
+        snprintf(why, why_size,
+                 "a leader announces a snapshot of %llu bytes: this machine's memory holds none beyond %llu",
+                 (unsigned long long)total, (unsigned long long)max);
+    else if (ok && (room < left || room - left < ROOM_SEGMENTS * segment))
+        snprintf(
+            why, why_size,
+            "no room on the disk for a snapshot of %llu bytes that a leader announces: %llu are free, and "
+            "%llu of them are the log's",
+            (unsigned long long)total, (unsigned long long)room,
+            (unsigned long long)(ROOM_SEGMENTS * segment));
+    else
+        return true;
+    return false;
+}
+
+static bool receive_begin(struct replica *r, struct version at, uint64_t total, char *why, size_t why_size) {
+    receive_drop(r);
+    if (!may_receive(r, total, total, why, why_size))
+        return false;
     if (file_open(r->options.fs, SNAPSHOT_IN_FILE, true, &r->received.file) != FILE_OK) {
         r->received.file = NULL;
+        snprintf(why, why_size, "cannot create a file for a snapshot");
         return false;
     }
     r->received.at = at;
@@ -412,29 +445,37 @@ static bool receive_begin(struct replica *r, struct version at, uint64_t total) 
     return true;
 }
 
+static bool receive_write(struct replica *r, struct bytes chunk, char *why, size_t why_size) {
+    struct received *in = &r->received;
+    in->heard_ms = r->now_ms;
+    if (!may_receive(r, in->total, in->total - in->offset, why, why_size))
+        return false;
+    enum file_result result = file_write(in->file, in->offset, chunk);
+    if (result != FILE_OK)
+        snprintf(why, why_size, "cannot write a snapshot that a leader sends: %s", file_result_text(result));
+    return result == FILE_OK;
+}
+
 bool snapshot_chunk(void *arg, struct version at, uint64_t total, uint64_t offset, struct bytes chunk,
                     uint64_t *next) {
     struct replica *r = arg;
     struct received *in = &r->received;
+    char why[240];
     *next = 0;
     if (in->file == NULL || !version_equal(in->at, at) || in->total != total) {
         if (offset != 0)
             return true;
-        if (!receive_begin(r, at, total)) {
-            r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, "cannot create a file for a snapshot");
+        if (!receive_begin(r, at, total, why, sizeof why)) {
+            refuse_received(r, why);
             return false;
         }
     }
     *next = in->offset;
     if (offset != in->offset || chunk.size > total - offset)
         return true;
-    enum file_result result = file_write(in->file, offset, chunk);
-    if (result != FILE_OK) {
-        char text[128];
-        snprintf(text, sizeof text, "cannot write a snapshot that a leader sends: %s",
-                 file_result_text(result));
-        r->host.notice(r->host.arg, REPLICA_SNAPSHOT_FAILED, text);
+    if (!receive_write(r, chunk, why, sizeof why)) {
         receive_end(r);
+        refuse_received(r, why);
         *next = 0;
         return false;
     }

@@ -42,6 +42,7 @@ struct file_operations {
     enum file_result (*sync_names)(struct file_system *fs);
     /* Calls each for every name, in no order. */
     enum file_result (*list)(struct file_system *fs, void (*each)(void *arg, const char *name), void *arg);
+    enum file_result (*room)(struct file_system *fs, uint64_t *bytes);
     void (*free)(struct file_system *fs);
 };
 
@@ -92,6 +93,10 @@ static inline enum file_result file_system_sync(struct file_system *fs) {
 static inline enum file_result file_system_list(struct file_system *fs,
                                                 void (*each)(void *arg, const char *name), void *arg) {
     return fs->operations->list(fs, each, arg);
+}
+/* Bytes that can still be written; UINT64_MAX where nothing bounds them. */
+static inline enum file_result file_system_room(struct file_system *fs, uint64_t *bytes) {
+    return fs->operations->room(fs, bytes);
 }
 static inline void file_system_free(struct file_system *fs) {
     fs->operations->free(fs);

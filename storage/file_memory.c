@@ -167,6 +167,12 @@ static enum file_result memory_list(struct file_system *fs, void (*each)(void *a
     return FILE_OK;
 }
 
+static enum file_result memory_room(struct file_system *fs, uint64_t *bytes) {
+    (void)fs;
+    *bytes = UINT64_MAX;
+    return FILE_OK;
+}
+
 static void memory_free(struct file_system *fs) {
     struct memory *memory = (struct memory *)fs;
     while (!SLIST_EMPTY(&memory->names))
@@ -187,6 +193,7 @@ static const struct file_operations operations = {
     .remove = memory_remove,
     .sync_names = memory_sync_names,
     .list = memory_list,
+    .room = memory_room,
     .free = memory_free,
 };
 

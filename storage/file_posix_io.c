@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct posix {
@@ -223,6 +224,14 @@ static enum file_result posix_list(struct file_system *fs, void (*each)(void *ar
     return result;
 }
 
+static enum file_result posix_room(struct file_system *fs, uint64_t *bytes) {
+    struct statvfs is;
+    if (fstatvfs(directory_of(fs), &is) < 0)
+        return result_of(errno);
+    *bytes = (uint64_t)is.f_bavail * is.f_frsize;
+    return FILE_OK;
+}
+
 static void posix_free(struct file_system *fs) {
     close(directory_of(fs));
     free(fs);
@@ -241,6 +250,7 @@ static const struct file_operations operations = {
     .remove = posix_remove,
     .sync_names = posix_sync_names,
     .list = posix_list,
+    .room = posix_room,
     .free = posix_free,
 };
 

@@ -389,6 +389,13 @@ static enum file_result sim_list(struct file_system *fs, void (*each)(void *arg,
     return result;
 }
 
+static enum file_result sim_room(struct file_system *fs, uint64_t *bytes) {
+    const struct sim_disk *disk = (const struct sim_disk *)fs;
+    uint64_t used = sim_disk_used(disk);
+    *bytes = disk->capacity == 0 ? UINT64_MAX : disk->capacity > used ? disk->capacity - used : 0;
+    return FILE_OK;
+}
+
 static void sim_free(struct file_system *fs) {
     (void)fs;
 }
@@ -406,6 +413,7 @@ static const struct file_operations operations = {
     .remove = sim_remove,
     .sync_names = sim_sync_names,
     .list = sim_list,
+    .room = sim_room,
     .free = sim_free,
 };
 

@@ -27,6 +27,7 @@ struct disk {
     struct file_system fs;
     struct disk_file *files[DISK_FILES_MAX];
     bool full, broken; /* files cannot grow; every sync fails */
+    uint64_t room;     /* that it says it has; 0: no bound */
 };
 
 static inline void content_resize(struct disk_content *c, size_t size) {
@@ -170,6 +171,12 @@ static enum file_result disk_list(struct file_system *fs, void (*each)(void *arg
     return FILE_OK;
 }
 
+static enum file_result disk_room(struct file_system *fs, uint64_t *bytes) {
+    const struct disk *disk = (const struct disk *)fs;
+    *bytes = disk->room > 0 ? disk->room : UINT64_MAX;
+    return FILE_OK;
+}
+
 static void disk_free(struct file_system *fs) {
     struct disk *disk = (struct disk *)fs;
     for (size_t i = 0; i < DISK_FILES_MAX; i++)
@@ -181,7 +188,7 @@ static void disk_free(struct file_system *fs) {
 static const struct file_operations *disk_operations(void) {
     static const struct file_operations operations = {
         disk_open, disk_close,  disk_write,  disk_read,       disk_size, disk_allocate, disk_truncate,
-        disk_sync, disk_rename, disk_remove, disk_sync_names, disk_list, disk_free,
+        disk_sync, disk_rename, disk_remove, disk_sync_names, disk_list, disk_room,     disk_free,
     };
     return &operations;
 }

@@ -370,7 +370,7 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
     make_snapshot(&file, at, "new");
     struct message term = heartbeat(5, base, base.index);
     hear(f, 3, &term);
-    sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) + 70 * 1024);
+    sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) + 130 * 1024);
     hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
     EQUAL(replica_applied(f->replica), at.index);
     EQUAL(rows_of(f), 5);
@@ -379,8 +379,11 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
         f = follower_new(0);
         hear_records(f, 2, base, 4, 5, base.index);
         hear(f, 3, &term);
-        sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) +
-                                           (room % 100 == 0 ? room : 64 * 1024 + room));
+        if (room % 100 == 0)
+            sim_disk_set_capacity(f->disk, sim_disk_used(f->disk) + buffer_size(&file) + room * 400);
+        else /* somebody else took it meanwhile */
+            sim_disk_inject(f->disk,
+                            (struct sim_disk_fault){.kinds = SIM_DISK_ALLOCATE, .result = FILE_NO_SPACE});
         hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
         OK(replica_failure(f->replica) == NULL);
         EQUAL(f->notices[REPLICA_SNAPSHOT_FAILED], 1);
@@ -393,6 +396,24 @@ TEST(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later)
         EQUAL(replica_applied(f->replica), at.index);
         EQUAL(rows_of(f), 5);
         OK(!has_key(f, "old"));
+        follower_free(f);
+    }
+    buffer_release(&file);
+}
+
+TEST(a_snapshot_that_no_memory_could_hold_is_refused_at_its_first_chunk) {
+    struct buffer file = {0};
+    make_snapshot(&file, (struct version){5, 13}, "new");
+    for (unsigned fits = 0; fits < 2; fits++) {
+        struct replica_options options = {.sync = SYNC_ALWAYS, .snapshot_max = buffer_size(&file) - 1 + fits};
+        struct follower *f = follower_with(&options, bytes_of("snapshot"));
+        struct message m = {.type = MESSAGE_SNAPSHOT, .term = 5};
+        m.snapshot.at = (struct version){5, 13};
+        m.snapshot.total = buffer_size(&file);
+        m.snapshot.chunk = (struct bytes){file.data + file.start, 20};
+        hear(f, 3, &m);
+        EQUAL(f->sent.snapshot_reply.refused, fits == 0);
+        EQUAL(f->notices[REPLICA_SNAPSHOT_FAILED], fits == 0);
         follower_free(f);
     }
     buffer_release(&file);
@@ -854,6 +875,7 @@ TESTS(TAP(a_start_refuses_what_no_group_reaches),
       TAP(at_its_bound_the_ledger_takes_no_row_for_another_and_the_log_keeps_the_writes),
       TAP(rows_that_no_room_can_be_had_for_settling_stay_until_there_is),
       TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
+      TAP(a_snapshot_that_no_memory_could_hold_is_refused_at_its_first_chunk),
       TAP(a_snapshot_that_the_disk_has_no_room_to_install_is_refused_and_taken_later),
       TAP(a_term_that_a_start_has_read_from_the_page_cache_alone_survives_a_power_cut),
       TAP(a_start_that_cannot_write_its_term_again_is_refused),

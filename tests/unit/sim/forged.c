@@ -235,6 +235,40 @@ TEST(a_forged_mark_of_odd_ends_when_the_leader_has_compared) {
     }
 }
 
+/* Chunks of a snapshot that a forged leader announces as larger than what is free, or as nearly as large. */
+static void floods(struct tap *tap, uint64_t total, uint64_t sent) {
+    static const uint8_t junk[MESSAGE_CHUNK_SIZE];
+    struct forger *f = forger_new(tap, 9);
+    struct sim_disk *disk = f->a->sim->machines[0]->disk;
+    uint64_t before = sim_disk_used(disk), free = 4 * 1024 * 1024, most = before;
+    sim_disk_set_capacity(disk, before + free);
+    for (uint64_t offset = 0; offset < sent; offset += sizeof junk) {
+        uint64_t term = raft_term(raft_at(f->a, 0)) + 1;
+        struct message m = {.type = MESSAGE_SNAPSHOT, .term = term};
+        m.snapshot.at = (struct version){1, 1ull << 40};
+        m.snapshot.total = total;
+        m.snapshot.offset = offset;
+        m.snapshot.chunk = (struct bytes){junk, total - offset < sizeof junk ? total - offset : sizeof junk};
+        send_forged(f, 0, &m);
+        sim_run(f->a->sim, 20 * MS);
+        most = sim_disk_used(disk) > most ? sim_disk_used(disk) : most;
+    }
+    OK(total < free ? most > before + sent / 2 : most < before + 512 * 1024);
+    OK(takes_writes(f->a));
+    sim_run(f->a->sim, 65 * SECOND);
+    OK(sim_disk_used(disk) < before + 512 * 1024);
+    sim_disk_set_capacity(disk, 0);
+    is_well(tap, f);
+    forger_free(f);
+}
+
+TEST(a_forged_snapshot_takes_no_room_that_the_log_needs_and_none_for_long) {
+    floods(tap, MESSAGE_SNAPSHOT_MAX, 8 << 20);
+    floods(tap, 4 << 20, 4 << 20);
+    floods(tap, 3 << 20, 3 << 20);
+    floods(tap, 3 << 20, 2 << 20);
+}
+
 TEST(a_group_lives_through_hundreds_of_forged_messages) {
     const char *first = getenv("SIM_SEED"), *count = getenv("SIM_SEEDS");
     uint64_t from = first != NULL ? strtoull(first, NULL, 10) : 1;
@@ -257,4 +291,5 @@ TEST(a_group_lives_through_hundreds_of_forged_messages) {
 TESTS(TAP(a_strangers_removed_is_believed_by_nobody_who_has_a_leader),
       TAP(one_forged_vote_append_or_snapshot_ends_no_group),
       TAP(a_forged_mark_of_odd_ends_when_the_leader_has_compared),
+      TAP(a_forged_snapshot_takes_no_room_that_the_log_needs_and_none_for_long),
       TAP(a_group_lives_through_hundreds_of_forged_messages))
