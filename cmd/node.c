@@ -222,6 +222,10 @@ static void node_foreign(void *arg, const struct node_info *info) {
     node_say_foreign(arg, info);
 }
 
+static void node_version(void *arg, const struct address *source) {
+    node_say_version(arg, source);
+}
+
 static void node_removed(void *arg, const struct node_info *info) {
     struct node *n = arg;
     node_say_removed(n, info);
@@ -277,6 +281,7 @@ static void make_cores(struct node *n) {
         .heard = node_heard,
         .removed = node_removed,
         .foreign = node_foreign,
+        .version = node_version,
     };
     struct coordinator_host coordinator_host = {
         .arg = n,

@@ -158,6 +158,7 @@ void node_say_membership(struct node *n, const struct node_info *info, enum memb
 void node_say_ring(struct node *n);
 /* Once for a cluster name; of further names than FOREIGN_SAID_MAX no more. */
 void node_say_foreign(struct node *n, const struct node_info *info);
+void node_say_version(struct node *n, const struct address *source);
 void node_say_removed(struct node *n, const struct node_info *info);
 const char *node_id_text(const uint8_t id[NODE_ID_SIZE], char out[NODE_ID_SIZE + 1]);
 

@@ -326,6 +326,15 @@ void node_say_foreign(struct node *n, const struct node_info *info) {
         info->cluster, node_id_text(info->id, id), address_text(&info->peer, peer));
 }
 
+void node_say_version(struct node *n, const struct address *source) {
+    char from[ADDRESS_TEXT_MAX];
+    node_log(
+        n, NODE_WARNING, "other_version",
+        "heard of a node at %s that runs another version of kvnode: the two cannot be of one cluster, so "
+        "run the same version on both. Further ones are only counted, by kvnode_discovery_dropped_total",
+        address_text(source, from));
+}
+
 void node_say_removed(struct node *n, const struct node_info *info) {
     char id[NODE_ID_SIZE + 1];
     node_log(n, NODE_INFO, "node_left", "node %s of group %u left, or was silent for 30 s",

@@ -212,6 +212,8 @@ void discovery_datagram(struct discovery *d, uint64_t now_ms, const struct addre
     struct announce heard;
     enum announce_result result = announce_decode(datagram, &heard);
     count(&d->counters, result);
+    if (result == ANNOUNCE_VERSION && d->counters.version == 1)
+        d->host.version(d->host.arg, from);
     if (result != ANNOUNCE_OK)
         return;
     if (node_info_same_process(&heard.info, &d->self)) {

@@ -21,12 +21,14 @@ struct discovery_host {
     /* One datagram; to is NULL for a broadcast. */
     void (*send)(void *arg, const struct address *to, struct bytes datagram);
     /* A node was heard over UDP, from source, or by discovery_heard, source NULL (own cluster name only);
-     * also for unchanged rows. None of the three may call back into discovery. */
+     * also for unchanged rows. None of the four may call back into discovery. */
     void (*heard)(void *arg, const struct node_info *info, enum membership_event event,
                   const struct address *source);
     void (*removed)(void *arg, const struct node_info *info);
     /* One of another cluster name was heard that is not listed as such already. */
     void (*foreign)(void *arg, const struct node_info *info);
+    /* The first announcement of another version has come. */
+    void (*version)(void *arg, const struct address *source);
 };
 
 struct discovery_counters {

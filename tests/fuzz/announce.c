@@ -32,6 +32,11 @@ static void on_foreign(void *arg, const struct node_info *info) {
     (void)info;
 }
 
+static void on_version(void *arg, const struct address *source) {
+    (void)arg;
+    (void)source;
+}
+
 static void on_removed(void *arg, const struct node_info *info) {
     (void)arg;
     touch((struct bytes){info->id, NODE_ID_SIZE});
@@ -55,8 +60,12 @@ static void forge(struct script *s, struct buffer *out) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct script s = script_of(data, size);
     struct host host = {0};
-    struct discovery_host callbacks = {
-        .arg = &host, .send = on_send, .heard = on_heard, .removed = on_removed, .foreign = on_foreign};
+    struct discovery_host callbacks = {.arg = &host,
+                                       .send = on_send,
+                                       .heard = on_heard,
+                                       .removed = on_removed,
+                                       .foreign = on_foreign,
+                                       .version = on_version};
     struct node_info self = info_of(0);
     struct discovery *d = discovery_new(&callbacks, &self, true, 1);
     uint64_t now_ms = 1000;

@@ -13,7 +13,7 @@ struct node {
     struct address source; /* of its datagrams */
     int broadcasts, answers, joined, restarted, changed, heard, removed;
     uint64_t last_broadcast_ms, first_gap_ms;
-    int foreign;
+    int foreign, version;
 };
 
 struct wire {
@@ -63,6 +63,11 @@ static void on_foreign(void *arg, const struct node_info *info) {
     ((struct node *)arg)->foreign++;
 }
 
+static void on_version(void *arg, const struct address *source) {
+    (void)source;
+    ((struct node *)arg)->version++;
+}
+
 static void on_removed(void *arg, const struct node_info *info) {
     (void)info;
     ((struct node *)arg)->removed++;
@@ -70,8 +75,12 @@ static void on_removed(void *arg, const struct node_info *info) {
 
 static void start(struct wire *w, int n, uint64_t session, const char *cluster, bool broadcast) {
     struct node *node = &w->node[n];
-    struct discovery_host host = {
-        .arg = node, .send = on_send, .heard = on_heard, .removed = on_removed, .foreign = on_foreign};
+    struct discovery_host host = {.arg = node,
+                                  .send = on_send,
+                                  .heard = on_heard,
+                                  .removed = on_removed,
+                                  .foreign = on_foreign,
+                                  .version = on_version};
     char text[32];
     node->wire = w;
     node->info = (struct node_info){.session = session};
@@ -228,15 +237,17 @@ TEST(garbage_is_counted_by_kind_and_changes_nothing) {
     discovery_datagram(d, w->now_ms, &from, (struct bytes){noise, 2000});
     announcement(&out, info, ANNOUNCE_HERE);
     out.data[out.start + 4]++;
-    discovery_datagram(d, w->now_ms, &from, buffer_bytes(&out));
+    for (int i = 0; i < 3; i++)
+        discovery_datagram(d, w->now_ms, &from, buffer_bytes(&out));
+    EQUAL(w->node[0].version, 1); /* told once */
     announcement(&out, info, ANNOUNCE_HERE);
     out.data[out.start + 20]++;
     discovery_datagram(d, w->now_ms, &from, buffer_bytes(&out));
     struct discovery_counters after = discovery_counters(d);
-    EQUAL(after.received - before.received, 5);
+    EQUAL(after.received - before.received, 7);
     EQUAL(after.garbage - before.garbage, 2);
     EQUAL(after.oversized - before.oversized, 1);
-    EQUAL(after.version - before.version, 1);
+    EQUAL(after.version - before.version, 3);
     EQUAL(after.corrupt - before.corrupt, 1);
     EQUAL(w->node[0].heard, 0);
     EQUAL(listed(w, 0), 0);

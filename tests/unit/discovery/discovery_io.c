@@ -55,6 +55,11 @@ static void on_foreign(void *arg, const struct node_info *info) {
     (void)info;
 }
 
+static void on_version(void *arg, const struct address *source) {
+    (void)arg;
+    (void)source;
+}
+
 static void on_removed(void *arg, const struct node_info *info) {
     (void)arg, (void)info;
 }
@@ -68,8 +73,12 @@ static void on_received(void *arg, const struct address *from, struct bytes data
 }
 
 static bool open_node(struct node *node, struct event_base *base, int n, const char *bind, uint16_t port) {
-    struct discovery_host host = {
-        .arg = node, .send = on_send, .heard = on_heard, .removed = on_removed, .foreign = on_foreign};
+    struct discovery_host host = {.arg = node,
+                                  .send = on_send,
+                                  .heard = on_heard,
+                                  .removed = on_removed,
+                                  .foreign = on_foreign,
+                                  .version = on_version};
     struct discovery_io_options options = {.base = base,
                                            .bind = ip(bind, 0),
                                            .advertise = ip(bind, 0),
