@@ -238,15 +238,20 @@ void answer_outcome(struct buffer *out, struct manner manner, const struct speak
     answer_json(out, manner, speaker, reply, (struct bytes){body, (size_t)(at - body)});
 }
 
-static void error_body(struct buffer *body, const struct reply *reply) {
+static void error_body(struct buffer *body, struct manner manner, const struct reply *reply) {
     const struct error_row *row = error_row(reply->error);
+    struct buffer fix = {0};
     assert(row != NULL);
     buffer_append_text(body, "{\"error\":\"");
     buffer_append_text(body, row->name);
     buffer_append_text(body, "\",\"message\":");
     json_append(body, reply->message.size > 0 ? reply->message : bytes_of(row->message));
     buffer_append_text(body, ",\"fix\":");
-    json_append(body, reply->fix.size > 0 ? reply->fix : bytes_of(row->fix));
+    if (manner.writes && (error_passes(reply->error) || reply->error == ERROR_DEADLINE))
+        buffer_append_text(&fix, "Nothing was written. ");
+    buffer_append(&fix, reply->fix.size > 0 ? reply->fix : bytes_of(row->fix));
+    json_append(body, buffer_bytes(&fix));
+    buffer_release(&fix);
     if (reply->explain.size > 0) {
         buffer_append_text(body, EXPLAIN_NAME);
         buffer_append(body, reply->explain);
@@ -265,7 +270,7 @@ static void answer_refusal(struct buffer *out, struct manner manner, const struc
     struct reply said = *reply;
     if (said.retry_after_s == 0 && wants_retry_after(said.error))
         said.retry_after_s = 1;
-    error_body(&body, reply);
+    error_body(&body, manner, reply);
     size_t size = buffer_size(&body);
     uint8_t *at = buffer_reserve(out, HEAD_SIZE_MAX + text.size + size);
     at = put_head(at, manner, speaker, &said, error_row(reply->error)->status, size);

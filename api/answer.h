@@ -19,6 +19,7 @@ struct manner {
     bool close;     /* the connection ends behind this answer */
     bool old;       /* HTTP/1.0: says keep-alive, has no chunks */
     bool plain;     /* the body is text, not JSON */
+    bool writes;    /* a refusal says whether something may have been written */
     struct unless unless;
 };
 

@@ -52,6 +52,7 @@ struct manner client_manner(const struct api_client *client) {
     return (struct manner){.head_only = head->method == HTTP_HEAD,
                            .close = !head->keep_alive || client->api->draining,
                            .old = head->minor == 0,
+                           .writes = head->method == HTTP_POST || head->method == HTTP_DELETE,
                            .unless = client->unless};
 }
 
@@ -163,6 +164,7 @@ void client_print(struct api_client *client, struct buffer *out, struct manner m
 void client_refuse(struct api_client *client, const struct refusal *why, const char *allow) {
     struct speaker speaker = client_speaker(client);
     struct reply reply = {.error = why->error, .message = bytes_of(why->message)};
+    reply.fix = bytes_of(why->fix != NULL ? why->fix : "");
     struct buffer *out = client_answer_begin(client);
     answer_error(out, client_manner(client), &speaker, &reply, allow);
     client_answer_end(client, out, why->error);

@@ -41,7 +41,6 @@ void coordinator_free(struct coordinator *c) {
     buffer_release(&c->scratch);
     buffer_release(&c->explain);
     buffer_release(&c->view);
-    buffer_release(&c->fix);
     buffer_release(&c->slice);
     ring_free(c->ring);
     free(c);

@@ -108,7 +108,7 @@ struct coordinator {
     struct member_id seen_leader;
     bool seen_leading, stopping;
     uint64_t full_ms; /* when the disk last had no room for an entry; 0: since then it had again */
-    struct buffer scratch, explain, view, fix;
+    struct buffer scratch, explain, view;
     struct groups groups; /* the ring to route by */
     struct ring *ring;    /* NULL: none is known */
     bool own_ring;        /* groups is in force in the own group's log */

@@ -10,21 +10,18 @@ static struct health_view health_now(struct coordinator *c, uint64_t now_ms) {
     return view;
 }
 
-static void explain_health(struct coordinator *c, const struct health_view *view, struct reply *reply) {
+static void explain_health(const struct health_view *view, struct reply *reply) {
     if (view->ready && !view->hopeless)
         return;
     reply->message = bytes_of(view->reason);
-    buffer_clear(&c->fix);
-    buffer_append_text(&c->fix, view->fix);
-    buffer_append_text(&c->fix, " Nothing was written.");
-    reply->fix = buffer_bytes(&c->fix);
+    reply->fix = bytes_of(view->fix);
 }
 
 struct reply reply_no_leader(struct coordinator *c, uint64_t now_ms, enum error error,
                              const char *otherwise) {
     struct reply reply = reply_error(c, error, otherwise);
     struct health_view view = health_now(c, now_ms);
-    explain_health(c, &view, &reply);
+    explain_health(&view, &reply);
     return reply;
 }
 
@@ -47,7 +44,7 @@ static void give_up(struct coordinator *c, enum pending_state state, const struc
     TAILQ_FOREACH_SAFE(p, &c->states[state], link, next)
     if (waits_in_vain(c, p)) {
         struct reply reply = reply_error(c, error, "");
-        explain_health(c, view, &reply);
+        explain_health(view, &reply);
         pending_answer(c, p, &reply);
     }
 }

@@ -12,16 +12,11 @@ struct reply reply_here(const struct coordinator *c) {
     return reply;
 }
 
-static bool is_passing(enum error error) {
-    return error == ERROR_NO_LEADER || error == ERROR_OVERLOAD || error == ERROR_SHUTTING_DOWN ||
-           error == ERROR_NO_MAJORITY || error == ERROR_GROUP_UNREACHABLE || error == ERROR_NOT_LEADER;
-}
-
 struct reply reply_error(const struct coordinator *c, enum error error, const char *message) {
     struct reply reply = reply_here(c);
     reply.error = error;
     reply.message = bytes_of(message);
-    reply.retry_after_s = is_passing(error) ? 1 : 0;
+    reply.retry_after_s = error_passes(error) ? 1 : 0;
     return reply;
 }
 

@@ -10,7 +10,7 @@ static const struct error_row rows[ERROR_COUNT] = {
         "Send well-formed HTTP/1.1."},
     [ERROR_BAD_JSON] = {"bad_json", 400,
         "The body is not the JSON that is wanted.",
-        "Send one JSON object in UTF-8, such as {\"key\":\"name\",\"value\":\"text\"}."},
+        "Send one JSON object in UTF-8 with the fields that the route takes, each once."},
     [ERROR_BAD_PARAMETER] = {"bad_parameter", 400,
         "A parameter or header has a value that is not allowed.",
         "Correct the parameter or header that the message names."},
@@ -64,29 +64,29 @@ static const struct error_row rows[ERROR_COUNT] = {
         "Send fewer and shorter headers, and a shorter target."},
     [ERROR_OVERLOAD] = {"overload", 503,
         "The node has too much to do.",
-        "Nothing was written: try again after the time in Retry-After."},
+        "Try again after the time in Retry-After."},
     [ERROR_NO_LEADER] = {"no_leader", 503,
         "The group has no leader at present.",
-        "Nothing was written: try again after the time in Retry-After."},
+        "Try again after the time in Retry-After."},
     [ERROR_GROUP_UNREACHABLE] = {"group_unreachable", 503,
         "The group that owns the key cannot be reached.",
-        "Nothing was written: bring that group's nodes back, or try again after the time in Retry-After."},
+        "Bring that group's nodes back, or try again after the time in Retry-After."},
     [ERROR_NO_MAJORITY] = {"no_majority", 503,
         "A majority of the group's voters cannot be reached.",
         "Bring a majority of the group's voters back, then try again."},
     [ERROR_SHUTTING_DOWN] = {"shutting_down", 503,
         "The node is shutting down.",
-        "Nothing was written: try another node."},
+        "Try another node."},
     [ERROR_NOT_LEADER] = {"not_leader", 503,
         "The node is not the group's leader.",
-        "Nothing was written: try the group's leader."},
+        "Try the group's leader."},
     [ERROR_OUTCOME_UNKNOWN] = {"outcome_unknown", 504,
         "The write was not confirmed in time.",
         "The write may still happen: repeat it with the same KV-Client and KV-Request if it had them, else read the "
         "key before writing again."},
     [ERROR_DEADLINE] = {"deadline", 504,
         "The request was not done in time.",
-        "Nothing was written: try again."},
+        "Send the request again."},
     [ERROR_NOT_BUILT] = {"not_built", 501,
         "This version does not have what the request asks for.",
         "Leave it out: this version does not have it yet."},
@@ -128,4 +128,9 @@ static const struct error_row rows[ERROR_COUNT] = {
 
 const struct error_row *error_row(unsigned error) {
     return error < ERROR_COUNT ? &rows[error] : NULL;
+}
+
+bool error_passes(enum error error) {
+    return error == ERROR_NO_LEADER || error == ERROR_OVERLOAD || error == ERROR_SHUTTING_DOWN ||
+           error == ERROR_NO_MAJORITY || error == ERROR_GROUP_UNREACHABLE || error == ERROR_NOT_LEADER;
 }

@@ -59,5 +59,7 @@ struct error_row {
 
 /* NULL for a number outside the enum (foreign bytes). */
 const struct error_row *error_row(unsigned error);
+/* It may pass by itself: 503 with Retry-After. A write that is answered so has surely not happened. */
+bool error_passes(enum error error);
 
 #endif

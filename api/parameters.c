@@ -10,6 +10,7 @@ static const char *const names[] = {"key",     "prefix", "after",   "limit", "ac
 bool refuse(struct refusal *why, enum error error, const char *format, ...) {
     va_list arguments;
     why->error = error;
+    why->fix = NULL;
     va_start(arguments, format);
     vsnprintf(why->message, sizeof why->message, format, arguments);
     va_end(arguments);

@@ -29,6 +29,7 @@ enum parameter {
 struct refusal {
     enum error error;
     char message[REFUSAL_TEXT_MAX];
+    const char *fix; /* NULL: the error's; to be set behind refuse() */
 };
 
 /* Always false, so that a check can end with it. */

@@ -307,18 +307,25 @@ static bool run_delete(struct call *call) {
            condition_parse(&call->client->head, call->base, &request, &call->why) && submit(call, &request);
 }
 
+static void refuse_set_body(struct refusal *why, const struct json_set *set) {
+    if (set->unknown.data != NULL && bytes_equal(set->unknown, bytes_of("ttl"))) {
+        refuse_naming(why, ERROR_NOT_BUILT, "This version does not have the field", set->unknown);
+        return;
+    }
+    if (set->unknown.data == NULL)
+        refuse(why, ERROR_BAD_JSON, "The body is not the JSON that /set takes: %s.", set->error);
+    else
+        refuse_naming(why, ERROR_BAD_JSON, "/set does not know the field", set->unknown);
+    why->fix = "Send one JSON object in UTF-8, such as {\"key\":\"name\",\"value\":\"text\"}.";
+}
+
 static bool run_set(struct call *call) {
     struct api_client *client = call->client;
     struct request request = {.operation = OPERATION_SET};
     struct json_set set;
     if (!json_read_set(call->base + client->head_size, client->body_size, &set)) {
-        if (set.unknown.data == NULL)
-            return refuse(&call->why, ERROR_BAD_JSON, "The body is not the JSON that /set takes: %s.",
-                          set.error);
-        if (bytes_equal(set.unknown, bytes_of("ttl")))
-            return refuse_naming(&call->why, ERROR_NOT_BUILT, "This version does not have the field",
-                                 set.unknown);
-        return refuse_naming(&call->why, ERROR_BAD_JSON, "/set does not know the field", set.unknown);
+        refuse_set_body(&call->why, &set);
+        return false;
     }
     if (!check_key(set.key, &call->why))
         return false;

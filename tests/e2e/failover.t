@@ -144,7 +144,7 @@ subtest 'of a group of two the survivor of a leader serves reads, and says how w
     error_is($reply, 503, 'a write');
     cmp_ok(time - $from, '<', 2, 'without waiting for what cannot come');
     like($reply->json->{message}, qr/missing: node \S+ at 127\.0\.0\.1:$leader->{port}\b/, 'what is missing');
-    like($reply->json->{fix}, qr/^Start the voters that are missing/, 'the mend is to start it');
+    like($reply->json->{fix}, qr/^Nothing was written\. Start the voters that are missing/, 'the mend is to start it');
     is($reply->header('Retry-After'), 1, 'it may be tried again');
     error_is($read, '503|504', 'a linearizable read');
     my $health = poll(sub { my $health = $other->health; $health->{status} eq 'no_leader' && $health }, 'no leader');

@@ -202,7 +202,23 @@ TEST(receipts_of_followers_and_degraded_leaders_are_in_the_headers) {
         .error = ERROR_OVERLOAD, .retry_after_s = 30, .message = bytes_of("a \"b\""), .fix = bytes_of("do")};
     text = ask(f, "%s", SET_ALICE);
     OK(has(text, "Retry-After: 30\r\n"));
-    TEXT_EQUAL(body(text), "{\"error\":\"overload\",\"message\":\"a \\\"b\\\"\",\"fix\":\"do\"}");
+    TEXT_EQUAL(body(text),
+               "{\"error\":\"overload\",\"message\":\"a \\\"b\\\"\",\"fix\":\"Nothing was written. do\"}");
+    fixture_free(f);
+}
+
+TEST(only_a_write_is_told_that_nothing_was_written) {
+    static const enum error refusals[] = {ERROR_OVERLOAD,    ERROR_NO_LEADER,  ERROR_GROUP_UNREACHABLE,
+                                          ERROR_NO_MAJORITY, ERROR_NOT_LEADER, ERROR_DEADLINE};
+    struct fixture *f = fixture_new(0);
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        f->c->fixed = (struct reply){.error = refusals[i]};
+        OK(has(ask(f, "%s", SET_ALICE), "\"fix\":\"Nothing was written. "));
+        OK(!has(ask(f, "%s", GET("/get?key=username")), "written"));
+        OK(has(f->text, "\"fix\":\""));
+    }
+    f->c->fixed = (struct reply){.error = ERROR_OUTCOME_UNKNOWN};
+    OK(!has(ask(f, "%s", SET_ALICE), "Nothing was written"));
     fixture_free(f);
 }
 
@@ -266,4 +282,4 @@ TESTS(TAP(the_replies_of_the_ledger_are_given_byte_for_byte),
       TAP(head_gets_the_headers_of_get_and_nothing_else),
       TAP(the_ring_is_shown_where_there_is_more_than_one_group),
       TAP(receipts_of_followers_and_degraded_leaders_are_in_the_headers), TAP(the_longest_headers_fit),
-      TAP(nodes_of_other_clusters_are_listed_apart))
+      TAP(only_a_write_is_told_that_nothing_was_written), TAP(nodes_of_other_clusters_are_listed_apart))

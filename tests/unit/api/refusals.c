@@ -119,5 +119,13 @@ TEST(parameters_headers_and_paths_are_refused_with_what_is_wrong) {
     fixture_free(f);
 }
 
-TESTS(TAP(bodies_that_set_cannot_take_are_refused_with_what_is_wrong),
+TEST(only_set_is_told_of_what_set_takes) {
+    struct fixture *f = fixture_new(0);
+    OK(has(ask(f, "%s", WITH("POST /set", JSON "Content-Length: 2\r\n") "[]"), "such as {\\\"key\\\":"));
+    OK(!has(ask(f, "%s", WITH("POST /cluster/join", JSON "Content-Length: 2\r\n") "[]"), "such as {"));
+    fixture_free(f);
+}
+
+TESTS(TAP(only_set_is_told_of_what_set_takes),
+      TAP(bodies_that_set_cannot_take_are_refused_with_what_is_wrong),
       TAP(parameters_headers_and_paths_are_refused_with_what_is_wrong))
