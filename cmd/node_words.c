@@ -252,7 +252,7 @@ static void say_serving(struct node *n, bool ready) {
     node_log(
         n, NODE_NOTICE, "serving", "%s: cluster '%s', group %u, founded %s, %llu keys%s%s",
         n->founded  ? "made a new store"
-        : n->joined ? "joined a store that was there before"
+        : n->joined ? "joined an existing store"
                     : "serves the store of its data directory",
         n->self.cluster, n->self.group, founded, (unsigned long long)store_count(replica_store(n->replica)),
         others > 0 ? members : "; no other members",

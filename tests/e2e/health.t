@@ -213,7 +213,7 @@ subtest 'whoever starts a node reads which store it serves' => sub {
     $first->set("k$_" => 'v') for 1 .. 7;
     $second->start->up;
     my $line = $second->wait_event('serving');
-    like($line, qr/^joined a store that was there before: cluster '\Q$cluster->{name}\E'/, 'somebody else\'s');
+    like($line, qr/^joined an existing store: cluster '\Q$cluster->{name}\E'/, 'somebody else\'s');
     like($line, qr/founded \d{4}-\d\d-\d\d \d\d:\d\d UTC, \d+ s ago, 7 keys/, 'with its age and its keys');
     like($line, qr/other members: node @{[ $first->id ]} at 127\.0\.0\.1:$first->{port}\b/, 'its members');
     like($line, qr/-cluster NAME/, 'and how to have one of one\'s own');

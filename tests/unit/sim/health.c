@@ -462,7 +462,7 @@ TEST(a_start_ends_with_a_line_that_names_the_store_its_age_its_keys_and_its_memb
     EQUAL(log.serving, 2);
     OK(!log.two_voters_after);
     id_at(a, 0, id);
-    OK(strstr(log.text, "joined a store that was there before") != NULL && strstr(log.text, id) != NULL);
+    OK(strstr(log.text, "joined an existing store") != NULL && strstr(log.text, id) != NULL);
     OK(strstr(log.text, " ago, 1 keys") != NULL && strstr(log.text, "-cluster NAME") != NULL);
     sim_run(a->sim, 3 * 3600 * SECOND);
     machine_kill(a->sim->machines[0]);
