@@ -250,6 +250,14 @@ bool snapshot_offer(void *arg, struct version *at, uint64_t *total) {
     return true;
 }
 
+/* Unless a newer one has its name already. */
+static void offered_damaged(struct replica *r, const char *why) {
+    if (version_equal(r->offered.at, r->snapshot))
+        replica_snapshot_damaged(r, why);
+    else
+        offer_end(r);
+}
+
 /* Before bytes up to `end` leave. What is sent from elsewhere than the start, to a member that had the rest
  * from another leader, that one verifies: its refusal has the transfer begin again. */
 static bool verify_offered(struct replica *r, uint64_t offset, uint64_t end) {
@@ -262,26 +270,26 @@ static bool verify_offered(struct replica *r, uint64_t offset, uint64_t end) {
     if (o->check == NULL || snapshot_check_offset(o->check) < offset ||
         snapshot_check_to(o->check, end, why, sizeof why) == SNAPSHOT_OK)
         return true;
-    if (version_equal(o->at, r->snapshot))
-        replica_snapshot_damaged(r, why);
-    else
-        offer_end(r); /* a newer one has its name already */
+    offered_damaged(r, why);
     return false;
 }
 
 bool snapshot_read(void *arg, struct version at, uint64_t offset, size_t size, struct bytes *out) {
-    struct offered *o = &((struct replica *)arg)->offered;
+    struct replica *r = arg;
+    struct offered *o = &r->offered;
     if (o->file == NULL || !version_equal(o->at, at) || offset > o->total)
         return false;
     if (size > o->total - offset)
         size = (size_t)(o->total - offset);
-    if (!verify_offered(arg, offset, offset + size))
+    if (!verify_offered(r, offset, offset + size))
         return false;
     buffer_clear(&o->chunk);
     uint8_t *to = buffer_reserve(&o->chunk, size > 0 ? size : 1);
     size_t got;
-    if (file_read(o->file, offset, to, size, &got) != FILE_OK || got != size)
+    if (file_read(o->file, offset, to, size, &got) != FILE_OK || got != size) {
+        offered_damaged(r, SNAPSHOT_FILE ": the disk cannot read it");
         return false;
+    }
     *out = (struct bytes){to, size};
     return true;
 }

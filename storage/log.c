@@ -291,9 +291,10 @@ enum log_result log_write(struct log *log, uint64_t commit, bool force) {
 
 /* Reading. */
 
-/* Fills the window with size bytes of the segment from offset on, as far as it is in use. */
-static enum log_result window_load(struct log *log, struct window *window, const struct segment *segment,
-                                   uint32_t offset, uint32_t size) {
+/* Fills the window with size bytes of the segment from offset on, as far as it is in use. What cannot be read
+ * is damaged: unlike a failed write it says nothing of the rest of the disk. */
+static enum log_result window_load(struct window *window, const struct segment *segment, uint32_t offset,
+                                   uint32_t size) {
     assert(segment->written == segment->end);
     if (size > segment->end - offset)
         size = segment->end - offset;
@@ -305,10 +306,7 @@ static enum log_result window_load(struct log *log, struct window *window, const
     }
     size_t got;
     window->segment = 0;
-    enum file_result result = file_read(segment->file, offset, window->data, size, &got);
-    if (result != FILE_OK)
-        return log_fail(log, result);
-    if (got < size)
+    if (file_read(segment->file, offset, window->data, size, &got) != FILE_OK || got < size)
         return LOG_CORRUPT;
     window->segment = segment->number;
     window->offset = offset;
@@ -324,8 +322,8 @@ static enum log_result note_damage(struct segment *segment, enum log_result resu
 }
 
 /* At least the whole record at offset, and about size bytes from there on where the segment has them. */
-static enum log_result bytes_at(struct log *log, struct window *window, const struct segment *segment,
-                                uint32_t offset, uint32_t size, struct bytes *out) {
+static enum log_result bytes_at(struct window *window, const struct segment *segment, uint32_t offset,
+                                uint32_t size, struct bytes *out) {
     if (segment->image != NULL) {
         *out = (struct bytes){segment->image + offset, segment->end - offset};
         return LOG_OK;
@@ -345,7 +343,7 @@ static enum log_result bytes_at(struct log *log, struct window *window, const st
                 return LOG_CORRUPT;
             want = whole > size ? whole : size;
         }
-        enum log_result result = window_load(log, window, segment, offset, want);
+        enum log_result result = window_load(window, segment, offset, want);
         if (result != LOG_OK)
             return result;
     }
@@ -382,7 +380,7 @@ enum log_result log_read(struct log *log, uint64_t index, struct log_record *out
     if (result != LOG_OK)
         return result;
     struct window *window = &log->read_window;
-    result = bytes_at(log, window, segment, offset, read_ahead(window, segment, offset), &from);
+    result = bytes_at(window, segment, offset, read_ahead(window, segment, offset), &from);
     if (result != LOG_OK)
         return note_damage(segment, result);
     if (record_read(from, &raw) != RAW_OK || raw.kind != RECORD_ENTRY || !record_entry(&raw, out) ||
@@ -429,8 +427,7 @@ enum log_result log_slice(struct log *log, uint64_t index, size_t size_max, stru
     if (result != LOG_OK)
         return result;
     uint32_t want = size_max > segment->capacity ? segment->capacity : (uint32_t)size_max;
-    result =
-        bytes_at(log, &log->slice_window, segment, offset, want > WINDOW_SIZE ? want : WINDOW_SIZE, &from);
+    result = bytes_at(&log->slice_window, segment, offset, want > WINDOW_SIZE ? want : WINDOW_SIZE, &from);
     if (result == LOG_OK)
         result = slice_of(segment, index, from, size_max, out, last);
     return note_damage(segment, result);

@@ -50,9 +50,8 @@ static enum snapshot_result read_exactly(struct source *source, uint8_t *to, siz
     if (source->size - source->offset < size)
         return corrupt(source, "the file ends early");
     size_t got = 0;
-    enum file_result result = file_read(source->file, source->offset, to, size, &got);
-    if (result != FILE_OK)
-        return failed(source, result);
+    if (file_read(source->file, source->offset, to, size, &got) != FILE_OK)
+        return corrupt(source, "the disk cannot read it");
     if (got < size)
         return corrupt(source, "the file ends early");
     source->offset += size;

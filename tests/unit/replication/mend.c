@@ -188,6 +188,14 @@ static void rot(struct leader *l, const char *name, uint64_t offset) {
         abort();
 }
 
+/* Or it cannot be read any more. */
+static void spoil(struct leader *l, const char *name, uint64_t offset, bool unreadable) {
+    if (!unreadable)
+        rot(l, name, offset);
+    else if (!sim_disk_damage(l->disk, DAMAGE_UNREADABLE, name, offset, NULL))
+        abort();
+}
+
 /* What has left, as a learner with nothing loads it. */
 static bool copy_loads(const struct leader *l) {
     struct file_system *fs = file_system_memory_new();
@@ -206,11 +214,11 @@ static bool copy_loads(const struct leader *l) {
 /* Wherever it is rotten: in the header, in records, in the end. */
 TEST(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead) {
     static const struct replica_options options;
-    for (unsigned place = 0; place < 4; place++) {
+    for (unsigned place = 0; place < 8; place++) {
         struct leader *l = leader_new(&options);
         uint64_t size = sim_disk_size(l->disk, "snapshot");
         const uint64_t offsets[] = {3, 40, size / 2, size - 3};
-        rot(l, "snapshot", offsets[place]);
+        spoil(l, "snapshot", offsets[place / 2], place % 2 != 0);
         run(l, 100);
         OK(raft_role(replica_raft(l->replica)) == RAFT_LEADER);
         EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
@@ -322,7 +330,7 @@ static uint64_t end_of(const struct leader *l, const char *name) {
 
 TEST(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place) {
     static const struct replica_options options = {.scrub_rest_ms = 1000};
-    for (unsigned place = 0; place < 6; place++) {
+    for (unsigned place = 0; place < 12; place++) {
         struct leader *l = leader_new(&options);
         char name[FILE_NAME_MAX];
         fill(l);
@@ -330,7 +338,7 @@ TEST(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place) {
         const uint64_t end = end_of(l, name), offsets[] = {20,    LOG_PAGE_SIZE + 20, SEGMENT_HEADS_SIZE + 8,
                                                            30000, end - 100,          end + 12};
         EQUAL(l->notices[REPLICA_FILE_DAMAGED], 0);
-        rot(l, name, offsets[place]);
+        spoil(l, name, offsets[place / 2], place % 2 != 0);
         pass(l, 200);
         EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
         OK(strstr(l->damage, name) == l->damage);
@@ -390,14 +398,14 @@ TEST(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable) {
 }
 
 /* A member that lags asks for records that only a segment holds. */
-TEST(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_the_snapshot) {
+static void read_for_a_member(struct tap *tap, bool unreadable) {
     static const struct replica_options options;
     struct leader *l = leader_new(&options);
     char name[FILE_NAME_MAX];
     fill(l);
     REQUIRE(reopen(l)); /* what it wrote before is in its files only */
     first_segment(l, name);
-    rot(l, name, SEGMENT_HEADS_SIZE + BATCH_SIZE + RECORD_HEADER_SIZE + 4);
+    spoil(l, name, SEGMENT_HEADS_SIZE + BATCH_SIZE + RECORD_HEADER_SIZE + 4, unreadable);
     l->last.type = 0;
     for (unsigned i = 0; i < 200 && l->last.type != MESSAGE_APPEND; i++)
         pass(l, 1);
@@ -418,6 +426,31 @@ TEST(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_th
     leader_free(l);
 }
 
+TEST(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_the_snapshot) {
+    read_for_a_member(tap, false);
+}
+
+TEST(a_segment_that_cannot_be_read_for_a_member_is_mended_too_and_the_node_goes_on) {
+    read_for_a_member(tap, true);
+}
+
+/* Between what is verified and what is sent: each read of it once. */
+TEST(a_snapshot_that_a_read_fails_of_while_it_is_sent_is_written_again) {
+    static const struct replica_options options;
+    for (unsigned after = 0; after < 20; after++) {
+        struct leader *l = leader_new(&options);
+        pass(l, 20);
+        sim_disk_inject(l->disk, (struct sim_disk_fault){after, SIM_DISK_READ, FILE_IO_ERROR, false});
+        run(l, 200);
+        OK(replica_failure(l->replica) == NULL);
+        EQUAL(replica_damage(l->replica)->found, 1);
+        EQUAL(replica_damage(l->replica)->mended, 1);
+        OK(l->finished > 0);
+        OK(copy_loads(l));
+        leader_free(l);
+    }
+}
+
 TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_instead),
       TAP(no_rotten_copy_ever_leaves_whole),
       TAP(a_rotten_snapshot_stays_where_it_is_until_another_one_is_durable),
@@ -426,4 +459,6 @@ TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_inst
       TAP(the_scrub_finds_a_rotten_snapshot_and_writes_another),
       TAP(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing),
       TAP(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable),
-      TAP(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_the_snapshot))
+      TAP(a_rotten_segment_that_is_read_for_a_member_is_mended_and_the_member_gets_the_snapshot),
+      TAP(a_segment_that_cannot_be_read_for_a_member_is_mended_too_and_the_node_goes_on),
+      TAP(a_snapshot_that_a_read_fails_of_while_it_is_sent_is_written_again))

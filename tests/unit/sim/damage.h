@@ -22,7 +22,7 @@
 struct place {
     char name[FILE_NAME_MAX];
     uint64_t offset;
-    enum how { REMOVED, CUT, PAGE_ZEROED, SECTOR_ZEROED, FLIPPED, HOWS } how;
+    enum how { REMOVED, CUT, PAGE_ZEROED, SECTOR_ZEROED, UNREADABLE, FLIPPED, HOWS } how;
 };
 
 enum ending {
@@ -66,7 +66,9 @@ static inline struct file_system *disk_of(const struct asking *a, unsigned machi
 }
 
 static inline size_t place_size(const struct place *place) {
-    return place->how == PAGE_ZEROED ? 4096 : place->how == SECTOR_ZEROED ? 512 : 1;
+    return place->how == PAGE_ZEROED                                 ? 4096
+           : place->how == SECTOR_ZEROED || place->how == UNREADABLE ? 512
+                                                                     : 1;
 }
 
 static inline void damage(struct asking *a, unsigned machine, const struct place *place) {
@@ -79,6 +81,10 @@ static inline void damage(struct asking *a, unsigned machine, const struct place
     if (place->how == REMOVED) {
         file_system_remove(fs, place->name);
         file_system_sync(fs);
+        return;
+    }
+    if (place->how == UNREADABLE) {
+        sim_disk_damage(a->sim->machines[machine]->disk, DAMAGE_UNREADABLE, place->name, place->offset, NULL);
         return;
     }
     if (file_open(fs, place->name, false, &file) != FILE_OK)
@@ -108,7 +114,8 @@ static inline uint64_t place_sum(const struct asking *a, unsigned machine, const
 }
 
 static inline const char *how_text(enum how how) {
-    static const char *const texts[] = {"removed", "cut", "page zeroed", "sector zeroed", "flipped"};
+    static const char *const texts[] = {"removed",       "cut",        "page zeroed",
+                                        "sector zeroed", "unreadable", "flipped"};
     return texts[how];
 }
 
