@@ -198,6 +198,30 @@ TEST(what_a_power_cut_leaves_is_no_damage) {
     }
 }
 
+TEST(a_row_that_was_dropped_stays_gone_through_a_power_cut) {
+    struct random random;
+    random_seed(&random, 10);
+    for (unsigned round = 0; round < 600; round++) {
+        struct sim_disk *disk = sim_disk_new();
+        struct file_system *fs = sim_disk_file_system(disk);
+        struct ledger *l = three_rows(fs);
+        unsigned dropped = 0;
+        REQUIRE(l != NULL);
+        EQUAL(ledger_sync(l), FILE_OK);
+        sim_disk_inject(disk, (struct sim_disk_fault){round % 20, SIM_DISK_ALL, FILE_IO_ERROR, true});
+        while (dropped < 3 && ledger_drop(l, 0) == FILE_OK)
+            dropped++;
+        ledger_close(l);
+        sim_disk_crash(disk, &random);
+        l = opened(fs);
+        REQUIRE(l != NULL);
+        OK(ledger_count(l) <= 3 - dropped);
+        EQUAL(ledger_damaged(l), 0);
+        ledger_close(l);
+        sim_disk_free(disk);
+    }
+}
+
 TEST(a_flipped_byte_loses_its_own_row_alone) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
@@ -339,5 +363,5 @@ TESTS(TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
       TAP(a_ledger_cut_or_zeroed_from_any_byte_on_opens_with_the_rows_that_are_whole_and_tells_of_the_others),
       TAP(a_ledger_that_is_missing_is_made_and_that_is_told),
       TAP(no_damage_to_a_page_of_the_head_takes_a_row), TAP(what_a_power_cut_leaves_is_no_damage),
-      TAP(a_flipped_byte_loses_its_own_row_alone),
+      TAP(a_row_that_was_dropped_stays_gone_through_a_power_cut), TAP(a_flipped_byte_loses_its_own_row_alone),
       TAP(a_row_written_after_damage_joins_the_rows_that_are_whole))
