@@ -1,5 +1,7 @@
 /* Discovery's core: nodes on one simulated wire, under one simulated clock. */
 #include "discovery/discovery.h"
+#include "storage/crc32c.h"
+#include "storage/wire.h"
 #include "tests/tap.h"
 
 #define NODES 4
@@ -221,6 +223,38 @@ TEST(one_source_is_answered_once_in_100_ms_and_all_together_a_bounded_number) {
     wire_free(w);
 }
 
+/* A newcomer's, without what fills it up. */
+static struct bytes short_announcement(struct buffer *out, struct node_info info) {
+    announcement(out, info, ANNOUNCE_HERE);
+    uint8_t *content = out->data + out->start;
+    size_t size = buffer_size(out) - 4;
+    content[5] = ANNOUNCE_NEW;
+    put_u32(content + size, crc32c(0, (struct bytes){content, size}));
+    return buffer_bytes(out);
+}
+
+/* Or a forged source would be sent more than its forger spent. */
+TEST(who_asks_with_less_than_the_answer_holds_gets_none) {
+    struct wire *w = wire_new(1);
+    struct node_info small = w->node[0].info, large = w->node[0].info;
+    struct buffer out = {0};
+    struct address from;
+    memset(small.id, 'z', NODE_ID_SIZE);
+    address_parse("127.0.0.9:40000", &from);
+    address_parse("127.0.0.1:8000", &small.peer);
+    small.api = small.peer;
+    address_parse("[::1]:8000", &large.peer);
+    large.api = large.peer;
+    discovery_update(w->node[0].discovery, w->now_ms, &large);
+    discovery_datagram(w->node[0].discovery, w->now_ms, &from, short_announcement(&out, small));
+    EQUAL(w->node[0].answers, 0);
+    small.peer = small.api = large.peer;
+    discovery_datagram(w->node[0].discovery, w->now_ms, &from, announcement(&out, small, ANNOUNCE_NEW));
+    EQUAL(w->node[0].answers, 1);
+    buffer_release(&out);
+    wire_free(w);
+}
+
 TEST(garbage_is_counted_by_kind_and_changes_nothing) {
     struct wire *w = wire_new(1);
     run(w, 10);
@@ -384,6 +418,7 @@ TESTS(TAP(a_newcomer_is_answered_at_once_and_knows_everybody),
       TAP(it_announces_three_times_within_a_second_and_then_every_five),
       TAP(a_change_of_role_is_announced_at_once_but_not_more_often_than_every_100_ms),
       TAP(one_source_is_answered_once_in_100_ms_and_all_together_a_bounded_number),
+      TAP(who_asks_with_less_than_the_answer_holds_gets_none),
       TAP(garbage_is_counted_by_kind_and_changes_nothing),
       TAP(nodes_of_another_cluster_are_listed_apart_told_of_once_and_age_out),
       TAP(a_silent_node_is_suspected_and_removed_after_30_s),

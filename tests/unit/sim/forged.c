@@ -269,6 +269,35 @@ TEST(a_forged_snapshot_takes_no_room_that_the_log_needs_and_none_for_long) {
     floods(tap, 3 << 20, 2 << 20);
 }
 
+/* A vote that would raise the term of whoever takes it for one of its group's. */
+static void vote_is_ignored(struct tap *tap, struct forger *f) {
+    uint64_t terms[3];
+    for (unsigned i = 0; i < 3; i++) {
+        terms[i] = raft_term(raft_at(f->a, i));
+        send_forged(f, i,
+                    &(struct message){.type = MESSAGE_VOTE, .term = terms[i] + 1, .vote.transfer = true});
+    }
+    EQUAL(f->sent, 3);
+    sim_run(f->a->sim, 2 * SECOND);
+    for (unsigned i = 0; i < 3; i++)
+        EQUAL(raft_term(raft_at(f->a, i)), terms[i]);
+}
+
+TEST(what_another_group_or_a_node_without_a_founding_sends_changes_nothing) {
+    struct forger *f = calloc(1, sizeof *f);
+    f->a = asking_new(2, 3, 1, ACK_QUORUM);
+    f->stranger = 3;
+    vote_is_ignored(tap, f);
+    forger_free(f);
+    f = forger_new(tap, 1);
+    struct node *node = f->a->sim->machines[f->stranger]->node;
+    struct node_info info = *node_self(node);
+    info.group_id = 0;
+    peers_update(node_peers(node), &info);
+    vote_is_ignored(tap, f);
+    forger_free(f);
+}
+
 TEST(a_group_lives_through_hundreds_of_forged_messages) {
     const char *first = getenv("SIM_SEED"), *count = getenv("SIM_SEEDS");
     uint64_t from = first != NULL ? strtoull(first, NULL, 10) : 1;
@@ -290,6 +319,7 @@ TEST(a_group_lives_through_hundreds_of_forged_messages) {
 
 TESTS(TAP(a_strangers_removed_is_believed_by_nobody_who_has_a_leader),
       TAP(one_forged_vote_append_or_snapshot_ends_no_group),
+      TAP(what_another_group_or_a_node_without_a_founding_sends_changes_nothing),
       TAP(a_forged_mark_of_odd_ends_when_the_leader_has_compared),
       TAP(a_forged_snapshot_takes_no_room_that_the_log_needs_and_none_for_long),
       TAP(a_group_lives_through_hundreds_of_forged_messages))

@@ -311,6 +311,15 @@ static void forge_record(struct forged *f, const char *key, struct version versi
     forge_moved(f, key, version, 0);
 }
 
+/* Without its last bytes. */
+static void forge_cut(struct forged *f, struct store_record content, size_t lacking) {
+    struct slab slab;
+    slab_init(&slab);
+    struct record *record = record_new(&slab, &content);
+    forge(f, SNAPSHOT_BLOCK_RECORDS, (struct bytes){(uint8_t *)record, record_size(record) - lacking});
+    slab_clear(&slab);
+}
+
 /* The header again, now that the digest is known. */
 static void forge_header_again(struct forged *f) {
     struct buffer rest = {0};
@@ -439,6 +448,12 @@ TEST(content_that_cannot_be_is_refused_though_its_checksums_fit) {
     forge_start(&f, at);
     forge(&f, SNAPSHOT_BLOCK_RECORDS, bytes_of("nonsense"));
     OK(refused_because(forge_end(&f, 0), "malformed"));
+    for (size_t i = 0; i < 6; i++) { /* a record that is longer than what is left of its block */
+        forge_start(&f, at);
+        forge_cut(&f, (struct store_record){.key = bytes_of("a key"), .version = good, .moved = i % 2 * 6},
+                  1 + i / 2);
+        OK(refused_because(forge_end(&f, 1), "malformed"));
+    }
     forge_start(&f, at);
     forge(&f, SNAPSHOT_BLOCK_RECORDS, bytes_of(""));
     OK(refused_because(forge_end(&f, 0), "size is 0"));
