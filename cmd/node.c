@@ -154,8 +154,10 @@ static void raft_frame(struct node *n, const struct peer *peer, struct bytes pay
         coordinator_read_index(n->coordinator, n->now_ms, &peer->id, &message);
     else if (message.type == MESSAGE_REMOVED)
         node_members_told(n, peer, &message);
-    else
+    else {
         replica_receive(n->replica, n->now_ms, n->host.wall_ms(n->host.arg), &peer->id, &message);
+        node_members_led(n, peer, &message);
+    }
 }
 
 static void peer_frame(void *arg, const struct peer *peer, enum frame_type type, struct bytes payload) {

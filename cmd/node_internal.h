@@ -48,9 +48,10 @@ struct node {
     struct address dialled[MEMBERS_MAX]; /* theirs */
     size_t dialled_count;
     uint64_t moved_ms, told_ms, told_configuration;
-    uint64_t removed_at; /* index of the configuration that this node was told of; 0: none */
-    bool told_out;       /* the same, of a node that has no configuration yet */
-    size_t learned;      /* -peers resolved so far */
+    uint64_t removed_at;   /* index of the configuration that this node was told of; 0: none */
+    uint64_t removed_term; /* of whoever told it */
+    bool told_out;         /* the same, of a node that has no configuration yet */
+    size_t learned;        /* -peers resolved so far */
     bool handed_over;
     bool gathering; /* the last turn wrote and sent nothing: the next one, at once, may bring more */
     /* What was last said in the log, so that changes are. */
@@ -127,6 +128,8 @@ void node_members_open(struct node *n);
 void node_members_tick(struct node *n);
 /* The leader said that this node is no member any more. */
 void node_members_told(struct node *n, const struct peer *peer, const struct message *message);
+/* A message that the core has handled. */
+void node_members_led(struct node *n, const struct peer *peer, const struct message *message);
 bool node_members_removed(const struct node *n);
 /* A member of the own group is said to be there: held a connection to for as long as it is a member. */
 bool node_group_member_at(const struct node *n, const struct address *peer);

@@ -2,10 +2,10 @@
  * each, the connections that the configuration calls for; on a former member, that it is one.
  *
  * A former member is told by the leader, or finds itself in its own log's list of them. It then serves
- * nothing and stands for no election. The file `removed` holds the index of the configuration that it was
- * told of, so that it stays so when it starts again out of reach. A later configuration that lists it makes
- * it a member again once that is committed: a join by a leader that was deposed meanwhile is overruled, and
- * the node would never be told again of a removal older than it.
+ * nothing; with the list it stands for no election either. The file `removed` holds the index of the
+ * configuration that it was told of, so that it stays so when it starts again out of reach. What is committed
+ * here decides as soon as it reaches that far: a join by a leader that was deposed meanwhile is overruled,
+ * and the node would never be told again of a removal older than it.
  *
  * One that left before it had received anything has neither list nor file: it is told again whenever it is
  * connected, whether it still knows the founding it was about to join or not. */
@@ -100,10 +100,12 @@ static void tell_removed(struct node *n) {
 
 /* ---- the former member ---- */
 
-static void keep_removed_at(struct node *n, uint64_t index) {
+static void keep_removed_at(struct node *n, uint64_t index, uint64_t term) {
     struct buffer content = {0};
     n->removed_at = index;
-    write_u64(&content, index);
+    n->removed_term = term > n->removed_term ? term : n->removed_term;
+    write_u64(&content, n->removed_at);
+    write_u64(&content, n->removed_term);
     write_u32(&content, crc32c(0, buffer_bytes(&content)));
     /* Without the file the node is told again. */
     if (file_replace(n->options.fs, REMOVED_FILE, buffer_bytes(&content)) != FILE_OK)
@@ -111,51 +113,80 @@ static void keep_removed_at(struct node *n, uint64_t index) {
     buffer_release(&content);
 }
 
+static void forget_removed_at(struct node *n) {
+    n->removed_at = n->removed_term = 0;
+    file_system_remove(n->options.fs, REMOVED_FILE);
+}
+
 void node_members_open(struct node *n) {
     struct buffer content = {0};
     if (file_read_all(n->options.fs, REMOVED_FILE, 64, &content) == FILE_OK) {
         struct bytes whole = buffer_bytes(&content);
-        if (whole.size == 12 && crc32c(0, (struct bytes){whole.data, 8}) == get_u32(whole.data + 8))
+        if (whole.size == 20 && crc32c(0, (struct bytes){whole.data, 16}) == get_u32(whole.data + 16)) {
             n->removed_at = get_u64(whole.data);
+            n->removed_term = get_u64(whole.data + 8);
+        }
     }
     buffer_release(&content);
 }
 
-/* Believed from who says that it leads, where nobody else does. */
+/* What is committed here decides: it reaches to that index, or to a later leader's record, behind which the
+ * index is (Raft, section 5.4, Leader Completeness). */
+static bool decided(const struct node *n, uint64_t index, uint64_t by_term) {
+    uint64_t commit = raft_commit(raft_of(n)), term;
+    return commit >= index || (log_term_at(replica_log(n->replica), commit, &term) && term > by_term);
+}
+
+/* Believed from who says that it leads, where nobody else does. Anybody may say so: it is believed for as
+ * long as there is no leader that shows it to be false. */
 void node_members_told(struct node *n, const struct peer *peer, const struct message *message) {
     uint64_t index = message->removed.index, at;
-    if (peer->info.role != NODE_LEADER || raft_led_by_another(replica_raft(n->replica), n->now_ms, &peer->id))
+    struct raft *raft = replica_raft(n->replica);
+    if (peer->info.role != NODE_LEADER || raft_role(raft) == RAFT_LEADER ||
+        raft_led_by_another(raft, n->now_ms, &peer->id))
         return;
-    if (raft_configuration(raft_of(n))->count == 0) {
+    if (raft_configuration(raft)->count == 0) {
         n->told_out = true;
         return;
     }
-    raft_configuration_committed(raft_of(n), &at);
-    if (index >= at && index > n->removed_at)
-        keep_removed_at(n, index);
+    raft_configuration_committed(raft, &at);
+    if (index >= at && index > n->removed_at && !decided(n, index, message->term) &&
+        raft_hear_term(raft, n->now_ms, message->term))
+        keep_removed_at(n, index, message->term);
+}
+
+/* A term has one leader: the one that appends in it, and has not committed what this node was told of by the
+ * leader of that term, did not say it. */
+void node_members_led(struct node *n, const struct peer *peer, const struct message *message) {
+    const struct raft *raft = raft_of(n);
+    struct member_id leader;
+    if (n->removed_at != 0 && message->type == MESSAGE_APPEND && message->term == n->removed_term &&
+        message->append.commit < n->removed_at && raft_term(raft) == message->term &&
+        raft_leader(raft, &leader) && member_id_equal(&leader, &peer->id))
+        forget_removed_at(n);
+}
+
+/* By its own log. */
+static bool is_former(const struct node *n) {
+    uint64_t at;
+    return configuration_was_removed(raft_configuration_committed(raft_of(n), &at), &n->self_id);
 }
 
 bool node_members_removed(const struct node *n) {
-    uint64_t at;
-    const struct configuration *committed = raft_configuration_committed(raft_of(n), &at);
     if (raft_configuration(raft_of(n))->count == 0)
         return n->told_out;
-    return n->removed_at > at || configuration_was_removed(committed, &n->self_id);
+    return n->removed_at != 0 || is_former(n);
 }
 
 static void note_removal(struct node *n) {
-    bool removed = node_members_removed(n);
-    uint64_t at;
     n->told_out = n->told_out && raft_configuration(raft_of(n))->count == 0;
-    raft_configuration_committed(raft_of(n), &at);
-    if (n->removed_at != 0 && n->removed_at < at) {
-        n->removed_at = 0;
-        file_system_remove(n->options.fs, REMOVED_FILE);
-    }
+    if (n->removed_at != 0 && decided(n, n->removed_at, n->removed_term))
+        forget_removed_at(n);
+    raft_retire(replica_raft(n->replica), n->now_ms, is_former(n));
+    bool removed = node_members_removed(n);
     if (removed == n->seen_removed)
         return;
     n->seen_removed = removed;
-    raft_retire(replica_raft(n->replica), n->now_ms, removed);
     if (removed)
         node_log(n, NODE_WARNING, "removed",
                  "removed from group %u: this node serves nothing; POST /cluster/join at a member brings it "

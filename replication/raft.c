@@ -187,6 +187,15 @@ bool raft_near(struct raft *r, uint64_t term) {
     return false;
 }
 
+bool raft_hear_term(struct raft *r, uint64_t now_ms, uint64_t term) {
+    if (r->failed || term > MESSAGE_TERM_MAX)
+        return false;
+    r->now_ms = now_ms;
+    if (!raft_near(r, term))
+        return false;
+    return term <= r->state.term || raft_follow(r, term, NULL, RAFT_CAUSE_HIGHER_TERM);
+}
+
 static void receive_from_member(struct raft *r, struct raft_peer *p, const struct message *m) {
     bool pre = m->type == MESSAGE_VOTE_REPLY && m->vote_reply.pre && m->vote_reply.granted;
     if (m->term > r->state.term && !pre) {

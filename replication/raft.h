@@ -172,6 +172,9 @@ bool raft_term_committed(const struct raft *r);
 bool raft_leader(const struct raft *r, struct member_id *out);
 /* It leads itself and hears a majority, or follows a leader that is alive and is not that one. */
 bool raft_led_by_another(struct raft *r, uint64_t now_ms, const struct member_id *than);
+/* As a message of that term that it handles itself would: a follower of a higher one. False where the message
+ * is to be dropped: its term is too far above the own one, or the disk failed. */
+bool raft_hear_term(struct raft *r, uint64_t now_ms, uint64_t term);
 /* Follower: whoever has applied up to *index held at the time given, of this node's clock, all that was
  * committed then, and in an async group all that the leader had answered. 0 never. */
 uint64_t raft_proven_ms(const struct raft *r, uint64_t *index);

@@ -37,6 +37,9 @@ static void send_forged(struct forger *f, unsigned to, const struct message *m) 
     struct buffer payload = {0};
     memcpy(id.id, victim->id, NODE_ID_SIZE);
     message_encode(&payload, m);
+    struct node_info says = *node_self(node);
+    says.role = NODE_LEADER;
+    peers_update(node_peers(node), &says);
     f->sent +=
         peers_send(node_peers(node), sim->now_us / MS, &id, PEERS_MAIN, FRAME_RAFT, buffer_bytes(&payload));
     buffer_release(&payload);
@@ -186,9 +189,60 @@ TEST(a_strangers_removed_is_believed_by_nobody_who_has_a_leader) {
                                       .term = raft_term(raft_at(f->a, i)),
                                       .removed.index = MESSAGE_INDEX_MAX});
     EQUAL(f->sent, 3);
-    sim_run(f->a->sim, SECOND);
+    bool out = false;
+    for (unsigned ms = 0; ms < 1000; ms++, sim_run(f->a->sim, MS))
+        for (unsigned i = 0; i < 3; i++)
+            out |= node_self(f->a->sim->machines[i]->node)->role == NODE_REMOVED;
+    OK(!out);
     is_well(tap, f);
     forger_free(f);
+}
+
+/* With nobody to lead them they believe it; what it names is beyond everything. */
+static void put_out(struct tap *tap, uint64_t seed, unsigned told, uint64_t term_ahead, bool restarted) {
+    struct forger *f = forger_new(tap, seed);
+    struct sim *sim = f->a->sim;
+    unsigned leader = leader_in(f->a, 0);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned j = 0; j < 3; j++)
+            sim->blocked[i][j] = sim->blocked[j][i] = i < 3;
+    sim_run(sim, 2 * SECOND);
+    for (unsigned i = 0, left = told; i < 3 && left > 0; i++) {
+        if (told < 3 && i == leader)
+            continue;
+        send_forged(f, i,
+                    &(struct message){.type = MESSAGE_REMOVED,
+                                      .term = raft_term(raft_at(f->a, i)) + term_ahead,
+                                      .removed.index = MESSAGE_INDEX_MAX});
+        left--;
+    }
+    EQUAL(f->sent, told);
+    sim_run(sim, 100 * MS);
+    unsigned out = 0;
+    for (unsigned i = 0; i < 3; i++)
+        out += node_self(sim->machines[i]->node)->role == NODE_REMOVED;
+    EQUAL(out, term_ahead <= 1u << 20 ? told : 0);
+    for (unsigned i = 0; restarted && i < 3; i++) {
+        machine_kill(sim->machines[i]);
+        OK(machine_start(sim->machines[i]));
+    }
+    machine_kill(sim->machines[3]);
+    for (unsigned i = 0; i < 3; i++)
+        for (unsigned j = 0; j < 3; j++)
+            sim->blocked[i][j] = false;
+    sim_run(sim, 5 * SECOND);
+    is_well(tap, f);
+    forger_free(f);
+}
+
+TEST(a_forged_removed_puts_nobody_out_for_longer_than_there_is_no_leader) {
+    for (unsigned told = 1; told <= 3; told += 2)
+        for (unsigned restarted = 0; restarted < 2; restarted++) {
+            put_out(tap, 20 + told, told, 0, restarted);
+            put_out(tap, 30 + told, told, 1, restarted);
+            put_out(tap, 40 + told, told, 1u << 20, restarted);
+            put_out(tap, 50 + told, told, MESSAGE_TERM_MAX / 2, restarted);
+        }
 }
 
 TEST(one_forged_vote_append_or_snapshot_ends_no_group) {
@@ -318,6 +372,7 @@ TEST(a_group_lives_through_hundreds_of_forged_messages) {
 }
 
 TESTS(TAP(a_strangers_removed_is_believed_by_nobody_who_has_a_leader),
+      TAP(a_forged_removed_puts_nobody_out_for_longer_than_there_is_no_leader),
       TAP(one_forged_vote_append_or_snapshot_ends_no_group),
       TAP(what_another_group_or_a_node_without_a_founding_sends_changes_nothing),
       TAP(a_forged_mark_of_odd_ends_when_the_leader_has_compared),
