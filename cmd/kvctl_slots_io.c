@@ -115,8 +115,10 @@ int print_slots(const struct options *o, struct json *j) {
     if (answer.ranges == NULL)
         err(1, "out of memory for the slots");
     read_cluster(j, &answer);
-    if (json_ok(j) && !answer.shared) /* a group alone owns all */
-        answer.ranges[answer.range_count++] = (struct range){0, SLOT_COUNT - 1, answer.self_group};
+    if (json_ok(j) && !answer.shared) { /* a group alone owns all */
+        answer.ranges[0] = (struct range){0, SLOT_COUNT - 1, answer.self_group};
+        answer.range_count = 1;
+    }
     int code = finish(j);
     if (code == EXIT_DONE &&
         (answer.range_count == 0 || answer.ranges[answer.range_count - 1].last != SLOT_COUNT - 1)) {
