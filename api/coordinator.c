@@ -224,16 +224,27 @@ bool coordinator_poll(struct coordinator *c, uint64_t now_ms) {
     return proposed || retried;
 }
 
-uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
+/* Nearly all are answered long before their deadlines: they are not looked at in every tick. */
+static void expire(struct coordinator *c, uint64_t now_ms) {
     struct pending *p, *next;
-    c->now_ms = now_ms;
-    uint64_t look_ms = look_for_room(c, now_ms);
-    if (c->count == 0 && TAILQ_EMPTY(&c->gathers))
-        return look_ms;
     for (int i = 0; i < PENDING_STATES; i++)
         TAILQ_FOREACH_SAFE(p, &c->states[i], link, next)
     if (p->deadline_ms <= now_ms)
         pending_expire(c, p);
+    c->due_ms = UINT64_MAX;
+    for (int i = 0; i < PENDING_STATES; i++)
+        TAILQ_FOREACH(p, &c->states[i], link)
+    if (p->deadline_ms < c->due_ms)
+        c->due_ms = p->deadline_ms;
+}
+
+uint64_t coordinator_tick(struct coordinator *c, uint64_t now_ms) {
+    c->now_ms = now_ms;
+    uint64_t look_ms = look_for_room(c, now_ms);
+    if (c->count == 0 && TAILQ_EMPTY(&c->gathers))
+        return look_ms;
+    if (c->due_ms <= now_ms)
+        expire(c, now_ms);
     coordinator_poll(c, now_ms);
     return now_ms + RETRY_MS;
 }

@@ -103,6 +103,7 @@ struct coordinator {
     uint64_t
         number; /* begins at the session: answers to an earlier run of this node fit none of this one's */
     uint64_t retried_ms; /* when the waiting ones were last tried */
+    uint64_t due_ms;     /* no pending one's deadline is before */
     size_t turn;         /* of another group's nodes, whose it is */
     uint64_t seen_term;
     struct member_id seen_leader;

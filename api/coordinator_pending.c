@@ -56,6 +56,8 @@ struct pending *pending_new(struct coordinator *c, uint64_t now_ms, const struct
     };
     TAILQ_INSERT_TAIL(&c->states[p->state], p, link);
     c->count++;
+    if (p->deadline_ms < c->due_ms)
+        c->due_ms = p->deadline_ms;
     return p;
 }
 
