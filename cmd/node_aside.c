@@ -88,8 +88,24 @@ static void note_voters(struct node *n) {
                  "cannot write the file 'identity': is the disk full or read-only?");
 }
 
+/* With every pass of the scrub. What has no group is not to be written: a start takes it for one that ended
+ * before it had a group. */
+static void scrub_identity(struct node *n) {
+    struct identity found;
+    char ignored[160];
+    uint64_t passes = replica_damage(n->replica)->passes;
+    if (passes == n->noted_passes || n->identity.group_id == 0)
+        return;
+    n->noted_passes = passes;
+    enum file_result result = identity_load(n->options.fs, &found, ignored, sizeof ignored);
+    bool damaged = result == FILE_CORRUPT || result == FILE_OLD || (result == FILE_OK && found.worn);
+    if (damaged && node_save_identity(n))
+        replica_scrub_rewritten(n->replica, IDENTITY_FILE);
+}
+
 void node_aside_tick(struct node *n) {
     note_voters(n);
+    scrub_identity(n);
     n->known.repairing = n->identity.files != IDENTITY_FILES_OWN;
     if (n->identity.files == IDENTITY_FILES_BESIDE && is_full_member(n))
         remove_beside(n);

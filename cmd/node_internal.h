@@ -42,6 +42,7 @@ struct node {
     uint64_t roster_ms, stop_ms;
     struct roster_round round;      /* who is there now, for a change of the voters */
     struct member_id round_about;   /* the change that called for it */
+    uint64_t noted_passes;          /* of the scrub, when the identity was read again */
     uint64_t noted_configuration;   /* index of the one whose voters the identity counts */
     uint64_t dialled_configuration; /* index of the one whose members are held connections to */
     struct member_id members[MEMBERS_MAX];

@@ -180,10 +180,10 @@ static void print_damage(const struct node *n, struct buffer *out) {
                        "Files of the data directory that were found damaged while the node ran.",
                        damage->found);
     prometheus_counter(out, "kvnode_mended_files_total",
-                       "Of them, those whose place a new snapshot has taken.", damage->mended);
+                       "Of them, those whose place a new snapshot has taken, or that were written again.",
+                       damage->mended);
     prometheus_counter(out, "kvnode_scrub_passes_total",
-                       "Passes over the snapshot and the log on the disk, to find what rots.",
-                       damage->passes);
+                       "Passes over the files of the data directory, to find what rots.", damage->passes);
     prometheus_counter(out, "kvnode_scrub_read_bytes_total", "Bytes read by them.", damage->bytes);
 }
 

@@ -10,6 +10,7 @@
 #include "storage/wire.h"
 
 #define HEADER_SIZE 8
+#define ROW_PREFIX  43u /* bytes of a row's body before its payload */
 #define BODY_MAX    (ENTRY_SIZE_MAX + 256)
 #define FIRST       (2ull * TWICE_PAGE) /* offset of the first record */
 #define SECTOR_SIZE 512u                /* of a copy of the head, written at once */
@@ -23,6 +24,7 @@ struct row {
     uint64_t offset; /* of the payload in the file */
     uint32_t size;
     bool undecided; /* overruled, and nothing here tells what was committed in its place */
+    bool damaged;   /* on the disk, since it was written or read */
 };
 
 struct ledger {
@@ -254,22 +256,22 @@ static enum file_result refuse(struct ledger **l, enum file_result result, const
     return result;
 }
 
-/* What stands behind a torn record may be whole, and would be read again behind a new one of the same size.
- */
-static enum file_result cut_tail(struct ledger *l) {
-    enum file_result result = file_truncate(l->file, l->end);
-    return result == FILE_OK ? file_sync(l->file) : result;
-}
-
-/* A torn end goes, and a damaged copy of the head is written again: both, where both were. */
-static enum file_result mend(struct ledger *l, uint64_t size, bool heads) {
-    enum file_result result = l->end == size ? FILE_OK : cut_tail(l);
-    for (unsigned i = 0; i < 2 && result == FILE_OK && (!heads || (i == 0 && l->end != size)); i++) {
+/* So many copies of the head are written, each durable before the next. */
+static enum file_result mend_heads(struct ledger *l, unsigned copies) {
+    enum file_result result = file_sync(l->file); /* what the head tells is */
+    for (; copies > 0 && result == FILE_OK; copies--) {
         result = head_note(l);
         if (result == FILE_OK)
             result = file_sync(l->file);
     }
     return result;
+}
+
+/* What stands behind a torn record may be whole, and would be read again behind a new one of the same size:
+ * it is cut. A damaged copy of the head is written again: both, where both were. */
+static enum file_result mend(struct ledger *l, uint64_t size, bool heads) {
+    enum file_result result = l->end == size ? FILE_OK : file_truncate(l->file, l->end);
+    return result == FILE_OK ? mend_heads(l, heads ? 1 : 2) : result;
 }
 
 enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
@@ -353,6 +355,7 @@ enum file_result ledger_add(struct ledger *l, const struct ledger_row *added) {
     write_u64(&l->scratch, added->recorded_ms);
     write_u8(&l->scratch, added->answered);
     write_u8(&l->scratch, (uint8_t)added->type);
+    assert(buffer_size(&l->scratch) == ROW_PREFIX);
     buffer_append(&l->scratch, added->payload);
     l->full = ledger_size(l) + HEADER_SIZE + buffer_size(&l->scratch) > l->size_max;
     if (l->full)
@@ -491,12 +494,42 @@ const struct ledger_row *ledger_at(const struct ledger *l, size_t position) {
 enum file_result ledger_read(struct ledger *l, size_t position, struct buffer *out) {
     assert(position < l->count);
     const struct row *row = &l->rows[position];
-    size_t got = 0;
-    uint8_t *to = buffer_reserve(out, row->size);
-    enum file_result result = file_read(l->file, row->offset, to, row->size, &got);
-    if (result == FILE_OK && got != row->size)
-        result = FILE_IO_ERROR;
-    if (result == FILE_OK)
-        buffer_grow(out, got);
-    return result;
+    size_t got = 0, size = HEADER_SIZE + ROW_PREFIX + row->size;
+    assert(row->offset >= FIRST + HEADER_SIZE + ROW_PREFIX);
+    buffer_clear(&l->scratch);
+    uint8_t *record = buffer_reserve(&l->scratch, size);
+    enum file_result result = file_read(l->file, row->offset - HEADER_SIZE - ROW_PREFIX, record, size, &got);
+    if (result != FILE_OK)
+        return result;
+    struct bytes body = {record + HEADER_SIZE, size - HEADER_SIZE};
+    if (got != size || get_u32(record + 4) != body.size ||
+        crc32c((uint32_t)body.size, body) != get_u32(record))
+        return FILE_CORRUPT;
+    buffer_append(out, (struct bytes){body.data + ROW_PREFIX, row->size});
+    return FILE_OK;
+}
+
+enum ledger_head ledger_mend_head(struct ledger *l) {
+    struct twice t;
+    if (l->file == NULL)
+        return LEDGER_HEAD_WHOLE;
+    twice_read(l->file, magic, &t);
+    if (t.copies[0].data != NULL && t.copies[1].data != NULL)
+        return LEDGER_HEAD_WHOLE;
+    enum file_result result = mend_heads(l, 2);
+    return result == FILE_OK ? LEDGER_HEAD_MENDED : LEDGER_HEAD_FAILED;
+}
+
+bool ledger_scrub(struct ledger *l, size_t *position, uint64_t size, uint64_t *bytes, unsigned *damaged) {
+    struct buffer payload = {0};
+    for (*bytes = 0; *position < l->count && *bytes < size; ++*position) {
+        struct row *row = &l->rows[*position];
+        buffer_clear(&payload);
+        bool whole = ledger_read(l, *position, &payload) == FILE_OK;
+        *damaged += !whole && !row->damaged;
+        row->damaged = !whole;
+        *bytes += HEADER_SIZE + ROW_PREFIX + row->size;
+    }
+    buffer_release(&payload);
+    return *position < l->count;
 }

@@ -71,6 +71,13 @@ uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *pos
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);
 
+/* Whether a copy of the head was damaged on the disk: then both have been written again. Blocks. */
+enum ledger_head { LEDGER_HEAD_WHOLE, LEDGER_HEAD_MENDED, LEDGER_HEAD_FAILED };
+enum ledger_head ledger_mend_head(struct ledger *l);
+/* Reads rows again from *position on, until about size bytes are read: *damaged of them were, for the first
+ * time. False at the end of the rows. */
+bool ledger_scrub(struct ledger *l, size_t *position, uint64_t size, uint64_t *bytes, unsigned *damaged);
+
 /* There was none when it was opened. */
 bool ledger_created(const struct ledger *l);
 /* Bytes that had been synced and were damaged, or gone, when the file was opened: the rows in them are lost.
@@ -84,7 +91,8 @@ size_t ledger_count(const struct ledger *l); /* rows overruled or rejected */
 const struct ledger_row *ledger_at(const struct ledger *l, size_t position);
 /* The first row at or behind that position in the group's log; ledger_count where there is none. */
 size_t ledger_find(const struct ledger *l, uint64_t group_id, struct version at);
-/* Reads the row's payload from the file into `out`, which the caller releases. */
+/* Reads the row's payload from the file into `out`, which the caller releases. FILE_CORRUPT: it is not what
+ * was written. */
 enum file_result ledger_read(struct ledger *l, size_t position, struct buffer *out);
 
 #endif

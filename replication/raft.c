@@ -37,7 +37,7 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_host
     defaults(&r->options);
     r->host = *host;
     r->log = options->log;
-    r->state = options->hard_state;
+    r->state = r->saved = options->hard_state;
     r->odd = options->odd;
     r->now_ms = now_ms;
     r->commit = options->commit < log_last(r->log) ? options->commit : log_last(r->log);
@@ -67,10 +67,30 @@ void raft_fail(struct raft *r) {
 }
 
 bool raft_save(struct raft *r) {
-    if (hard_state_save(r->options.fs, &r->state) == FILE_OK)
+    if (hard_state_save(r->options.fs, &r->state) == FILE_OK) {
+        r->saved = r->state;
         return true;
+    }
     raft_fail(r);
     return false;
+}
+
+static bool state_holds(const struct raft *r) {
+    struct hard_state found;
+    char ignored[160];
+    enum file_result result = hard_state_load(r->options.fs, &found, ignored, sizeof ignored);
+    if (result != FILE_OK)
+        return result == FILE_NOT_FOUND || result == FILE_IO_ERROR;
+    return !found.worn && found.term == r->saved.term &&
+           found.vote_incarnation == r->saved.vote_incarnation &&
+           memcmp(found.vote_id, r->saved.vote_id, NODE_ID_SIZE) == 0;
+}
+
+bool raft_mend_state(struct raft *r) {
+    if (r->failed || state_holds(r))
+        return false;
+    raft_save(r);
+    return true;
 }
 
 uint64_t raft_between(struct raft *r, uint64_t from_ms, uint64_t to_ms) {

@@ -229,5 +229,7 @@ uint64_t raft_matched(const struct raft *r);
  * no further. A majority has lost its power and, with it, what it had acknowledged. */
 bool raft_diverged(const struct raft *r);
 bool raft_failed(const struct raft *r);
+/* Whether the file `hard_state` was damaged: then it has been written again. Blocks. */
+bool raft_mend_state(struct raft *r);
 
 #endif

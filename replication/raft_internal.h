@@ -119,7 +119,7 @@ struct raft {
     struct raft_host host;
     struct log *log;
     struct random random;
-    struct hard_state state;
+    struct hard_state state, saved; /* saved: as the file has it */
     bool failed, retired;
     bool no_space; /* since the last record that found none */
     bool diverged;

@@ -110,14 +110,17 @@ struct replica_check {
 };
 const struct replica_check *replica_check(const struct replica *r);
 
-/* What reading the own files has shown, since the start: in use, and by the scrub, which reads the snapshot
- * and the log's closed segments a little at a time. What is damaged is mended by a new snapshot. */
+/* What reading the own files has shown, since the start: in use, and by the scrub, which reads the snapshot,
+ * what is durable of the log and the ledger a little at a time, and the small files whole. A damaged snapshot
+ * or segment is mended by a new snapshot, a small file is written again; a row of the ledger is lost. */
 struct replica_damage {
     bool snapshot, log; /* are damaged now */
     uint64_t found, mended;
     uint64_t passes, bytes; /* of the scrub: over all of it; read */
 };
 const struct replica_damage *replica_damage(const struct replica *r);
+/* A file that is not the replica's own was damaged, and has been written again: counts and tells it. */
+void replica_scrub_rewritten(struct replica *r, const char *name);
 
 /* The ring as this group's log has it, up to what is committed and applied here. */
 const struct groups_state *replica_groups(const struct replica *r);

@@ -43,7 +43,7 @@ struct received {
     uint64_t heard_ms; /* when its last chunk came */
 };
 
-/* The scrub: of the snapshot, then of the log. */
+/* The scrub: of the snapshot, of the log, then of the small files and the ledger. */
 struct scrubbing {
     struct job job; /* the snapshot's */
     struct file *file;
@@ -52,7 +52,9 @@ struct scrubbing {
     uint64_t snapshots;           /* which one it is, of those that were put in place */
     uint64_t due_ms;
     enum snapshot_result result;
-    bool running, in_log;
+    bool running, in_log, in_rows;
+    size_t row;          /* of the ledger, to be read next */
+    uint64_t end_mended; /* log_end_mended, as it was told */
     char why[160];
 };
 
@@ -164,7 +166,7 @@ void replica_scrub_close(struct replica *r);
 void replica_scrub_found(struct replica *r, const char *why);
 /* Files are damaged now that a snapshot of what is committed mends. */
 bool replica_scrub_wants_snapshot(const struct replica *r);
-/* A new snapshot is durable, and the log has let go of what it may. */
+/* A new snapshot is durable. */
 void replica_scrub_mended(struct replica *r);
 /* replica_snapshot.c */
 /* The newest one's file was read, and is not what was written. */

@@ -38,24 +38,58 @@ static void look_at_log(struct replica *r) {
     tell_damaged(r, name, "a segment of the log");
 }
 
+/* What memory has as it is on the disk, and wrote there again at once. */
+void replica_scrub_rewritten(struct replica *r, const char *name) {
+    char text[128];
+    r->damage.found++;
+    r->damage.mended++;
+    snprintf(text, sizeof text,
+             "%s: is damaged on the disk, and was written again from memory: look at the disk", name);
+    r->host.notice(r->host.arg, REPLICA_FILE_DAMAGED, text);
+}
+
+static void look_at_log_end(struct replica *r) {
+    for (; r->scrubbing.end_mended < log_end_mended(r->log); r->scrubbing.end_mended++)
+        replica_scrub_rewritten(r, "log_end");
+}
+
+/* The segment that is written is left, so that a snapshot can stand for it. */
+static void leave_segment(struct replica *r) {
+    uint64_t last;
+    char name[FILE_NAME_MAX];
+    if (!log_damaged(r->log, &last, name) || last != UINT64_MAX)
+        return;
+    enum log_result result = log_write(r->log, raft_commit(r->raft), true);
+    if (result != LOG_OK && result != LOG_NO_SPACE)
+        replica_fail(r, "cannot write the log", log_result_text(result));
+}
+
 bool replica_scrub_wants_snapshot(const struct replica *r) {
     uint64_t last;
     char name[FILE_NAME_MAX];
     return r->damage.snapshot || (log_damaged(r->log, &last, name) && last <= raft_commit(r->raft));
 }
 
-void replica_scrub_mended(struct replica *r) {
-    uint64_t last;
-    char name[FILE_NAME_MAX], text[128];
-    bool log = r->damage.log && !log_damaged(r->log, &last, name);
-    if (!r->damage.snapshot && !log)
-        return;
-    r->damage.mended += r->damage.snapshot + log;
-    r->damage.snapshot = false;
-    r->damage.log = r->damage.log && !log;
+static void tell_mended(struct replica *r) {
+    char text[128];
+    r->damage.mended++;
     snprintf(text, sizeof text, "a new snapshot at index %llu has taken the place of what was damaged",
              (unsigned long long)r->snapshot.index);
     r->host.notice(r->host.arg, REPLICA_FILE_MENDED, text);
+}
+
+void replica_scrub_mended(struct replica *r) {
+    if (r->damage.snapshot)
+        tell_mended(r);
+    r->damage.snapshot = false;
+}
+
+/* Not before its files are gone: until then a start would find them. */
+static void look_at_mended_log(struct replica *r) {
+    if (!r->damage.log || !log_mended(r->log))
+        return;
+    r->damage.log = false;
+    tell_mended(r);
 }
 
 static void check_end(struct scrubbing *s) {
@@ -112,7 +146,7 @@ static void segment_done(void *arg) {
     r->log_shrank = true; /* a segment that was let go meanwhile has kept its file */
 }
 
-/* False where there is nothing to read: the pass is over. */
+/* False where there is nothing to read: that part of the pass is over. */
 static bool part_begin(struct replica *r) {
     struct scrubbing *s = &r->scrubbing;
     struct job *job = NULL;
@@ -134,14 +168,51 @@ static bool part_begin(struct replica *r) {
     return true;
 }
 
+static void tell_rows(struct replica *r, unsigned damaged) {
+    char text[160];
+    r->damage.found += damaged;
+    snprintf(text, sizeof text,
+             "%u rows of the file 'rejected' are damaged on the disk: these rejected writes cannot be shown",
+             damaged);
+    r->host.notice(r->host.arg, REPLICA_LEDGER_DAMAGED, text);
+}
+
+/* What is small is read here and now, and the ledger a part at a time. False: that was all. */
+static bool read_rows(struct replica *r) {
+    struct scrubbing *s = &r->scrubbing;
+    unsigned damaged = 0;
+    uint64_t bytes = 0;
+    if (!s->in_rows) {
+        s->in_rows = true;
+        s->row = 0;
+        log_scrub_log_end(r->log);
+        r->log_shrank = true; /* for a sync */
+        if (raft_mend_state(r->raft))
+            replica_scrub_rewritten(r, HARD_STATE_NAME);
+        enum ledger_head head = ledger_mend_head(r->ledger);
+        if (head == LEDGER_HEAD_FAILED)
+            replica_fail(r, "cannot write the ledger of rejected writes", "input/output error");
+        else if (head == LEDGER_HEAD_MENDED)
+            replica_scrub_rewritten(r, LEDGER_FILE);
+    }
+    s->in_rows = ledger_scrub(r->ledger, &s->row, PART_SIZE, &bytes, &damaged);
+    if (damaged > 0)
+        tell_rows(r, damaged);
+    part_done(r, bytes);
+    return s->in_rows;
+}
+
 /* What a copy from the leader is about to replace is left alone. */
 void replica_scrub_tick(struct replica *r) {
     struct scrubbing *s = &r->scrubbing;
     look_at_log(r);
+    look_at_log_end(r);
+    look_at_mended_log(r);
+    leave_segment(r);
     if (s->running || r->now_ms < s->due_ms || raft_odd(r->raft) || raft_diverged(r->raft) ||
         r->received.file != NULL)
         return;
-    if (part_begin(r))
+    if ((!s->in_rows && part_begin(r)) || read_rows(r))
         return;
     s->in_log = false;
     s->due_ms = r->now_ms + r->options.scrub_rest_ms;

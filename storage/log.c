@@ -104,7 +104,7 @@ enum log_result log_reserve(struct log *log, uint32_t size, uint8_t **at) {
         return LOG_IO_ERROR;
     if (SEGMENT_HEADS_SIZE + BATCH_SIZE + size + SEGMENT_END_SIZE > log->options.segment_size)
         return LOG_NO_SPACE;
-    if (!fits(log_current(log), size)) {
+    if (log_leaves_segment(log) || !fits(log_current(log), size)) {
         struct version previous = {.term = log_last_term(log), .index = log->last};
         enum log_result result = log_roll(log, previous, false);
         if (result != LOG_OK)

@@ -137,14 +137,22 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg);
 bool log_sync_pending(const struct log *log);
 enum log_result log_sync_end(struct log *log);
 
-/* The next part of the segments that are not written any more, read from the disk and verified. Begin returns
+/* The next part of what is durable in the segments, read from the disk and verified. Begin returns
  * NULL where the pass is over, and a new one may begin; else a job of lane JOB_BULK, like a sync's: call
  * log_scrub_end from done, which gives the bytes read. At most one is under way. */
 struct job *log_scrub_begin(struct log *log, void (*done)(void *arg), void *arg);
 uint64_t log_scrub_end(struct log *log);
-/* Whether such a segment, read so or by log_read or log_slice, is not what was written: of the last of them
- * the last index and the file's name. */
+/* The next sync, one that has begun apart, also looks at `log_end`, and writes it again from memory where it
+ * is not what was written. */
+void log_scrub_log_end(struct log *log);
+uint64_t log_end_mended(const struct log *log); /* how often */
+/* Whether a segment, read so or by log_read or log_slice, is not what was written, or cannot be read: of the
+ * last of them the last index and the file's name. The index is UINT64_MAX for the one that is written: it
+ * takes nothing more, and the next write, forced if need be, begins another. */
 bool log_damaged(const struct log *log, uint64_t *last, char name[FILE_NAME_MAX]);
+
+/* None is, nor any that was let go and whose file may still be there at the next start. */
+bool log_mended(const struct log *log);
 
 /* After a snapshot that ends at `at` is durable: forgets records up to and including it, as whole segments
  * allow, but keeps about keep_size bytes of them for followers that lag, and none of a damaged segment, nor

@@ -50,7 +50,14 @@ enum file_result log_end_open(struct log_end *end, struct file_system *fs) {
         }
         end->copies += valid;
     }
+    end->noted = end->durable;
     return FILE_OK;
+}
+
+bool log_end_holds(const struct log_end *end) {
+    struct log_place durable, noted;
+    return copy_read(end->file, 1 - end->next, &durable) && copy_read(end->file, end->next, &noted) &&
+           log_place_equal(durable, end->durable) && log_place_equal(noted, end->noted);
 }
 
 enum file_result log_end_create(struct log_end *end, struct file_system *fs, struct log_place at) {
@@ -64,6 +71,7 @@ enum file_result log_end_create(struct log_end *end, struct file_system *fs, str
 enum file_result log_end_note(struct log_end *end, struct log_place at) {
     uint8_t sector[SECTOR_SIZE] = {0};
     copy_put(sector, at);
+    end->noted = at;
     return file_write(end->file, end->next * LOG_PAGE_SIZE, (struct bytes){sector, sizeof sector});
 }
 

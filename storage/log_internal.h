@@ -34,6 +34,10 @@ static inline bool log_place_after(struct log_place a, struct log_place b) {
     return a.segment != b.segment ? a.segment > b.segment : a.offset > b.offset;
 }
 
+static inline bool log_place_equal(struct log_place a, struct log_place b) {
+    return a.segment == b.segment && a.offset == b.offset;
+}
+
 /* A record's bytes taken apart. */
 struct raw_record {
     enum record_kind kind;
@@ -141,6 +145,7 @@ struct window {
 struct log_end {
     struct file *file;
     struct log_place durable; /* by its durable copy; when opened, by the higher one */
+    struct log_place noted;   /* by the other one, once one was written */
     unsigned copies;          /* that were valid when it was opened */
     unsigned next;            /* the copy to be written next */
 };
@@ -148,10 +153,12 @@ struct log_end {
 /* FILE_NOT_FOUND: there is none. A file without a valid copy is FILE_OK, with copies 0. */
 enum file_result log_end_open(struct log_end *end, struct file_system *fs);
 enum file_result log_end_create(struct log_end *end, struct file_system *fs, struct log_place at);
-/* May run in a helper thread, all three. `at` is durable already. One copy written: */
+/* May run in a helper thread, all four. `at` is durable already. One copy written: */
 enum file_result log_end_note(struct log_end *end, struct log_place at);
 /* One copy durable, then the other written. */
 enum file_result log_end_save(struct log_end *end, struct log_place at);
+/* Both copies are what was written last. */
+bool log_end_holds(const struct log_end *end);
 /* Both copies durable. */
 enum file_result log_end_renew(struct log_end *end, struct log_place at);
 
@@ -178,12 +185,15 @@ struct sync {
     enum file_result result, spare_result;
     struct log_end *end;     /* to be brought to target; NULL: not now */
     bool save_end;           /* durably */
+    bool check_end;          /* it is to be what was written last, */
+    struct log_place before; /* or else is written again, with this position */
+    bool end_was_damaged;
     struct log_place target; /* durable when it has succeeded */
     uint64_t target_index;
     uint64_t names_version;
 };
 
-/* The part of a closed segment that is read again, and where the next one begins. */
+/* The part of a segment that is read again, and where the next one begins. */
 struct scrub {
     struct job job;
     bool pending;
@@ -191,7 +201,8 @@ struct scrub {
     void *arg;
     uint64_t number; /* of the segment */
     struct file *file;
-    uint32_t capacity, seed, end; /* the segment's */
+    uint32_t capacity, seed, end; /* the segment's; of one that is written, end of what is durable */
+    bool open;                    /* it is written */
     uint32_t offset;              /* verified up to here; 0: its heads are not */
     uint32_t read;                /* bytes, by the last job */
     bool whole, finished;         /* what it found; the segment's end was reached */
@@ -206,7 +217,9 @@ struct log {
     uint64_t last, written, durable; /* indexes */
     struct log_place durable_position;
     struct log_end end;
-    bool closing; /* the next sync makes it durable */
+    bool closing;     /* the next sync makes it durable, */
+    bool end_doubted; /* and looks at it */
+    uint64_t end_mended;
     struct log_terms terms;
     struct segment **segments; /* by number; the last one is being written */
     size_t count, capacity;
@@ -260,6 +273,8 @@ void log_let_go(struct log *log, size_t count);
 /* Lets go of the file of the oldest of them, where that is safe now. */
 void log_drop_one(struct log *log);
 bool log_can_drop(const struct log *log);
+/* The one being written is damaged: it takes nothing more. */
+bool log_leaves_segment(const struct log *log);
 /* The segments up to the last damaged one. */
 size_t log_damaged_count(const struct log *log);
 enum file_result log_spare_open(struct log *log, struct spare *out); /* a new one, empty */

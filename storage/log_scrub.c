@@ -1,5 +1,6 @@
-/* Reading closed segments again, a part at a time, to find what rots before somebody needs it. A segment that
- * is being read keeps its file: nothing that was let go is renamed or removed under the helper thread. */
+/* Reading segments again, a part at a time, to find what rots before somebody needs it: closed ones, and of
+ * the one that is written what is durable, which nothing writes over. A segment that is being read keeps its
+ * file: nothing that was let go is renamed or removed under the helper thread. */
 #include "storage/log_internal.h"
 
 #include "storage/wire.h"
@@ -33,12 +34,12 @@ static bool read_part(struct scrub *scrub, uint32_t offset, uint32_t size) {
     return file_read(scrub->file, offset, scrub->data, size, &got) == FILE_OK && got == size;
 }
 
-/* The records in the first size bytes of the part, which is at scrub->offset, and that zeros end the segment.
- * *more: where the last record goes on, how many bytes it takes; else 0. */
+/* The records in the first size bytes of the part, which is at scrub->offset, and that zeros end a closed
+ * segment. *more: where the last record goes on, how many bytes it takes; else 0. */
 static bool records_are_whole(struct scrub *scrub, uint32_t size, uint32_t *more) {
     uint32_t at = 0;
     *more = 0;
-    while (size - at >= RECORD_HEADER_SIZE) {
+    while (size - at >= RECORD_HEADER_SIZE && !scrub->finished) {
         struct raw_record raw;
         const uint8_t *data = scrub->data + at;
         enum raw_result found = record_read((struct bytes){data, size - at}, &raw);
@@ -53,6 +54,7 @@ static bool records_are_whole(struct scrub *scrub, uint32_t size, uint32_t *more
             return false;
         scrub->offset += raw.size;
         at += raw.size;
+        scrub->finished = scrub->open && scrub->offset == scrub->end;
     }
     return true;
 }
@@ -65,7 +67,8 @@ static bool part_is_whole(struct scrub *scrub) {
     }
     uint32_t before = scrub->offset;
     for (uint32_t want = SCRUB_SIZE, more;; want = more) {
-        uint32_t left = scrub->end + SEGMENT_END_SIZE - scrub->offset, size = want < left ? want : left;
+        uint32_t end = scrub->end + (scrub->open ? 0 : SEGMENT_END_SIZE), left = end - scrub->offset,
+                 size = want < left ? want : left;
         if (!read_part(scrub, scrub->offset, size) || !records_are_whole(scrub, size, &more))
             return false;
         if (scrub->offset > before || scrub->finished)
@@ -84,11 +87,13 @@ static void scrub_done(struct job *job) {
     scrub->done(scrub->arg);
 }
 
-/* The first one at or behind the number that is not written any more. */
+/* The first one at or behind the number that is not written any more, or of which something is durable. */
 static struct segment *next_segment(const struct log *log, uint64_t number) {
-    for (size_t i = 0; i + 1 < log->count; i++) {
+    for (size_t i = 0; i < log->count; i++) {
         struct segment *segment = log->segments[i];
-        if (segment->number >= number && segment->synced == segment->end && !segment->damaged)
+        bool open = i + 1 == log->count;
+        if (segment->number >= number && !segment->damaged &&
+            (open ? segment->synced > SEGMENT_HEADS_SIZE : segment->synced == segment->end))
             return segment;
     }
     return NULL;
@@ -103,6 +108,7 @@ struct job *log_scrub_begin(struct log *log, void (*done)(void *arg), void *arg)
         scrub->offset = 0;
         return NULL;
     }
+    bool open = segment == log_current(log);
     if (segment->number != scrub->number)
         scrub->offset = 0;
     scrub->job = (struct job){.lane = JOB_BULK, .run = scrub_run, .done = scrub_done};
@@ -112,7 +118,8 @@ struct job *log_scrub_begin(struct log *log, void (*done)(void *arg), void *arg)
     scrub->file = segment->file;
     scrub->capacity = segment->capacity;
     scrub->seed = segment->seed;
-    scrub->end = segment->end;
+    scrub->open = open;
+    scrub->end = open ? segment->synced : segment->end;
     scrub->read = 0;
     scrub->finished = false;
     scrub->pending = true;
@@ -133,6 +140,18 @@ uint64_t log_scrub_end(struct log *log) {
     return scrub->read;
 }
 
+void log_scrub_log_end(struct log *log) {
+    log->end_doubted = !log->failed;
+}
+
+uint64_t log_end_mended(const struct log *log) {
+    return log->end_mended;
+}
+
+bool log_leaves_segment(const struct log *log) {
+    return log_current(log)->damaged && log_current(log)->batch == 0;
+}
+
 size_t log_damaged_count(const struct log *log) {
     size_t count = log->count;
     while (count > 0 && !log->segments[count - 1]->damaged)
@@ -140,11 +159,18 @@ size_t log_damaged_count(const struct log *log) {
     return count;
 }
 
+bool log_mended(const struct log *log) {
+    for (size_t i = 0; i < log->dropping_count; i++)
+        if (log->dropping[i]->damaged)
+            return false;
+    return log_damaged_count(log) == 0 && log->names_version == log->names_synced;
+}
+
 bool log_damaged(const struct log *log, uint64_t *last, char name[FILE_NAME_MAX]) {
     size_t count = log_damaged_count(log);
     if (count == 0)
         return false;
-    *last = segment_next(log->segments[count - 1]) - 1;
+    *last = count == log->count ? UINT64_MAX : segment_next(log->segments[count - 1]) - 1;
     segment_name(name, log->segments[count - 1]->number);
     return true;
 }

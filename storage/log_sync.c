@@ -8,10 +8,18 @@
 #define BRIEF_SIZE  (16u * 1024)
 #define SPARE_STEPS 32u /* pieces in which a spare is allocated; starting at a quarter, they are enough */
 
+static void check_end(struct sync *sync) {
+    sync->end_was_damaged = !log_end_holds(sync->end);
+    if (sync->end_was_damaged)
+        sync->result = log_end_renew(sync->end, sync->before);
+}
+
 /* In the helper thread. Content before names: a name must not become durable as a success that its content is
  * not. */
 static void sync_run(struct job *job) {
     struct sync *sync = (struct sync *)job;
+    if (sync->check_end)
+        check_end(sync);
     for (size_t i = 0; i < sync->count && sync->result == FILE_OK; i++)
         sync->result = file_sync(sync->segments[i]->file);
     if (sync->spare != NULL && sync->result == FILE_OK) {
@@ -79,7 +87,7 @@ static void gather_segments(struct log *log) {
 
 static bool is_brief(const struct sync *sync) {
     return sync->count == 1 && sync->segments[0]->written - sync->segments[0]->synced <= BRIEF_SIZE &&
-           sync->spare == NULL && !sync->names && !sync->save_end;
+           sync->spare == NULL && !sync->names && !sync->save_end && !sync->check_end;
 }
 
 /* Before anybody counts on the first records of a segment, its loss would be noticed. */
@@ -94,13 +102,15 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) 
     if (log->failed)
         return NULL;
     sync->target = log->durable_position;
+    sync->before = log->durable_position;
     sync->target_index = log->written;
     gather_segments(log);
     log_drop_one(log);
     prepare_spare(log);
     sync->names = log->names_version != log->names_synced;
     sync->save_end = wants_durable_end(log);
-    sync->end = sync->save_end || sync->count > 0 ? &log->end : NULL;
+    sync->check_end = log->end_doubted;
+    sync->end = sync->save_end || sync->check_end || sync->count > 0 ? &log->end : NULL;
     if (sync->count == 0 && sync->spare == NULL && !sync->names && sync->end == NULL)
         return NULL;
     sync->job = (struct job){.lane = JOB_LOG, .brief = is_brief(sync), .run = sync_run, .done = sync_done};
@@ -109,6 +119,7 @@ struct job *log_sync_begin(struct log *log, void (*done)(void *arg), void *arg) 
     sync->fs = log->options.fs;
     sync->names_version = log->names_version;
     sync->result = sync->spare_result = FILE_OK;
+    sync->end_was_damaged = log->end_doubted = false;
     sync->pending = true;
     return &sync->job;
 }
@@ -139,6 +150,7 @@ enum log_result log_sync_end(struct log *log) {
     sync->pending = false;
     if (sync->result != FILE_OK)
         return log_fail(log, sync->result);
+    log->end_mended += sync->end_was_damaged;
     for (size_t i = 0; i < sync->count; i++)
         sync->segments[i]->synced = sync->segments[i]->syncing;
     if (sync->names)

@@ -56,6 +56,28 @@ TEST(rows_survive_a_restart_with_their_payload) {
     file_system_free(fs);
 }
 
+/* Whichever byte of its record: it was written and acknowledged, and nothing else may be shown for it. */
+TEST(a_row_that_rots_while_the_ledger_is_open_is_never_read_as_another) {
+    struct sim_disk *disk = sim_disk_new();
+    struct ledger *l = three_rows(sim_disk_file_system(disk));
+    struct buffer payload = {0};
+    uint64_t size = sim_disk_size(disk, "rejected"), unreadable = 0;
+    for (uint64_t offset = 8192; offset < size; offset++) {
+        OK(sim_disk_flip(disk, "rejected", offset, 0x10));
+        for (size_t i = 0; i < 3; i++) {
+            buffer_clear(&payload);
+            enum file_result result = ledger_read(l, i, &payload);
+            unreadable += result == FILE_CORRUPT;
+            OK(result == FILE_CORRUPT || bytes_equal(buffer_bytes(&payload), bytes_of("payload")));
+        }
+        OK(sim_disk_flip(disk, "rejected", offset, 0x10));
+    }
+    EQUAL(unreadable, size - 8192);
+    buffer_release(&payload);
+    ledger_close(l);
+    sim_disk_free(disk);
+}
+
 TEST(a_row_added_twice_is_there_once) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
@@ -358,7 +380,9 @@ TEST(a_row_written_after_damage_joins_the_rows_that_are_whole) {
 TESTS(TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
       TAP(a_row_that_stays_undecided_hides_none_behind_it_and_is_looked_at_again_after_a_restart),
       TAP(a_dropped_row_stays_away_and_the_last_one_takes_the_files_space_with_it),
-      TAP(rows_survive_a_restart_with_their_payload), TAP(a_row_added_twice_is_there_once),
+      TAP(rows_survive_a_restart_with_their_payload),
+      TAP(a_row_that_rots_while_the_ledger_is_open_is_never_read_as_another),
+      TAP(a_row_added_twice_is_there_once),
       TAP(another_entry_committed_at_its_index_rejects_a_row_and_its_own_takes_it_away),
       TAP(a_ledger_cut_or_zeroed_from_any_byte_on_opens_with_the_rows_that_are_whole_and_tells_of_the_others),
       TAP(a_ledger_that_is_missing_is_made_and_that_is_told),

@@ -26,9 +26,9 @@ struct follower {
     uint64_t now_ms;
     struct replica_options options; /* but for what every follower has */
     unsigned notices[REPLICA_FILE_MENDED + 1], applied;
-    char text[256]; /* of the last notice */
-    struct job *job;
-    struct message sent; /* the last one; borrowed bytes are gone */
+    char text[256];          /* of the last notice */
+    struct job *job, *later; /* they run in this order */
+    struct message sent;     /* the last one; borrowed bytes are gone */
 };
 
 static void keep_sent(void *arg, const struct member_id *to, const struct message *message) {
@@ -39,8 +39,8 @@ static void keep_sent(void *arg, const struct member_id *to, const struct messag
 
 static void keep_job(void *arg, struct job *job) {
     struct follower *f = arg;
-    assert(f->job == NULL);
-    f->job = job;
+    assert(f->later == NULL);
+    *(f->job == NULL ? &f->job : &f->later) = job;
 }
 
 static void count_applied(void *arg, struct version at, const struct store_effect *effect) {
@@ -117,7 +117,8 @@ static void follower_free(struct follower *f) {
 static void finish_jobs(struct follower *f) {
     while (f->job != NULL) {
         struct job *job = f->job;
-        f->job = NULL;
+        f->job = f->later;
+        f->later = NULL;
         job->run(job);
         job->done(job);
         replica_flush(f->replica, f->now_ms);
@@ -456,6 +457,27 @@ TEST(a_follower_scrubs_too_and_mends_itself_but_not_while_a_copy_is_on_its_way) 
     follower_free(f);
 }
 
+/* Its payload is in the file alone: it cannot be mended, and is told of once. */
+TEST(a_row_of_the_ledger_that_rots_is_told_of_while_the_node_runs) {
+    static const struct replica_options options = {.sync = SYNC_ALWAYS, .scrub_rest_ms = 1000};
+    struct follower *f = follower_with(&options, bytes_of("snapshot"));
+    hear_records(f, 2, base, 4, 5, base.index);
+    hear_records(f, 3, base, 5, 1, base.index);
+    REQUIRE(rows_of(f) == 5);
+    sim_disk_flip(f->disk, "rejected", 8192 + 40, 1);
+    unsigned before = f->notices[REPLICA_LEDGER_DAMAGED];
+    for (unsigned i = 0; i < 60; i++) {
+        f->now_ms += 100;
+        replica_tick(f->replica, f->now_ms, 0);
+        finish_jobs(f);
+    }
+    OK(replica_damage(f->replica)->passes > 2);
+    EQUAL(f->notices[REPLICA_LEDGER_DAMAGED], before + 1);
+    EQUAL(replica_damage(f->replica)->found, 1);
+    EQUAL(replica_damage(f->replica)->mended, 0);
+    follower_free(f);
+}
+
 /* Stopping. */
 
 static void stop_at(struct tap *tap, struct follower *f, uint64_t commit) {
@@ -495,7 +517,7 @@ TEST(a_stop_leaves_a_snapshot_of_what_its_last_sync_or_message_committed_and_ans
     REQUIRE(f->job != NULL);
     f->job->run(f->job); /* as the helper threads end: its result comes when the shells have gone */
     f->job->done(f->job);
-    f->job = NULL;
+    f->job = f->later = NULL;
     EQUAL(raft_commit(replica_raft(f->replica)), at.index);
     stop_at(tap, f, at.index);
     follower_free(f);
@@ -742,7 +764,7 @@ static bool cut_within(struct follower *f, uint64_t after, void (*act)(struct fo
     bool reached = sim_disk_operations(f->disk, SIM_DISK_ALL) - from > after;
     replica_close(f->replica);
     f->replica = NULL;
-    f->job = NULL;
+    f->job = f->later = NULL;
     if (draw < OUT_OF_ORDER)
         sim_disk_crash_out_of_order(f->disk, draw);
     else
@@ -863,7 +885,8 @@ TEST(a_power_cut_at_any_operation_of_a_snapshot_and_the_compaction_after_it_lose
     }
 }
 
-TESTS(TAP(a_start_refuses_what_no_group_reaches),
+TESTS(TAP(a_row_of_the_ledger_that_rots_is_told_of_while_the_node_runs),
+      TAP(a_start_refuses_what_no_group_reaches),
       TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
       TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),

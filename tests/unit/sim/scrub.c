@@ -32,6 +32,11 @@ static void note_name(void *arg, const char *name) {
         snprintf(first, FILE_NAME_MAX, "%s", name);
 }
 
+static void note_last(void *arg, const char *name) {
+    if (strncmp(name, "log-", 4) == 0)
+        snprintf(arg, FILE_NAME_MAX, "%s", name);
+}
+
 static const struct replica_damage *damage_of(const struct asking *a, unsigned machine) {
     return replica_damage(node_replica(a->sim->machines[machine]->node));
 }
@@ -60,9 +65,10 @@ static void health_is(struct tap *tap, struct asking *a, unsigned machine, const
         printf("# %s\n", a->body);
 }
 
-static void is_mended(struct tap *tap, struct asking *a, unsigned machine, const char *name) {
+static void is_mended(struct tap *tap, struct asking *a, unsigned machine, const char *name,
+                      uint64_t offset) {
     EQUAL(damage_of(a, machine)->found, 0);
-    REQUIRE(sim_disk_flip(a->sim->machines[machine]->disk, name, 30000, 4));
+    REQUIRE(sim_disk_flip(a->sim->machines[machine]->disk, name, offset, 4));
     OK(wait_mended(a, machine));
     EQUAL(damage_of(a, machine)->found, 1);
     for (unsigned i = 0; i < 3; i++)
@@ -77,7 +83,7 @@ TEST(a_rotten_segment_is_found_and_mended_on_any_node) {
         unsigned machine = follower ? (leader_in(a, 0) + 1) % 3 : leader_in(a, 0);
         char name[FILE_NAME_MAX] = "";
         sim_disk_names(a->sim->machines[machine]->disk, note_name, name);
-        is_mended(tap, a, machine, name);
+        is_mended(tap, a, machine, name, 30000);
         EQUAL(sim_disk_size(a->sim->machines[machine]->disk, name), 0);
         asking_free(a);
     }
@@ -87,7 +93,28 @@ TEST(a_rotten_snapshot_is_found_and_mended_on_any_node) {
     for (unsigned follower = 0; follower < 2; follower++) {
         struct asking *a = filled(5 + follower, 100 * 1024);
         unsigned machine = follower ? (leader_in(a, 0) + 1) % 3 : leader_in(a, 0);
-        is_mended(tap, a, machine, "snapshot");
+        is_mended(tap, a, machine, "snapshot", 30000);
+        asking_free(a);
+    }
+}
+
+TEST(rotten_small_files_are_found_and_written_again_on_any_node) {
+    static const char *const names[] = {"identity", "hard_state", "rejected"};
+    for (unsigned i = 0; i < 6; i++) {
+        struct asking *a = filled(8 + i, 0);
+        unsigned machine = i % 2 != 0 ? (leader_in(a, 0) + 1) % 3 : leader_in(a, 0);
+        is_mended(tap, a, machine, names[i / 2], i % 2 * 4096 + 20);
+        asking_free(a);
+    }
+}
+
+TEST(rot_in_the_segment_that_is_written_is_found_and_mended_on_any_node) {
+    for (unsigned follower = 0; follower < 2; follower++) {
+        struct asking *a = filled(15 + follower, 100 * 1024);
+        unsigned machine = follower ? (leader_in(a, 0) + 1) % 3 : leader_in(a, 0);
+        char name[FILE_NAME_MAX] = "";
+        sim_disk_names(a->sim->machines[machine]->disk, note_last, name);
+        is_mended(tap, a, machine, name, SEGMENT_HEADS_SIZE + 30);
         asking_free(a);
     }
 }
@@ -111,4 +138,6 @@ TEST(a_node_says_that_it_is_damaged_and_ready_until_it_is_mended) {
 
 TESTS(TAP(a_rotten_segment_is_found_and_mended_on_any_node),
       TAP(a_rotten_snapshot_is_found_and_mended_on_any_node),
+      TAP(rotten_small_files_are_found_and_written_again_on_any_node),
+      TAP(rot_in_the_segment_that_is_written_is_found_and_mended_on_any_node),
       TAP(a_node_says_that_it_is_damaged_and_ready_until_it_is_mended))
