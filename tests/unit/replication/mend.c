@@ -453,6 +453,61 @@ TEST(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing) {
     leader_free(l);
 }
 
+/* From an operation of the disk on all others fail, and then the power goes. What it leaves has all, or is
+ * refused as damaged: never opened with less. */
+static void cut_while_mending(struct tap *tap, const char *which, unsigned *whole, unsigned *refused) {
+    static const struct replica_options options = {.scrub_rest_ms = 200};
+    struct random random;
+    random_seed(&random, 12);
+    bool reached = true;
+    for (uint64_t after = 0; reached; after++) {
+        struct leader *l = leader_new(&options);
+        char name[FILE_NAME_MAX] = "";
+        fill(l);
+        pass(l, 5); /* the last one is durable too */
+        if (strcmp(which, "first") == 0)
+            first_segment(l, name);
+        else if (strcmp(which, "last") == 0)
+            sim_disk_names(l->disk, last_name, name);
+        else
+            snprintf(name, sizeof name, "%s", which);
+        rot(l, name, strncmp(name, "log-", 4) == 0 ? SEGMENT_HEADS_SIZE + 60 : 20);
+        uint64_t from = sim_disk_operations(l->disk, SIM_DISK_ALL);
+        sim_disk_inject(l->disk, (struct sim_disk_fault){after, SIM_DISK_ALL & ~(unsigned)SIM_DISK_READ,
+                                                         FILE_IO_ERROR, true});
+        for (unsigned i = 0; i < 150 && replica_failure(l->replica) == NULL; i++)
+            pass(l, 1);
+        reached = replica_failure(l->replica) != NULL;
+        OK(reached || replica_damage(l->replica)->mended == 1);
+        OK(sim_disk_operations(l->disk, SIM_DISK_ALL) > from);
+        l->job_count = 0;
+        replica_close(l->replica);
+        l->replica = NULL;
+        sim_disk_crash(l->disk, &random);
+        bool damaged = false;
+        l->options.damaged = &damaged;
+        if (open_leader(l)) {
+            pass(l, 100); /* it leads, and commits what is in its log */
+            OK(has_all(l));
+            ++*whole;
+        } else {
+            OK(damaged && reached);
+            ++*refused;
+        }
+        leader_free(l);
+    }
+}
+
+TEST(a_power_cut_at_any_operation_of_mending_a_file_loses_nothing_without_a_word) {
+    static const char *const names[] = {"first", "last", "snapshot", "log_end", "hard_state", "rejected"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        unsigned whole = 0, refused = 0;
+        cut_while_mending(tap, names[i], &whole, &refused);
+        OK(whole > 0 && whole + refused > 4);
+        OK(refused > 0 || i >= 3); /* two copies: one is always whole */
+    }
+}
+
 /* Until there is room for the snapshot. */
 TEST(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable) {
     static const struct replica_options options = {.scrub_rest_ms = 1000};
@@ -536,6 +591,7 @@ TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_inst
       TAP(the_scrub_reads_what_is_durable_of_the_segment_that_is_written_too_and_the_log_leaves_it),
       TAP(the_scrub_of_a_segment_that_is_written_to_all_the_while_finds_nothing),
       TAP(the_scrub_finds_rotten_small_files_and_writes_them_again),
+      TAP(a_power_cut_at_any_operation_of_mending_a_file_loses_nothing_without_a_word),
       TAP(the_scrub_finds_a_rotten_snapshot_and_writes_another),
       TAP(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing),
       TAP(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable),
