@@ -281,7 +281,7 @@ static void look_whole_log(struct file_system *fs, struct examination *x, bool h
         snprintf(x->summary, sizeof x->summary, "the log cannot be read: %s", report.detail);
         return;
     }
-    if (!has_segments) {
+    if (!log_begun(log)) {
         snprintf(x->summary, sizeof x->summary, "there is no log yet");
         log_close(log);
         return;

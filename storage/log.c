@@ -11,6 +11,10 @@
 #define WINDOW_SIZE       (256u * 1024)
 #define WINDOW_SIZE_FIRST (4u * 1024)
 
+bool log_begun(const struct log *log) {
+    return log->count > 0;
+}
+
 uint64_t log_first(const struct log *log) {
     return log->segments[0]->first;
 }

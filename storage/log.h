@@ -83,6 +83,8 @@ uint64_t log_last(const struct log *log);    /* appended */
 uint64_t log_written(const struct log *log); /* in the segment, for the kernel to lose */
 uint64_t log_durable(const struct log *log); /* synced */
 uint64_t log_last_term(const struct log *log);
+/* False where a directory was opened read_only and no segment of it has been begun: there are no indexes. */
+bool log_begun(const struct log *log);
 /* The files of the log: how many, and whether this is the name of one of them. */
 size_t log_files(const struct log *log);
 bool log_is_file(const struct log *log, const char *name);

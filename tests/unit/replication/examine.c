@@ -160,7 +160,25 @@ TEST(a_term_beyond_the_bounds_becomes_one_above_every_vote) {
     file_system_free(fs);
 }
 
-TESTS(TAP(a_snapshot_beyond_the_bounds_is_set_aside_where_others_vote),
+/* As a node leaves it that was killed before it joined: the first segment's head is not written yet. */
+TEST(a_log_that_is_not_begun_is_none_yet) {
+    struct file_system *fs = directory_of(0);
+    struct log *log;
+    struct log_report report;
+    struct log_options options = {.fs = fs};
+    REQUIRE(log_open(&options, (struct version){0, 0}, &log, &report) == LOG_OK);
+    log_close(log);
+    struct examination x;
+    struct mend m = look(fs, &x);
+    OK(!m.cut && !m.aside && !m.term && m.refused[0] == '\0');
+    TEXT_EQUAL(x.summary, "there is no log yet");
+    TEXT_EQUAL(row_of(&x, "log-0000000000000001")->text, "not begun");
+    examine_release(&x);
+    file_system_free(fs);
+}
+
+TESTS(TAP(a_log_that_is_not_begun_is_none_yet),
+      TAP(a_snapshot_beyond_the_bounds_is_set_aside_where_others_vote),
       TAP(the_only_voters_snapshot_beyond_the_bounds_stays_where_it_is),
       TAP(nothing_is_cut_of_a_log_whose_snapshot_is_gone),
       TAP(setting_aside_that_was_interrupted_is_finished),
