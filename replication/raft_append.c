@@ -14,6 +14,24 @@ static void refuse_lower_term(struct raft *r, const struct member_id *to) {
     raft_send(r, to, &m);
 }
 
+/* A term has one leader, so one of the two is none: a member is believed before somebody who is no member
+ * here, and whoever speaks before one who has been silent for an election timeout. */
+static bool takes_over(const struct raft *r, const struct member_id *from) {
+    const struct configuration *known = raft_configuration(r);
+    bool silent = r->heard_ms == 0 || r->now_ms - r->heard_ms >= r->options.election_max_ms;
+    bool member = configuration_find(known, from) != NULL;
+    bool before = configuration_find(known, &r->leader) != NULL;
+    return member != before ? member : silent;
+}
+
+/* What was found to be the other's log, or asked by it, says nothing of this one's. */
+static void forget_leader(struct raft *r) {
+    r->matched = r->read_seen = r->heard_ms = 0;
+    r->asked_again = 0;
+    r->owed = (struct owed_reply){0};
+    raft_compare_reset(r);
+}
+
 bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t term, bool alone) {
     if (term < r->state.term) {
         refuse_lower_term(r, from);
@@ -22,10 +40,12 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
     if (!raft_near(r, term))
         return false;
     bool other = r->leader_known && !member_id_equal(&r->leader, from);
-    if (term == r->state.term && (r->role == RAFT_LEADER || other)) {
+    if (term == r->state.term && (r->role == RAFT_LEADER || (other && !takes_over(r, from)))) {
         r->ignored++;
         return false;
     }
+    if (other)
+        forget_leader(r);
     if (!raft_follow(r, term, from, RAFT_CAUSE_HIGHER_TERM))
         return false;
     if (!alone) {
@@ -189,6 +209,8 @@ static void note_incomparable(struct raft *r, uint64_t index) {
 void raft_match_position(struct raft *r, uint64_t index, uint64_t commit) {
     if (r->matched < index)
         r->matched = index;
+    if (index >= r->commit)
+        r->diverged = false;
     if (commit > r->matched)
         commit = r->matched;
     if (r->commit < commit)

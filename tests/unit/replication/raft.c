@@ -328,6 +328,58 @@ TEST(timeout_now_is_obeyed_from_the_leader_of_the_term_only) {
     one_free(o);
 }
 
+static bool follows(struct one *o, unsigned number) {
+    struct member_id id = id_of(number), leader;
+    receive(o, number, heartbeat(3, (struct version){0, 0}, 0));
+    return raft_leader(o->raft, &leader) && member_id_equal(&leader, &id);
+}
+
+TEST(of_two_that_lead_one_term_a_member_is_believed_and_nobody_who_is_silent) {
+    for (unsigned learns = 0; learns < 2; learns++) {
+        struct configuration c = group_of(4, 0, ACK_QUORUM);
+        if (learns)
+            c.members[0].role = MEMBER_LEARNER;
+        struct one *o = one_new(&c);
+        OK(follows(o, 9)); /* no member, as far as this node knows */
+        OK(follows(o, 2));
+        OK(!follows(o, 9) && !follows(o, 3));
+        o->now_ms += 600; /* nobody speaks; and a learner stands in no election */
+        OK(follows(o, 3));
+        OK(!follows(o, 2) && !follows(o, 9));
+        one_free(o);
+    }
+}
+
+TEST(what_was_compared_with_another_leader_of_the_term_is_not_acknowledged_to_this_one) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    struct foreign f;
+    receive(o, 9, records(&f, 3, (struct version){0}, 3, 5, 0));
+    turn(o);
+    EQUAL(last_sent(o, 9, MESSAGE_APPEND_REPLY)->append_reply.match, 5);
+    OK(follows(o, 2));
+    turn(o);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.match, 0);
+    foreign_free(&f);
+    one_free(o);
+}
+
+TEST(one_append_of_another_log_has_a_node_diverge_until_its_leader_has_compared) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    struct foreign f;
+    receive(o, 2, records(&f, 3, (struct version){0}, 3, 5, 5));
+    turn(o);
+    receive(o, 9, heartbeat(4, (struct version){2, 4}, 4));
+    OK(raft_diverged(o->raft));
+    receive(o, 2, heartbeat(4, (struct version){3, 4}, 4));
+    OK(raft_diverged(o->raft));
+    receive(o, 2, heartbeat(4, (struct version){3, 5}, 5));
+    OK(!raft_diverged(o->raft));
+    foreign_free(&f);
+    one_free(o);
+}
+
 TEST(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over) {
     struct configuration c = group_of(4, 0, ACK_QUORUM), next = group_of(4, 0, ACK_QUORUM);
     next.members[0] = next.members[3];
@@ -417,6 +469,7 @@ TESTS(TAP(a_leader_that_steps_down_within_its_term_has_voted_in_it),
       TAP(a_learner_and_a_newcomer_never_stand_for_election),
       TAP(a_vote_is_on_disk_before_its_reply_leaves_and_is_not_given_twice_after_a_restart),
       TAP(a_candidate_with_a_worse_log_gets_no_vote),
+      TAP(of_two_that_lead_one_term_a_member_is_believed_and_nobody_who_is_silent),
       TAP(a_repeated_vote_and_the_vote_of_a_stranger_or_a_learner_count_for_nothing),
       TAP(a_vote_of_an_earlier_term_counts_for_nothing_in_this_one),
       TAP(an_append_of_a_lower_term_is_refused_though_no_leader_of_the_own_is_known),
@@ -427,5 +480,7 @@ TESTS(TAP(a_leader_that_steps_down_within_its_term_has_voted_in_it),
       TAP(of_two_crossing_candidates_with_equal_logs_the_higher_id_goes_on),
       TAP(a_quorum_groups_leader_that_hears_no_majority_steps_down_and_an_async_one_marks_itself),
       TAP(a_handover_stops_proposals_brings_the_target_up_and_ends_by_itself),
+      TAP(what_was_compared_with_another_leader_of_the_term_is_not_acknowledged_to_this_one),
+      TAP(one_append_of_another_log_has_a_node_diverge_until_its_leader_has_compared),
       TAP(timeout_now_is_obeyed_from_the_leader_of_the_term_only),
       TAP(a_removed_leader_stays_until_the_configuration_is_committed_and_hands_over))
