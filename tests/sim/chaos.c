@@ -39,7 +39,7 @@ static void choose_machines(struct chaos *c, uint64_t snapshots) {
 
 static uint64_t choose_faults(struct chaos *c) {
     const struct sim_options *options = &c->sim->options;
-    uint64_t allowed = below(c, 1ull << FAULTS);
+    uint64_t allowed = below(c, 1ull << FAULT_FLIP);
     uint64_t damage = 1ull << FAULT_DAMAGE | 1ull << FAULT_LIE | 1ull << FAULT_CLONE;
     uint64_t forgetful = 1ull << FAULT_POWER | 1ull << FAULT_POWER_WITHIN | 1ull << FAULT_ABSENCE |
                          1ull << FAULT_DISK_FAILS | 1ull << FAULT_DISK_FULL | 1ull << FAULT_WIPE | damage;
@@ -141,9 +141,9 @@ static bool settled(const struct chaos *c) {
     if (!check_agree(sim->check))
         return false;
     for (unsigned i = 0; i < sim->options.machines; i++) {
-        const struct configuration *configuration =
-            raft_configuration(replica_raft(node_replica(sim->machines[i]->node)));
-        if (configuration->count != c->per_group ||
+        const struct raft *raft = replica_raft(node_replica(sim->machines[i]->node));
+        const struct configuration *configuration = raft_configuration(raft);
+        if (raft_odd(raft) || raft_unequal(raft) || configuration->count != c->per_group ||
             configuration_voters(configuration) != voters_of(c->per_group, sim->options.voters_max))
             return false;
     }

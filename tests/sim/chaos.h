@@ -5,6 +5,7 @@
  *   chaos.c     what a seed is, its course, its end
  *   faults.c    the faults of processes, machines, network and clocks
  *   damage.c    the faults of disks, and how many of them a group can bear
+ *   foes.c      memory that fails, and hostile peers
  *   liveness.c  a minority stays broken
  *
  * A group bears that less than a majority of its voters lose what they had. To lose is: a disk that is wiped,
@@ -38,7 +39,9 @@
     X(ABSENCE, "absence") /* longer than it takes to replace a voter */                                      \
     X(DAMAGE, "damage")                                                                                      \
     X(LIE, "lying-write")                                                                                    \
-    X(CLONE, "clone")
+    X(CLONE, "clone")                                                                                        \
+    X(FLIP, "flip")       /* from here on: foes.c, and only with the option of that name */                  \
+    X(HOSTILE, "hostile") /* somebody forges frames for a while */
 
 enum fault {
 #define FAULT_NAME(name, text) FAULT_##name,

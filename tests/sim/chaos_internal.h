@@ -14,6 +14,7 @@ struct place {
     bool lost;          /* it has lost what it had, and does not vote again yet */
     bool latent;        /* its node has not been started since the damage */
     bool broken;        /* kept so, while the others must serve */
+    bool flipped;       /* its memory has failed, and no copy has replaced its state yet */
 };
 
 struct probe {
@@ -68,6 +69,11 @@ void damage_strike(struct chaos *c, struct machine *m);
 void damage_lie(struct chaos *c, struct machine *m);
 void damage_wipe(struct chaos *c, struct machine *m);
 void damage_clone(struct chaos *c, struct machine *m);
+
+/* foes.c */
+void foes_begin(struct chaos *c);
+/* A flipped state has been replaced. */
+void foes_recovered(struct chaos *c);
 
 /* liveness.c */
 void liveness_phase(struct chaos *c);

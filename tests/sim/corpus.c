@@ -25,7 +25,8 @@ bool corpus_ack(const char *text, enum ack_mode *out) {
 }
 
 const char *corpus_with_text(unsigned bit) {
-    static const char *const texts[] = {"leave", "stuck-disk", "lie"}; /* as enum sim_with */
+    static const char *const texts[] = {"leave", "stuck-disk", "lie", "flip",
+                                        "hostile"}; /* as enum sim_with */
     return bit < sizeof texts / sizeof texts[0] ? texts[bit] : NULL;
 }
 

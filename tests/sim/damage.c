@@ -83,7 +83,7 @@ void damage_recovered(struct chaos *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
         const struct machine *m = c->sim->machines[i];
         struct place *place = &c->places[i];
-        if (!place->lost || place->latent || m->node == NULL)
+        if (!place->lost || place->latent || place->flipped || m->node == NULL)
             continue;
         const struct configuration *configuration = committed(c, m->group);
         const struct member_id id = {.incarnation = node_self(m->node)->incarnation};

@@ -237,7 +237,6 @@ static enum file_result sim_open(struct file_system *fs, const char *text, bool 
         return FILE_NOT_FOUND;
     if (inode == NULL)
         move_add(disk, "", text, inode = disk_inode_new(disk));
-    inode->of_log = strncmp(text, "log-", 4) == 0;
     struct sim_file *file = disk_allocate(sizeof *file);
     *file = (struct sim_file){{&operations}, disk, inode};
     inode->open++;
@@ -329,7 +328,6 @@ static enum file_result sim_sync(struct file *file) {
     struct inode *inode = sim->inode;
     enum file_result result = meet_fault(sim->disk, SIM_DISK_SYNC);
     struct change *change;
-    bool any = !STAILQ_EMPTY(&inode->changes);
     while (result == FILE_OK && (change = STAILQ_FIRST(&inode->changes)) != NULL) {
         STAILQ_REMOVE_HEAD(&inode->changes, next);
         if (change->fate == CHANGE_DONE) {
@@ -340,7 +338,6 @@ static enum file_result sim_sync(struct file *file) {
         }
     }
     changes_clear(inode);
-    sim->disk->log_syncs += any && inode->of_log;
     return result;
 }
 

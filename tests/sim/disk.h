@@ -65,8 +65,8 @@ bool sim_disk_is_cut(const struct sim_disk *disk);
 struct sim_disk *sim_disk_take_cut(struct sim_disk *disk);
 
 /* The next write is told as done, and its sync too, but it never reaches the disk, or reaches it elsewhere in
- * the file. The process reads what it wrote; a later one does not. Of the log only a write shows that others
- * have come after: the last one missing is what a log without it looks like. */
+ * the file. The process reads what it wrote; a later one does not. Of the log only a write shows that
+ * something on the disk tells of: disk_lie.c says why. */
 void sim_disk_lie(struct sim_disk *disk, bool elsewhere, struct random *random);
 /* How many such writes have shown. */
 uint64_t sim_disk_lied(const struct sim_disk *disk);

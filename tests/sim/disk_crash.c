@@ -1,65 +1,15 @@
-/* What a disk is after its power was cut, or its process has ended; copies of it. */
+/* What a disk is after its power was cut; copies of it. */
 #include "tests/sim/disk_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Before so many later syncs of the log a batch of it is not attested for certain, and a write that is lost
- * there looks like one that was never made: nothing on this disk could tell. */
-#define ATTESTED_SYNCS 4
-
-/* Writes that lied. */
-
-void phantom_add(struct sim_disk *disk, struct inode *inode, struct change *change) {
-    disk->phantoms =
-        disk_grow(disk->phantoms, &disk->phantom_capacity, disk->phantom_count + 1, sizeof *disk->phantoms);
-    disk->phantoms[disk->phantom_count++] = (struct phantom){inode, change, disk->log_syncs};
-}
-
-/* What was seen there becomes durable after all. */
-static void forgive(const struct phantom *phantom) {
-    const struct change *change = phantom->change;
-    uint8_t *data = disk_allocate(change->size + 1);
-    size_t got = sparse_read(&phantom->inode->seen, change->offset, data, change->size);
-    sparse_write(&phantom->inode->durable, change->offset, (struct bytes){data, got});
-    free(data);
-}
-
-void phantoms_show(struct sim_disk *disk) {
-    for (size_t i = 0; i < disk->phantom_count; i++) {
-        const struct phantom *phantom = &disk->phantoms[i];
-        const struct change *change = phantom->change;
-        if (phantom->inode->of_log && disk->log_syncs < phantom->log_syncs + ATTESTED_SYNCS) {
-            forgive(phantom);
-            continue;
-        }
-        disk->lied++;
-        if (change->fate == CHANGE_ELSEWHERE)
-            sparse_write(&phantom->inode->durable, change->elsewhere,
-                         (struct bytes){change->data, change->size});
-    }
-    for (size_t i = 0; i < disk->phantom_count; i++) {
-        inode_see(disk->phantoms[i].inode);
-        change_free(disk->phantoms[i].change);
-    }
-    disk->phantom_count = 0;
-    disk_collect(disk);
-}
-
-uint64_t sim_disk_lied(const struct sim_disk *disk) {
-    return disk->lied;
-}
-
-void sim_disk_lie(struct sim_disk *disk, bool elsewhere, struct random *random) {
-    disk->next_fate = elsewhere ? CHANGE_ELSEWHERE : CHANGE_LOST;
-    disk->fate_random = random;
-}
-
 void sim_disk_restart(struct sim_disk *disk) {
     disk->fault = (struct sim_disk_fault){0};
     disk->cut_after = UINT64_MAX;
     disk->next_fate = CHANGE_DONE;
+    phantoms_see(disk);
     phantoms_show(disk);
 }
 
@@ -102,7 +52,7 @@ static void names_crashed(struct sim_disk *disk) {
 
 void sim_disk_crash(struct sim_disk *disk, struct random *random) {
     struct inode *inode;
-    phantoms_show(disk);
+    phantoms_see(disk);
     enum fate names = (enum fate)random_below(random, 3);
     for (size_t i = 0; i < disk->move_count; i++)
         if (names == FATE_KEPT || (names == FATE_MIXED && random_below(random, 2) == 0))
@@ -144,7 +94,6 @@ struct sim_disk *sim_disk_copy(const struct sim_disk *disk) {
         content_copy(&inode->copy->durable, &inode->durable);
         memcpy(inode->copy->bad, inode->bad, sizeof inode->bad);
         inode->copy->bad_count = inode->bad_count;
-        inode->copy->of_log = inode->of_log;
         const struct change *change;
         STAILQ_FOREACH(change, &inode->changes, next) {
             struct bytes data = {change->data, change->size};
@@ -167,9 +116,7 @@ struct sim_disk *sim_disk_copy(const struct sim_disk *disk) {
         change->data = disk_allocate(change->size + 1);
         memcpy(change->data, phantom->change->data, change->size);
         phantom_add(copy, phantom->inode->copy, change);
-        copy->phantoms[i].log_syncs = phantom->log_syncs;
     }
-    copy->log_syncs = disk->log_syncs;
     copy->lied = disk->lied;
     return copy;
 }

@@ -35,7 +35,7 @@ struct bad_range {
 struct phantom {
     struct inode *inode;
     struct change *change; /* owned */
-    uint64_t log_syncs;    /* of the disk, when it was synced */
+    bool seen;             /* the change's data are what was seen there when the process ended */
 };
 
 struct inode {
@@ -45,7 +45,6 @@ struct inode {
     struct bad_range bad[BAD_RANGES_MAX];
     size_t bad_count;
     unsigned open;      /* files */
-    bool of_log;        /* its name is a segment's */
     struct inode *copy; /* while the disk is being copied */
 };
 
@@ -84,8 +83,7 @@ struct sim_disk {
     struct random *fate_random;
     struct phantom *phantoms;
     size_t phantom_count, phantom_capacity;
-    uint64_t log_syncs; /* of segments, each with something to sync */
-    uint64_t lied;      /* phantoms that showed */
+    uint64_t lied; /* phantoms that showed */
 };
 
 void *disk_allocate(size_t size);
@@ -107,10 +105,13 @@ void changes_clear(struct inode *inode);
 /* seen becomes what is durable and what was written since. */
 void inode_see(struct inode *inode);
 
-/* disk_crash.c */
+/* disk_lie.c */
 void phantom_add(struct sim_disk *disk, struct inode *inode, struct change *change);
-/* The process has ended, and with it what only the kernel's memory had. */
+/* The process has ended, and with it what only the kernel's memory had: before, and after what becomes of the
+ * writes that were not synced. */
+void phantoms_see(struct sim_disk *disk);
 void phantoms_show(struct sim_disk *disk);
+/* disk_crash.c */
 void disk_reach_cut(struct sim_disk *disk);
 
 #endif

@@ -104,6 +104,7 @@ static void revive(struct sim *sim, struct event *event) {
         else if (place->return_us <= sim->now_us)
             faults_bring_up(c, sim->machines[i]);
     }
+    foes_recovered(c);
     damage_recovered(c);
     chaos_later(c, 50 * MS, revive);
 }
@@ -364,6 +365,8 @@ static void strike(struct chaos *c, enum fault fault) {
     case FAULT_CLONE:
         damage_clone(c, m);
         break;
+    case FAULT_FLIP:
+    case FAULT_HOSTILE:
     case FAULTS:
         break;
     }
@@ -375,7 +378,7 @@ static void next_fault(struct sim *sim, struct event *event) {
     sim_event_free(event);
     if (c->healed)
         return;
-    enum fault fault = (enum fault)below(c, FAULTS);
+    enum fault fault = (enum fault)below(c, FAULT_FLIP);
     if ((c->allowed & 1ull << fault) && !c->calm)
         strike(c, fault);
     chaos_later(c, (20 + below(c, 500)) * MS, next_fault);
@@ -384,6 +387,7 @@ static void next_fault(struct sim *sim, struct event *event) {
 void faults_begin(struct chaos *c) {
     chaos_later(c, 0, revive);
     chaos_later(c, (1000 + below(c, 3000)) * MS, next_fault);
+    foes_begin(c);
 }
 
 void faults_lift(struct chaos *c) {

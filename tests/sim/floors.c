@@ -65,7 +65,8 @@ unsigned floors_missed(const struct tally *tally, const unsigned faults[FAULTS],
         missed += miss(tally->counts[situations[i].situation], situations[i].floor,
                        situation_text(situations[i].situation), seeds, out);
     for (int i = 0; i < FAULTS; i++)
-        missed +=
-            i == FAULT_LIE ? 0 : miss(faults[i], FAULT_FLOOR, chaos_fault_text((enum fault)i), seeds, out);
+        missed += i == FAULT_LIE || i >= FAULT_FLIP
+                      ? 0
+                      : miss(faults[i], FAULT_FLOOR, chaos_fault_text((enum fault)i), seeds, out);
     return missed;
 }

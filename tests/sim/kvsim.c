@@ -20,7 +20,7 @@ struct totals {
 
 static void usage(void) {
     fputs("usage: kvsim [--seed S] [--seeds N] [--nodes N] [--ack async|quorum|all] [--ms N] [--fsync MS] "
-          "[--trace] [--history FILE] [--with leave|stuck-disk|lie] [--quiet]\n"
+          "[--trace] [--history FILE] [--with leave|stuck-disk|lie|flip|hostile] [--quiet]\n"
           "       kvsim --mixed [--seed S] [--seeds N | --minutes N] [--floors]\n"
           "       kvsim --corpus FILE\n",
           stderr);
@@ -46,13 +46,14 @@ static unsigned with(const char *text) {
     for (unsigned i = 0; corpus_with_text(i) != NULL; i++)
         if (strcmp(text, corpus_with_text(i)) == 0)
             return 1u << i;
-    errx(2, "--with is leave, stuck-disk or lie");
+    errx(2, "--with is leave, stuck-disk, lie, flip or hostile");
 }
 
 /* --mixed: the mode of a seed by its number. */
 static void mix(struct chaos_options *options) {
     options->ack = (enum ack_mode)(options->seed % 3);
     options->sync_interval_ms = options->seed % 8 == 7 ? 100 : 0;
+    options->with = (options->seed % 5 == 1 ? WITH_FLIP : 0) | (options->seed % 5 == 2 ? WITH_HOSTILE : 0);
 }
 
 static void add(struct totals *t, const struct chaos_result *r) {

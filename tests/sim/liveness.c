@@ -25,10 +25,15 @@ static void probe_again(struct sim *sim, struct event *event) {
         probe_send(p);
 }
 
+/* One that only its disk has left may lead on, and serves then. */
+static bool answers(const struct chaos *c, unsigned machine) {
+    return !c->places[machine].broken || c->sim->machines[machine]->disk_stuck;
+}
+
 static void ask_next(struct probe *p) {
     do
         p->asked = (p->asked + 1) % p->chaos->sim->options.machines;
-    while (p->chaos->places[p->asked].broken && p->asked != p->machine);
+    while (!answers(p->chaos, p->asked) && p->asked != p->machine);
 }
 
 static void probe_answered(void *arg, struct client *client, const struct response *response) {
@@ -130,7 +135,8 @@ static bool set_has_majority(const struct chaos *c, const struct configuration *
             const struct machine *m = c->sim->machines[j];
             sound += memcmp(m->id, member->id.id, NODE_ID_SIZE) == 0 &&
                      m->incarnation == member->id.incarnation && !c->places[j].broken &&
-                     !c->places[j].refused && !c->places[j].latent && m->node != NULL;
+                     !c->places[j].refused && !c->places[j].latent && !c->places[j].flipped &&
+                     m->node != NULL;
         }
     }
     return configuration->count == 0 || 2 * sound > configuration_voters_in(configuration, set);
@@ -179,7 +185,7 @@ static void want_probes(struct chaos *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
         const struct machine *m = c->sim->machines[i];
         c->probes[i].wanted = false;
-        if (m->node == NULL || c->places[i].broken)
+        if (m->node == NULL || c->places[i].broken || c->places[i].flipped)
             continue;
         const struct configuration *known = raft_configuration(replica_raft(node_replica(m->node)));
         const struct member *member = configuration_find_name(known, m->id);

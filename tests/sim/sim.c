@@ -132,8 +132,9 @@ struct sim *sim_new(const struct sim_options *options) {
     sim->hash = FNV_BASIS;
     sim->weather = (struct weather){
         .latency_min_us = 100, .latency_max_us = 400, .disk_min_us = 200, .disk_max_us = 2000};
-    for (unsigned i = 0; i < STREAMS; i++)
-        random_seed(&sim->random[i], options->seed * STREAMS + i);
+    for (unsigned i = 0; i < STREAM_FOES; i++)
+        random_seed(&sim->random[i], options->seed * STREAM_FOES + i);
+    random_seed(&sim->random[STREAM_FOES], ~options->seed);
     sim->links = network_new();
     sim->check = check_new(sim);
     for (unsigned i = 0; i < options->machines; i++)

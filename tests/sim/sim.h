@@ -51,14 +51,17 @@ enum sim_stream {
     STREAM_WORKLOAD,
     STREAM_FAULTS,
     STREAM_NODES,
+    STREAM_FOES, /* the faults of --with flip and --with hostile */
     STREAMS
 };
 
-/* What the tree does not pass yet and a run looks at only when asked to (kvsim --with). */
+/* What a run looks at only when asked to (kvsim --with), or by its number in --mixed. */
 enum sim_with {
     WITH_LEAVE = 1,      /* members are changed by hand while others are down */
     WITH_STUCK_DISK = 2, /* others serve while the disk of one, their leader perhaps, is stuck */
     WITH_LIE = 4,        /* disks that lose a write, or put it elsewhere */
+    WITH_FLIP = 8,       /* memory that fails: states that are not what the log gives */
+    WITH_HOSTILE = 16,   /* somebody sends frames that no correct node sends */
 };
 
 struct sim_options {

@@ -34,6 +34,7 @@
     X(STATE_FLIPPED, "state-flipped")                                                                        \
     X(STATE_ODD, "odd-state-told")                                                                           \
     X(STATE_REPLACED, "odd-state-replaced")                                                                  \
+    X(FORGED, "forged-frame-taken")                                                                          \
     X(MINORITY_BROKEN, "minority-broken")                                                                    \
     X(RUN_BEYOND, "run-beyond")                                                                              \
     X(START_REFUSED, "start-refused")                                                                        \

@@ -2,6 +2,7 @@
  * (Frames between nodes are not authenticated: who can speak as a node can still disturb.)
  *
  * SIM_SEEDS is the number of seeds of the random part, SIM_SEED the first. */
+#include "tests/sim/hostile.h"
 #include "tests/unit/sim/asking.h"
 
 #include <stdlib.h>
@@ -13,21 +14,6 @@ struct forger {
     struct random random;
     unsigned stranger, sent;
 };
-
-static uint64_t any_number(struct forger *f, uint64_t near) {
-    static const uint64_t extremes[] = {0,
-                                        1,
-                                        1ull << 20,
-                                        MESSAGE_SNAPSHOT_MAX,
-                                        MESSAGE_INDEX_MAX,
-                                        MESSAGE_TERM_MAX,
-                                        INT64_MAX,
-                                        UINT64_MAX - 1,
-                                        UINT64_MAX};
-    if (random_below(&f->random, 2))
-        return near + random_below(&f->random, 5) - 2;
-    return extremes[random_below(&f->random, sizeof extremes / sizeof extremes[0])];
-}
 
 static void send_forged(struct forger *f, unsigned to, const struct message *m) {
     struct sim *sim = f->a->sim;
@@ -45,76 +31,9 @@ static void send_forged(struct forger *f, unsigned to, const struct message *m) 
     buffer_release(&payload);
 }
 
-/* Every field by itself something near what it should be, or extreme. */
 static void forge(struct forger *f, unsigned to) {
     static const uint8_t junk[100];
-    const struct raft *raft = raft_at(f->a, to);
-    uint64_t term = any_number(f, raft_term(raft)), index = any_number(f, raft_commit(raft));
-    struct version at = {any_number(f, raft_term(raft)), index};
-    bool flag = random_below(&f->random, 2), other = random_below(&f->random, 2);
-    uint64_t more = any_number(f, index), most = any_number(f, index);
-    struct message m = {.type = 1 + (enum message_type)random_below(&f->random, MESSAGE_REMOVED),
-                        .term = term};
-    switch (m.type) {
-    case MESSAGE_VOTE:
-        m.vote.last = at;
-        m.vote.pre = flag;
-        m.vote.transfer = other;
-        break;
-    case MESSAGE_VOTE_REPLY:
-        m.vote_reply.granted = flag;
-        m.vote_reply.pre = other;
-        break;
-    case MESSAGE_APPEND:
-        m.append.previous = at;
-        m.append.commit = more;
-        m.append.read = most;
-        m.append.alone = flag;
-        m.append.echo = (struct proof){more, most};
-        m.append.unequal = random_below(&f->random, 2);
-        m.append.agrees = random_below(&f->random, 2);
-        m.append.compare = any_number(f, index);
-        m.append.odd = any_number(f, 2);
-        if (other)
-            m.append.records = (struct bytes){junk, sizeof junk};
-        break;
-    case MESSAGE_APPEND_REPLY:
-        m.append_reply.success = flag;
-        m.append_reply.match = index;
-        m.append_reply.durable = more;
-        m.append_reply.read = most;
-        m.append_reply.hint = at;
-        m.append_reply.last = more;
-        m.append_reply.compared = any_number(f, raft_commit(raft));
-        m.append_reply.digest = any_number(f, 2);
-        m.append_reply.odd = any_number(f, 2);
-        break;
-    case MESSAGE_SNAPSHOT:
-        m.snapshot.at = at;
-        m.snapshot.total = flag ? sizeof junk : most;
-        m.snapshot.offset = other ? 0 : more;
-        m.snapshot.odd = any_number(f, 2);
-        m.snapshot.chunk = (struct bytes){junk, sizeof junk};
-        break;
-    case MESSAGE_SNAPSHOT_REPLY:
-        m.snapshot_reply.at = at;
-        m.snapshot_reply.offset = more;
-        m.snapshot_reply.installed = flag;
-        m.snapshot_reply.refused = other;
-        m.snapshot_reply.odd = any_number(f, 2);
-        break;
-    case MESSAGE_READ_INDEX:
-    case MESSAGE_READ_INDEX_REPLY:
-        m.read_index.id = more;
-        m.read_index.ok = flag;
-        m.read_index.index = index;
-        break;
-    case MESSAGE_REMOVED:
-        m.removed.index = index;
-        break;
-    case MESSAGE_TIMEOUT_NOW:
-        break;
-    }
+    struct message m = hostile_message(&f->random, raft_at(f->a, to), (struct bytes){junk, sizeof junk});
     send_forged(f, to, &m);
 }
 

@@ -1,0 +1,114 @@
+/* Memory that fails, and hostile peers: faults that are drawn only where the run asks for them, from a stream
+ * of chance of their own, so that all other seeds stay what they are. */
+#include "tests/sim/chaos_internal.h"
+#include "tests/sim/flip.h"
+#include "tests/sim/hostile.h"
+
+#define RECORDS_MAX (16 * 1024)
+
+static uint64_t below(struct chaos *c, uint64_t bound) {
+    return sim_below(c->sim, STREAM_FOES, bound);
+}
+
+static struct machine *any(struct chaos *c) {
+    return c->sim->machines[below(c, c->sim->options.machines)];
+}
+
+/* A state that is wrong is lost until a copy has replaced it: fewer than a majority at a time. */
+static void flip(struct chaos *c) {
+    struct machine *m = any(c);
+    char value[32];
+    snprintf(value, sizeof value, "%llu", (unsigned long long)below(c, 3));
+    if (c->places[m->index].flipped || !damage_bearable(c, m) || !flip_state(m, value))
+        return;
+    c->places[m->index].flipped = true;
+    damage_lost(c, m);
+    c->result->faults[FAULT_FLIP]++;
+}
+
+void foes_recovered(struct chaos *c) {
+    for (unsigned i = 0; i < c->sim->options.machines; i++) {
+        const struct machine *m = c->sim->machines[i];
+        if (m->node != NULL && !is_flipped(m) && !raft_odd(replica_raft_view(node_replica(m->node))))
+            c->places[i].flipped = false;
+    }
+}
+
+/* What another node of the group has in its log, from somewhere on. */
+static struct bytes real_records(struct chaos *c, const struct machine *victim) {
+    const struct machine *m = any(c);
+    struct bytes records = {NULL, 0};
+    uint64_t last;
+    if (m->node == NULL || m->group != victim->group || node_state(m->node) == NODE_FAILED)
+        return records;
+    struct log *log = (struct log *)(uintptr_t)replica_log(node_replica(m->node));
+    uint64_t first = log_first(log), end = log_last(log);
+    if (end < first ||
+        log_slice(log, end - below(c, end - first + 1), RECORDS_MAX, &records, &last) != LOG_OK)
+        records.size = 0;
+    return records;
+}
+
+/* Who sends it says that it is a member, or a node that nobody knows. */
+static struct member_id sender(struct chaos *c, const struct machine *victim, bool member) {
+    struct member_id id = {.incarnation = 1 + below(c, 1000)};
+    const struct configuration *configuration =
+        raft_configuration(replica_raft_view(node_replica(victim->node)));
+    if (member && configuration->count > 0)
+        return configuration->members[below(c, configuration->count)].id;
+    memset(id.id, '-', sizeof id.id);
+    id.id[0] = (uint8_t)('a' + below(c, 4));
+    return id;
+}
+
+static void forge(struct chaos *c) {
+    struct machine *m = any(c);
+    if (m->node == NULL || m->paused || node_state(m->node) == NODE_FAILED || machine_is_dark(m))
+        return;
+    if (node_self(m->node)->group_id ==
+        0) /* hears only its own group's nodes, at addresses that it has dialled */
+        return;
+    struct bytes records = real_records(c, m);
+    const struct raft *raft = replica_raft_view(node_replica(m->node));
+    struct message message = hostile_message(&c->sim->random[STREAM_FOES], raft, records), taken;
+    struct member_id from = sender(c, m, false);
+    struct buffer payload = {0};
+    message_encode(&payload, &message);
+    if (message.type <= MESSAGE_TIMEOUT_NOW && message_decode(buffer_bytes(&payload), &taken)) {
+        sim_count(c->sim, TALLY_FORGED);
+        replica_receive(node_replica(m->node), machine_ms(m), (int64_t)machine_ms(m), &from, &taken);
+        machine_touch(m);
+    }
+    buffer_release(&payload);
+}
+
+static void hostile(struct sim *sim, struct event *event) {
+    struct chaos *c = event->object;
+    uint64_t left = event->number;
+    (void)sim;
+    sim_event_free(event);
+    if (c->healed || left == 0)
+        return;
+    forge(c);
+    chaos_later(c, below(c, 60) * MS, hostile)->number = left - 1;
+}
+
+static void next_foe(struct sim *sim, struct event *event) {
+    struct chaos *c = event->object;
+    sim_event_free(event);
+    if (c->healed)
+        return;
+    if ((sim->options.with & WITH_FLIP) && !c->calm && below(c, 2) == 0)
+        flip(c);
+    if ((sim->options.with & WITH_HOSTILE) && !c->calm && below(c, 3) == 0) {
+        c->result->faults[FAULT_HOSTILE]++;
+        sim_note(sim, "somebody forges frames");
+        chaos_later(c, 0, hostile)->number = 1 + below(c, 100);
+    }
+    chaos_later(c, (200 + below(c, 3000)) * MS, next_foe);
+}
+
+void foes_begin(struct chaos *c) {
+    if (c->sim->options.with & (WITH_FLIP | WITH_HOSTILE))
+        chaos_later(c, (1000 + below(c, 2000)) * MS, next_foe);
+}
