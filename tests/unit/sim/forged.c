@@ -7,12 +7,14 @@
 
 #include <stdlib.h>
 
+#include "discovery/announce.h"
 #include "storage/random.h"
 
 struct forger {
     struct asking *a;
     struct random random;
     unsigned stranger, sent;
+    bool of_none; /* it says that it belongs to no founding */
 };
 
 static void send_forged(struct forger *f, unsigned to, const struct message *m) {
@@ -25,6 +27,8 @@ static void send_forged(struct forger *f, unsigned to, const struct message *m) 
     message_encode(&payload, m);
     struct node_info says = *node_self(node);
     says.role = NODE_LEADER;
+    if (f->of_none)
+        says.group_id = 0;
     peers_update(node_peers(node), &says);
     f->sent +=
         peers_send(node_peers(node), sim->now_us / MS, &id, PEERS_MAIN, FRAME_RAFT, buffer_bytes(&payload));
@@ -263,12 +267,36 @@ TEST(what_another_group_or_a_node_without_a_founding_sends_changes_nothing) {
     vote_is_ignored(tap, f);
     forger_free(f);
     f = forger_new(tap, 1);
-    struct node *node = f->a->sim->machines[f->stranger]->node;
-    struct node_info info = *node_self(node);
-    info.group_id = 0;
-    peers_update(node_peers(node), &info);
+    f->of_none = true;
     vote_is_ignored(tap, f);
     forger_free(f);
+}
+
+/* It names a leader of the group at an address that does not answer. */
+static void forge_announcement(struct asking *a) {
+    struct node *node = a->sim->machines[0]->node;
+    struct announce forged = {.kind = ANNOUNCE_HERE, .info = *node_self(node)};
+    struct buffer datagram = {0};
+    forged.info.role = NODE_LEADER;
+    forged.info.group_id = 99;
+    forged.info.term = 7;
+    memset(forged.info.id, 'z', NODE_ID_SIZE);
+    forged.info.peer = network_peer_address(1);
+    announce_encode(&datagram, &forged);
+    node_datagram(node, machine_ms(a->sim->machines[0]), &forged.info.peer, buffer_bytes(&datagram));
+    buffer_release(&datagram);
+}
+
+TEST(datagrams_that_name_a_founding_that_is_nowhere_keep_no_node_from_founding_its_group) {
+    struct asking *a = asking_make(1, 2, 1, ACK_QUORUM);
+    a->sim->blocked[0][1] = a->sim->blocked[1][0] = true;
+    machine_start(a->sim->machines[0]);
+    for (unsigned i = 0; i < 60; i++) {
+        forge_announcement(a);
+        sim_run(a->sim, 500 * MS);
+    }
+    STATUS_IS(a, set(a, 0, "k", "v"), 200);
+    asking_free(a);
 }
 
 TEST(a_group_lives_through_hundreds_of_forged_messages) {
@@ -296,4 +324,5 @@ TESTS(TAP(a_strangers_removed_is_believed_by_nobody_who_has_a_leader),
       TAP(what_another_group_or_a_node_without_a_founding_sends_changes_nothing),
       TAP(a_forged_mark_of_odd_ends_when_the_leader_has_compared),
       TAP(a_forged_snapshot_takes_no_room_that_the_log_needs_and_none_for_long),
+      TAP(datagrams_that_name_a_founding_that_is_nowhere_keep_no_node_from_founding_its_group),
       TAP(a_group_lives_through_hundreds_of_forged_messages))

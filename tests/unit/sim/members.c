@@ -389,8 +389,8 @@ TEST(no_crash_that_a_group_can_bear_stops_it_at_any_moment_of_a_change) {
                       totals.absences > seeds && totals.leaves > seeds));
 }
 
-TESTS(TAP(no_crash_that_a_group_can_bear_stops_it_at_any_moment_of_a_change),
-      TAP(a_voter_leaves_only_where_a_majority_of_the_rest_answers_after_it_was_asked_to),
+TESTS(TAP(a_voter_leaves_only_where_a_majority_of_the_rest_answers_after_it_was_asked_to),
       TAP(a_learner_that_dies_as_it_takes_a_silent_voters_place_stops_nobody),
       TAP(a_node_that_left_before_it_was_adopted_is_told_and_comes_back_by_hand),
-      TAP(a_node_that_left_before_its_first_record_and_has_started_again_since_is_told_too))
+      TAP(a_node_that_left_before_its_first_record_and_has_started_again_since_is_told_too),
+      TAP(no_crash_that_a_group_can_bear_stops_it_at_any_moment_of_a_change))
