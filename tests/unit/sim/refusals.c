@@ -23,8 +23,11 @@ TEST(an_acknowledgement_weaker_than_the_groups_is_refused_with_why) {
 
 TEST(a_read_after_a_position_that_does_not_come_is_told_so_at_its_deadline) {
     struct asking *a = asking_new(1, 1, 1, ACK_ASYNC);
-    ask_text(a, 0, REQUEST("GET /get?key=k", "KV-After: 0:1.900\r\n"));
-    is_refused(tap, a, 504, "deadline", "the position in KV-After was not applied here before the deadline");
+    for (unsigned again = 0; again < 2; again++) {
+        ask_text(a, 0, REQUEST("GET /get?key=k", "KV-After: 0:1.900\r\n"));
+        is_refused(tap, a, 504, "deadline",
+                   "the position in KV-After was not applied here before the deadline");
+    }
     ask_text(a, 0, REQUEST("GET /get?key=k", "KV-After: 7:1.1\r\n"));
     is_refused(tap, a, 400, "bad_parameter", "KV-After names a position of another group than the read's");
     asking_free(a);
