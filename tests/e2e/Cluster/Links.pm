@@ -1,8 +1,8 @@
 # Links between nodes that can be cut, in one direction or in both, while clients still reach every node.
 #
-# A test that uses this file (before Cluster) runs itself again in a network namespace of its own, which holds nothing but
-# loopback and is gone with the last process in it: the machine's own network is never touched, and several such tests
-# may go on at once. Where a namespace or nft is not to be had, the test is skipped, and says why.
+# A test that uses this file (before Cluster) runs in a network namespace of its own, which holds nothing but loopback: the
+# machine's own network is never touched, and several such tests may go on at once. Where a namespace or nft is not to be
+# had, the test is skipped, and says why.
 #
 # The nodes sit on 127.0.0.2, 127.0.0.3, and so on; the client comes from 127.0.0.1. A node sends from the address it is bound to,
 # so a rule on a pair of addresses is a link: what passes it is dropped, TCP and UDP, without a word to either end.
@@ -14,12 +14,11 @@ use Exporter 'import';
 use Test::More;
 use Time::HiRes qw(time);
 
-use Cluster::Need;
+use Cluster::Namespace;
 
 our @EXPORT = qw(lose heal between dropped one_way_at_a_time start_apart all_vote nodes_apart);
 
 my $broadcast = '127.255.255.255';
-my $outside   = 'KVNODE_TEST_OUTSIDE';    # the network namespace that the test was started in
 
 my $rules = <<'RULES' =~ s/ACKNOWLEDGEMENTS/join "\n        ", map { "tcp doff $_ ip length " . (20 + 4 * $_) . ' accept' } 5 .. 15/er;
 table ip links {
@@ -46,36 +45,7 @@ table ip links {
 }
 RULES
 
-sub own_namespace { return readlink('/proc/self/ns/net') // '' }
-
-sub command {
-    my (@command) = @_;
-    system(@command) == 0 or die "failed: @command";
-}
-
-sub enter {
-    $ENV{PATH} .= ':/usr/sbin:/sbin';
-    my $here = own_namespace();
-    need($here ne '', 'this kernel has no network namespaces');
-    my @unshare = ('unshare', $> == 0 ? () : '--map-root-user', '--net');
-    my $said = `@unshare sh -c 'ip link set lo up && nft add table ip links' 2>&1`;
-    need($? == 0, 'links cannot be cut here: ' . ($said =~ /(\S.*)/ ? $1 : 'unshare failed'));
-    $ENV{$outside} = $here;
-    exec @unshare, $^X, $0, @ARGV or die "cannot run unshare: $!";
-}
-
-sub nft {
-    my ($text) = @_;
-    open my $nft, '|-', 'nft', '-f', '-' or die "cannot run nft: $!";
-    print {$nft} $text;
-    close $nft or die "nft refused: $text";
-}
-
-if (!defined $ENV{$outside}) {
-    enter();
-} elsif ($ENV{$outside} eq own_namespace()) {
-    die 'this is the network namespace of the machine';
-}
+enter_namespace('links cannot be cut here', 'ip link set lo up && nft add table ip links', '--net');
 command(qw(ip link set lo up));
 nft($rules);
 

@@ -8,10 +8,10 @@ package Nemesis::Disk;
 use strict;
 use warnings;
 
+use Cluster::Namespace;
+
 my $SHUTDOWN = 0x8004587d;    # FS_IOC_SHUTDOWN, _IOR('X', 125, __u32)
 my $NO_LOG_FLUSH = 2;
-
-sub command { system(@_) == 0 or die "failed: @_" }
 
 # With $loses_power, a disk whose power can be cut.
 sub new {

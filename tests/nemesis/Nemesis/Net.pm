@@ -1,9 +1,8 @@
 # A network of the test's own: each node in a network namespace, all on one bridge, the clients beside it.
 #
-# Before anything else a test runs itself again in namespaces of its own: network, mounts and processes. They end with the
-# test, however it ends, and with them every node, link and mount; what it keeps beside its history is in a file system in
-# memory that is mounted there. Rules sit on the bridge: the way from node 2 to node 3 is (node2, node3), and clients reach
-# every node always.
+# Before anything else a test enters namespaces of its own: network, mounts and processes. With them ends every node, link
+# and mount; what it keeps beside its history is in a file system in memory that is mounted there. Rules sit on the bridge:
+# the way from node 2 to node 3 is (node2, node3), and clients reach every node always.
 package Nemesis::Net;
 
 use strict;
@@ -11,12 +10,11 @@ use warnings;
 use Exporter 'import';
 use Time::HiRes qw(time);
 
-use Cluster::Need;
+use Cluster::Namespace;
 
-our @EXPORT = qw(node_address lose lose_some slow_link heal_links lost_packets inside);
+our @EXPORT = qw(node_address lose lose_some slow_link heal_links lost_packets);
 
-my $outside = 'KVNODE_NEMESIS_OUTSIDE';    # the network namespace that the test was started in
-my $scratch = '/run';                      # in the own mount namespace: everything that goes with the test
+my $scratch = '/run';    # in the own mount namespace: everything that goes with the test
 
 my $rules = <<'RULES';
 table bridge links {
@@ -30,34 +28,12 @@ table bridge links {
 }
 RULES
 
-sub own_namespace { return readlink('/proc/self/ns/net') // '' }
-
-sub inside { return defined $ENV{$outside} }
-
-sub command {
-    my (@command) = @_;
-    system(@command) == 0 or die "failed: @command";
-}
-
-# All that the test needs of the machine, tried once in namespaces that are gone again.
-sub enter {
-    $ENV{PATH} .= ':/usr/sbin:/sbin';
-    my $here = own_namespace();
-    need($here ne '', 'this kernel has no network namespaces');
-    my @unshare = ('unshare', $> == 0 ? () : '--map-root-user', qw(--net --mount --pid --fork --kill-child --mount-proc));
-    my $try = "mount -t tmpfs tmpfs $scratch && ip link add name try0 type bridge && ip link add name try1 type veth && "
-        . 'nft add table bridge t && nsenter --net=/proc/self/ns/net true';
-    my $said = `@unshare sh -c '$try' 2>&1`;
-    need($? == 0, 'a network of its own cannot be had: ' . ($said =~ /(\S.*)/ ? $1 : 'unshare failed'));
-    $ENV{$outside} = $here;
-    exec @unshare, $^X, $0, @ARGV or die "cannot run unshare: $!";
-}
-
-if (!inside()) {
-    enter();
-} elsif ($ENV{$outside} eq own_namespace()) {
-    die 'this is the network namespace of the machine';
-}
+enter_namespace(
+    'a network of its own cannot be had',
+    "mount -t tmpfs tmpfs $scratch && ip link add name try0 type bridge && ip link add name try1 type veth && "
+        . 'nft add table bridge t && nsenter --net=/proc/self/ns/net true',
+    qw(--net --mount --pid --fork --kill-child --mount-proc)
+);
 command('mount', '-t', 'tmpfs', '-o', 'size=3g', 'tmpfs', $scratch);
 mkdir "$scratch/netns";
 $ENV{TMPDIR} = $scratch;
@@ -65,14 +41,6 @@ command(qw(ip link set lo up));
 command(qw(ip link add bridge type bridge));
 command(qw(ip link set bridge up));
 command(qw(ip address add 10.77.0.254/24 brd + dev bridge));
-
-sub nft {
-    my ($text) = @_;
-    open my $nft, '|-', 'nft', '-f', '-' or die "cannot run nft: $!";
-    print {$nft} $text;
-    close $nft or die "nft refused: $text";
-}
-
 nft($rules);
 
 sub node_address { return "10.77.0.$_[0]" }
