@@ -65,6 +65,7 @@ struct met {
     uint64_t transfers, reads, isolated_reads;  /* isolated: begun by a leader while a later one led */
     uint64_t late;                              /* messages of an earlier term than the receiver's */
     uint64_t joint, joint_ends, all_acked;      /* joint_ends: a leader's process ends in one */
+    uint64_t split_joint;                       /* another's leads by it, and does not hear the new voters */
 };
 
 struct packet {

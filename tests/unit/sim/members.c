@@ -160,6 +160,40 @@ TEST(a_learner_that_dies_as_it_takes_a_silent_voters_place_stops_nobody) {
     }
 }
 
+/* Two learners lose their power `ms` after they came, when nobody is told yet; then the leader ends. */
+static void learners_die_before_they_vote(struct tap *tap, uint64_t ms, unsigned *count) {
+    struct asking *a = asking_make(1, 5, 6, ACK_QUORUM);
+    a->sim->options.voters_max = 5;
+    for (unsigned i = 0; i < 3; i++)
+        REQUIRE(machine_start(a->sim->machines[i]));
+    unsigned leader = 0;
+    REQUIRE(wait_voters(a, leader, 3));
+    REQUIRE(machine_start(a->sim->machines[3]) && machine_start(a->sim->machines[4]));
+    REQUIRE(wait_members(a, leader, 5));
+    sim_run(a->sim, ms * MS);
+    bool before = !configuration_is_joint(raft_configuration(raft_at(a, leader))) &&
+                  configuration_voters(raft_configuration(raft_at(a, leader))) == 3;
+    machine_power_cut(a->sim->machines[3]);
+    machine_power_cut(a->sim->machines[4]);
+    for (uint64_t end = a->sim->now_us + 3 * SECOND; before && a->sim->now_us < end && sim_step(a->sim);)
+        if (configuration_is_joint(raft_configuration(raft_at(a, leader))))
+            break;
+    if (before) {
+        OK(!configuration_is_joint(raft_configuration(raft_at(a, leader))));
+        machine_kill(a->sim->machines[leader]);
+        OK(takes_writes(a));
+    }
+    *count += before;
+    asking_free(a);
+}
+
+TEST(learners_that_die_just_before_they_would_vote_are_not_counted_as_there) {
+    unsigned before = 0;
+    for (uint64_t ms = 0; ms <= 150; ms += 5)
+        learners_die_before_they_vote(tap, ms, &before);
+    OK(before >= 10);
+}
+
 /* ---- at random: crashes that a group can bear, at any moment of any change ---- */
 
 struct torture {
@@ -390,6 +424,7 @@ TEST(no_crash_that_a_group_can_bear_stops_it_at_any_moment_of_a_change) {
 }
 
 TESTS(TAP(a_voter_leaves_only_where_a_majority_of_the_rest_answers_after_it_was_asked_to),
+      TAP(learners_that_die_just_before_they_would_vote_are_not_counted_as_there),
       TAP(a_learner_that_dies_as_it_takes_a_silent_voters_place_stops_nobody),
       TAP(a_node_that_left_before_it_was_adopted_is_told_and_comes_back_by_hand),
       TAP(a_node_that_left_before_its_first_record_and_has_started_again_since_is_told_too),
