@@ -1,5 +1,5 @@
 # make bugbank: plants each known bug of tests/bugbank and shows which test catches it. ONLY='NAME ...' names patches;
-# BUGBANK_ARGS: --all, --again (tests/bugbank/run).
+# BUGBANK_ARGS: --all, --again, --since COMMIT (tests/bugbank/run).
 
 bugbank: test-deps
 	$(call deps,$(BUGBANK_PACKAGES))
