@@ -462,6 +462,34 @@ TEST(a_full_disk_refuses_an_append_and_takes_it_when_there_is_room_again) {
     sim_disk_free(disk);
 }
 
+static bool scrub_finds_damage(struct log *log) {
+    struct job *job;
+    uint64_t last;
+    char name[FILE_NAME_MAX];
+    while ((job = log_scrub_begin(log, do_nothing, NULL)) != NULL) {
+        job->run(job);
+        log_scrub_end(log);
+    }
+    return log_damaged(log, &last, name);
+}
+
+/* What is appended, and what is written, are not yet what the disk has to hold. */
+TEST(the_scrub_reads_what_is_durable_and_nothing_behind_it) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log = new_log(tap, disk);
+    for (unsigned i = 0; i < 300; i++) {
+        EQUAL(append_many(log, 1, 5), LOG_OK);
+        OK(!scrub_finds_damage(log));
+        EQUAL(log_write(log, 0, false), LOG_OK);
+        OK(!scrub_finds_damage(log));
+        if (i % 3 == 0)
+            EQUAL(sync_log(log), LOG_OK);
+    }
+    OK(segments_on(disk) > 2);
+    log_close(log);
+    sim_disk_free(disk);
+}
+
 TEST(a_failed_write_is_final) {
     struct sim_disk *disk = sim_disk_new();
     struct log *log = new_log(tap, disk);
@@ -582,7 +610,8 @@ TESTS(TAP(a_new_log_is_empty_and_begins_at_one), TAP(only_a_sync_of_little_in_on
       TAP(compaction_keeps_what_lagging_followers_may_need_and_what_the_snapshot_does_not_hold),
       TAP(a_reset_log_goes_on_behind_the_snapshot_of_a_leader),
       TAP(a_log_and_a_snapshot_that_do_not_meet_are_refused_or_begun_anew),
-      TAP(a_full_disk_refuses_an_append_and_takes_it_when_there_is_room_again), TAP(a_failed_write_is_final),
+      TAP(a_full_disk_refuses_an_append_and_takes_it_when_there_is_room_again),
+      TAP(the_scrub_reads_what_is_durable_and_nothing_behind_it), TAP(a_failed_write_is_final),
       TAP(a_write_without_space_may_be_tried_again), TAP(a_failed_sync_is_final_and_advances_nothing),
       TAP(a_clean_shutdown_records_the_commit_and_attests_everything),
       TAP(the_same_log_runs_on_a_real_directory))
