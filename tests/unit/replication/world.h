@@ -2,9 +2,10 @@
  * and the randomised test. Time goes in milliseconds; a node takes one turn in each in which something
  * happened to it.
  *
- * After every turn it checks: one leader a term; what is committed anywhere never changes; a new leader has
- * all of it; a commit index never goes back; a confirmed read saw every commit before it. The first breach is
- * kept. */
+ * After every turn it checks: one leader a term, elected by votes that were given in it, once each and to
+ * logs that are as good; what is committed anywhere never changes, and is on the disks of a majority; a new
+ * leader has all of it; a commit index never goes back; a confirmed read saw every commit before it, and a
+ * majority had heard of it. The first breach is kept. */
 #ifndef TESTS_UNIT_REPLICATION_WORLD_H
 #define TESTS_UNIT_REPLICATION_WORLD_H
 
@@ -97,6 +98,8 @@ struct world {
     FILE *trace; /* NULL: none */
     bool quiet;  /* commits are not traced */
     struct member_id leaders[WORLD_TERMS];
+    uint8_t votes[WORLD_TERMS][WORLD_NODES + 1];      /* whom each voted for */
+    uint64_t read_seen[WORLD_TERMS][WORLD_NODES + 1]; /* highest sequence in appends of the term's leader */
     struct committed committed[WORLD_INDEXES];
     uint64_t committed_last;
     char breach[256]; /* the first one; empty: none */
@@ -173,6 +176,23 @@ static void world_post(struct world *w, unsigned from, unsigned to, const struct
     message_encode(&p->bytes, m);
 }
 
+/* A candidate's log stays as it was when it asked. */
+static void check_vote(struct node *n, struct node *candidate, uint64_t term) {
+    struct world *w = n->world;
+    assert(term < WORLD_TERMS);
+    uint8_t *vote = &w->votes[term][n->number];
+    if (*vote != 0 && *vote != candidate->number)
+        world_breach(w, "%u votes twice in term %" PRIu64 ", for %u and %u", n->number, term, *vote,
+                     candidate->number);
+    *vote = (uint8_t)candidate->number;
+    if (candidate->raft == NULL || candidate == n || raft_term(candidate->raft) != term ||
+        raft_role(candidate->raft) != RAFT_CANDIDATE)
+        return;
+    uint64_t own = log_last_term(n->log), other = log_last_term(candidate->log);
+    if (own > other || (own == other && log_last(n->log) > log_last(candidate->log)))
+        world_breach(w, "%u votes for %u, whose log is worse", n->number, candidate->number);
+}
+
 /* Term and vote are on disk before anything that follows from them leaves. */
 static void check_saved(struct node *n, const struct member_id *to, const struct message *m) {
     const struct member_id *vote = m->type == MESSAGE_VOTE ? &n->id : to;
@@ -189,6 +209,7 @@ static void check_saved(struct node *n, const struct member_id *to, const struct
         return;
     if (memcmp(saved.vote_id, vote->id, NODE_ID_SIZE) != 0 || saved.vote_incarnation != vote->incarnation)
         world_breach(n->world, "%u votes in term %" PRIu64 " without having saved it", n->number, m->term);
+    check_vote(n, &n->world->nodes[world_number(vote)], m->term);
 }
 
 static void node_send(void *arg, const struct member_id *to, const struct message *m) {
@@ -219,6 +240,9 @@ static void deliver(struct world *w, size_t position) {
         assert(ok);
         w->met.late += m.term < raft_term(to->raft);
         raft_receive(to->raft, node_now(to), &w->nodes[p.from].id, &m);
+        bool led = m.type == MESSAGE_APPEND && raft_term(to->raft) == m.term;
+        if (led && w->read_seen[m.term][p.to] < m.append.read)
+            w->read_seen[m.term][p.to] = m.append.read;
         to->touched = true;
         free(exact);
     }
@@ -406,9 +430,64 @@ static inline void node_wipe(struct node *n) {
     n->snapshot = (struct toy_snapshot){0};
     n->first = (struct configuration){0};
     n->id.incarnation++;
+    for (size_t term = 0; term < WORLD_TERMS; term++)
+        n->world->votes[term][n->number] = 0;
 }
 
 /* What must hold. */
+
+/* Of each set of voters a majority is not known to lack it. */
+static bool has_majority(const struct node *leader,
+                         bool (*has)(const struct node *leader, const struct node *voter)) {
+    const struct configuration *c = raft_configuration(leader->raft);
+    for (unsigned set = VOTERS_OLD; set <= VOTERS_NEW; set++) {
+        size_t voters = 0, held = 0;
+        for (size_t i = 0; i < c->count; i++) {
+            const struct node *voter = &leader->world->nodes[world_number(&c->members[i].id)];
+            if (!((unsigned)c->members[i].role & set))
+                continue;
+            voters++;
+            held += voter == leader || !member_id_equal(&voter->id, &c->members[i].id) || has(leader, voter);
+        }
+        if (2 * held <= voters)
+            return false;
+    }
+    return true;
+}
+
+static bool voted_for(const struct node *leader, const struct node *voter) {
+    return leader->world->votes[raft_term(leader->raft)][voter->number] == leader->number;
+}
+
+/* What a process that has ended had is not looked at. */
+static bool has_durable(const struct node *leader, const struct node *voter, uint64_t index) {
+    uint64_t own, term;
+    if (voter->raft == NULL || log_first(voter->log) > index || !log_term_at(leader->log, index, &own))
+        return true;
+    return log_durable(voter->log) >= index && log_term_at(voter->log, index, &term) && own == term;
+}
+
+static bool has_committed(const struct node *leader, const struct node *voter) {
+    return has_durable(leader, voter, raft_commit(leader->raft));
+}
+
+static bool has_heard(const struct node *leader, const struct node *voter) {
+    return leader->world->read_seen[leader->read.term][voter->number] >= leader->read.sequence;
+}
+
+static void check_acks(struct node *n) {
+    unsigned voters, acks = raft_acks(n->raft, log_last(n->log), &voters), has = 0;
+    const struct configuration *c = raft_configuration(n->raft);
+    for (size_t i = 0; i < c->count; i++) {
+        const struct node *voter = &n->world->nodes[world_number(&c->members[i].id)];
+        bool unknown = voter->raft == NULL || !member_id_equal(&voter->id, &c->members[i].id) ||
+                       raft_term(voter->raft) > raft_term(n->raft);
+        has += member_votes(&c->members[i]) && (unknown || has_durable(n, voter, log_last(n->log)));
+    }
+    if (acks > has)
+        world_breach(n->world, "%u tells %u acknowledgements of %" PRIu64 ", %u have it", n->number, acks,
+                     log_last(n->log), has);
+}
 
 static void check_leader(struct node *n) {
     struct world *w = n->world;
@@ -420,6 +499,8 @@ static void check_leader(struct node *n) {
     if (leader->incarnation != 0)
         return;
     *leader = n->id;
+    if (!has_majority(n, voted_for))
+        world_breach(w, "%u leads in term %" PRIu64 " without a majority's votes", n->number, term);
     w->met.transfers += raft_cause(n->raft) == RAFT_CAUSE_TRANSFER;
     if (log_last(n->log) < w->committed_last)
         world_breach(w, "leader %u ends at %" PRIu64 ", committed is %" PRIu64, n->number, log_last(n->log),
@@ -461,6 +542,8 @@ static void check_read(struct node *n) {
     n->world->met.reads++;
     if (raft_commit(n->raft) < n->read.commit)
         world_breach(n->world, "%u confirmed a stale read", n->number);
+    if (!has_majority(n, has_heard))
+        world_breach(n->world, "%u confirmed a read of which no majority had heard", n->number);
     n->read.sequence = 0;
 }
 
@@ -562,6 +645,11 @@ static void node_observe(struct node *n) {
     trace_configuration(n);
     uint64_t before = n->commit;
     check_commit(n);
+    if (role == RAFT_LEADER && !n->world->sync_never) {
+        if (n->commit > before && !has_majority(n, has_committed))
+            world_breach(n->world, "%u commits %" PRIu64 ", which no majority has", n->number, n->commit);
+        check_acks(n);
+    }
     if (n->commit > before && !n->world->quiet)
         node_trace(n, "commit %" PRIu64, n->commit);
     check_read(n);
