@@ -77,6 +77,8 @@ void check_ended(struct machine *m);
 void check_kept_none(struct machine *m);
 /* The machine loses what it had, or may. */
 void check_lost(const struct machine *m);
+/* What the nodes say of their health; to be called a few times a second. */
+void check_health(struct sim *sim);
 void check_said(struct machine *m, const char *event, const char *text);
 
 /* Of clients. The number names the op, and is in the value that a set writes. */

@@ -120,6 +120,21 @@ static void check_everywhere(struct check *c, size_t number, const struct op *op
     }
 }
 
+/* KV-Acks counts who holds it durably, never more. What a retry's answer counts is the retry. */
+static void check_acks(struct check *c, size_t number, const struct op *op, const struct response *r) {
+    unsigned held = 0;
+    bool known = c->sim->options.sync_interval_ms == 0 && !c->sim->machines[0]->memory;
+    if (r->voters == 0 || op->pair || !known || may_be_unseen(c->sim))
+        return;
+    for (unsigned i = 0; i < c->sim->options.machines; i++)
+        held += c->sim->machines[i]->group == op->group && check_held(c, i, op->at);
+    if (r->acks > held || r->acks > r->voters)
+        sim_violated(c->sim, "write %zu at %llu.%llu was answered with KV-Acks: %u/%u, and %u nodes had it",
+                     number, (unsigned long long)op->at.term, (unsigned long long)op->at.index, r->acks,
+                     r->voters, held);
+    sim_count(c->sim, TALLY_ACKS_COUNTED);
+}
+
 /* Whatever attempt it answers, it is what the first entry with the pair gave. */
 static void check_pair(struct check *c, size_t number, const struct op *op, const struct response *r) {
     if (op->committed == 0 && may_be_unseen(c->sim))
@@ -145,6 +160,7 @@ static void write_answered(struct check *c, size_t number, const struct response
             check_everywhere(c, number, op);
         if (op->pair)
             check_pair(c, number, op, r);
+        check_acks(c, number, op, r);
     } else if (check_is_refusal(r) && op->unknown == 0) {
         op->state = OP_REFUSED;
         sim_count(c->sim, TALLY_WRITE_REFUSED);

@@ -54,7 +54,8 @@ struct replaced {
 struct check {
     struct sim *sim;
     struct kept kept[MACHINES_MAX];
-    uint64_t lost_us[MACHINES_MAX]; /* when a machine last lost what it had; 0 never */
+    uint64_t lost_us[MACHINES_MAX];     /* when a machine last lost what it had; 0 never */
+    uint64_t together_us[MACHINES_MAX]; /* when its node last reached another one of its group */
     struct replaced *replaced;
     size_t replaced_count, replaced_capacity;
     struct group_log groups[SIM_GROUPS_MAX];

@@ -1,4 +1,5 @@
 #include "tests/sim/chaos_internal.h"
+#include "tests/sim/check.h"
 
 #define DISK_SMALL (96 * 1024)
 #define REPLACE_MS 30000 /* silence after which another votes in a voter's place */
@@ -69,10 +70,14 @@ void faults_bring_up(struct chaos *c, struct machine *m) {
         empty_refused(c, m);
     machine_power_on(m);
     sim_disk_set_capacity(m->disk, 0);
-    if (machine_start(m))
-        place->latent = false;
-    else
+    uint64_t incarnation = m->incarnation;
+    if (!machine_start(m)) {
         refuse(c, m);
+        return;
+    }
+    if (place->latent && m->incarnation != incarnation) /* what it wrote since the damage went aside too */
+        check_lost(m);
+    place->latent = false;
 }
 
 static void stay_down(struct chaos *c, const struct machine *m, uint64_t ms) {
@@ -106,6 +111,7 @@ static void revive(struct sim *sim, struct event *event) {
     }
     foes_recovered(c);
     damage_recovered(c);
+    check_health(sim);
     chaos_later(c, 50 * MS, revive);
 }
 

@@ -45,6 +45,12 @@ static const struct {
     {TALLY_DAMAGE_MISSING, 30},
     {TALLY_DAMAGE_SWAPPED, 15},
     {TALLY_CUT_WITHIN_TURN, 200},
+    {TALLY_STATE_FLIPPED, 200},
+    {TALLY_STATE_ODD, 400},
+    {TALLY_STATE_REPLACED, 200},
+    {TALLY_FORGED, 4000},
+    {TALLY_ACKS_COUNTED, 80000},
+    {TALLY_HEALTHY, 300000},
     {TALLY_JUDGED, 200000},
 };
 
@@ -65,8 +71,7 @@ unsigned floors_missed(const struct tally *tally, const unsigned faults[FAULTS],
         missed += miss(tally->counts[situations[i].situation], situations[i].floor,
                        situation_text(situations[i].situation), seeds, out);
     for (int i = 0; i < FAULTS; i++)
-        missed += i == FAULT_LIE || i >= FAULT_FLIP
-                      ? 0
-                      : miss(faults[i], FAULT_FLOOR, chaos_fault_text((enum fault)i), seeds, out);
+        missed +=
+            i == FAULT_LIE ? 0 : miss(faults[i], FAULT_FLOOR, chaos_fault_text((enum fault)i), seeds, out);
     return missed;
 }

@@ -34,6 +34,8 @@
     X(STATE_FLIPPED, "state-flipped")                                                                        \
     X(STATE_ODD, "odd-state-told")                                                                           \
     X(STATE_REPLACED, "odd-state-replaced")                                                                  \
+    X(ACKS_COUNTED, "acks-counted")                                                                          \
+    X(HEALTHY, "healthy-node-checked")                                                                       \
     X(FORGED, "forged-frame-taken")                                                                          \
     X(MINORITY_BROKEN, "minority-broken")                                                                    \
     X(RUN_BEYOND, "run-beyond")                                                                              \
