@@ -6,9 +6,9 @@
  *   write FILE 0 512 OFFSET     sync FILE 0        create FILE 0     remove FILE 0
  *   sync_names DIRECTORY 0      rename FILE 0 TO   mkdir DIRECTORY 0
  *
- * the number behind the name being 0 or the error. So a sync's line stands there after what it made durable.
- * Files with the words CALL PREFIX NUMBER change what calls on files of that prefix do, read again at each
- * call:
+ * (and read, which leaves no line), the number behind the name being 0 or the error. So a sync's line stands
+ * there after what it made durable. Files with the words CALL PREFIX NUMBER change what calls on files of
+ * that prefix do, read again at each call:
  *
  *   fail       one call does nothing and fails with the error; the file is removed by it
  *   interrupt  so many calls do nothing and fail with EINTR; the file is removed by the first
@@ -143,6 +143,16 @@ ssize_t pwrite(int descriptor, const void *data, size_t size, off_t offset) {
     long returned = error != 0 ? failing(error) : syscall(SYS_pwrite64, descriptor, data, size, offset);
     trace("write", name, returned, " %zu %lld", size, (long long)offset);
     return returned;
+}
+
+/* Not in the trace. */
+ssize_t pread(int descriptor, void *data, size_t size, off_t offset) {
+    char name[PATH_MAX];
+    if (folder() == NULL)
+        return syscall(SYS_pread64, descriptor, data, size, offset);
+    name_of(descriptor, name);
+    int error = order_for("read", name);
+    return error != 0 ? failing(error) : syscall(SYS_pread64, descriptor, data, size, offset);
 }
 
 int openat(int directory, const char *path, int flags, ...) {
