@@ -6,7 +6,7 @@
 
 #define SLICE_SIZE       (256u * 1024) /* bytes put out per tick: under a millisecond of work */
 #define LOG_SIZE_DEFAULT (64u * 1024 * 1024)
-#define RETRY_MS         10000
+#define RETRY_MS         5000
 #define ABANDONED_MS     60000 /* without a chunk: what came of a snapshot is let go */
 #define ROOM_SEGMENTS    2     /* of the log, for which a snapshot that is received leaves room */
 /* Bytes of store: a larger one restarts from its log instead. */

@@ -15,7 +15,10 @@ bool flip_state(struct machine *m, const char *value) {
     if (store->replaced != NULL)
         return false;
     struct store_record flipped = {.key = bytes_of(FLIPPED_KEY), .value = bytes_of(value), .version = {1, 1}};
+    uint64_t before = store->digest.total;
     struct record *out = store_put_record(store, record_new(&store->slab, &flipped));
+    undo_shift_digest(&store->undo,
+                      store->digest.total - before); /* as one that was applied wrongly long ago */
     if (out != NULL)
         record_free(&store->slab, out);
     sim_count(m->sim, TALLY_STATE_FLIPPED);

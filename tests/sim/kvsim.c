@@ -53,8 +53,7 @@ static unsigned with(const char *text) {
 static void mix(struct chaos_options *options) {
     options->ack = (enum ack_mode)(options->seed % 3);
     options->sync_interval_ms = options->seed % 8 == 7 ? 100 : 0;
-    /* An async node that takes writes back from a state that was flipped ends by an assertion of the store's.
-     */
+    /* Not in async groups: a leader that is heard by no majority gives its state on before it is compared. */
     bool flips = options->seed % 5 == 1 && options->ack != ACK_ASYNC;
     options->with = (flips ? WITH_FLIP : 0) | (options->seed % 5 == 2 ? WITH_HOSTILE : 0);
 }

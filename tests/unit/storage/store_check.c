@@ -105,6 +105,35 @@ TEST(a_record_that_was_spoiled_and_written_over_is_still_noticed) {
     store_free(store);
 }
 
+TEST(an_entry_whose_record_fails_in_memory_is_undone_to_the_state_before) {
+    struct store *store = store_new(1024);
+    put(store, "a", "before");
+    store_digest_records(store);
+    uint64_t digest = store_digest(store);
+    put(store, "a", "after");
+    put(store, "b", "after");
+    spoil(store, "a");
+    OK(store_undo(store, (struct version){2, 1}));
+    EQUAL(store_digest(store), digest);
+    store_digest_records(store);
+    OK(store_digest_holds(store));
+    EQUAL(whole_pass(store), STORE_CHECK_RIGHT);
+    store_free(store);
+}
+
+TEST(a_record_that_fails_while_it_is_kept_for_undoing_is_found_when_it_is_back) {
+    struct store *store = store_new(1024);
+    struct store_record kept;
+    put(store, "a", "before");
+    OK(store_get(store, bytes_of("a"), &kept));
+    put(store, "a", "after");
+    *(uint8_t *)(uintptr_t)kept.value.data ^= 4;
+    OK(store_undo(store, (struct version){2, 1}));
+    OK(!store_digest_holds(store));
+    EQUAL(whole_pass(store), STORE_CHECK_WRONG);
+    store_free(store);
+}
+
 TEST(what_was_applied_after_failed_memory_can_still_be_undone) {
     struct store *store = store_new(0);
     uint64_t digest;
@@ -129,4 +158,6 @@ TESTS(TAP(a_store_that_changes_between_the_slices_is_right),
       TAP(an_empty_store_is_right_and_one_that_was_emptied_within_a_pass_begins_a_new_one),
       TAP(a_bit_that_flips_is_found_once_and_the_digest_is_another_one_from_then_on),
       TAP(a_record_that_was_spoiled_and_written_over_is_still_noticed),
-      TAP(what_was_applied_after_failed_memory_can_still_be_undone))
+      TAP(what_was_applied_after_failed_memory_can_still_be_undone),
+      TAP(an_entry_whose_record_fails_in_memory_is_undone_to_the_state_before),
+      TAP(a_record_that_fails_while_it_is_kept_for_undoing_is_found_when_it_is_back))
