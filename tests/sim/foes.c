@@ -14,12 +14,20 @@ static struct machine *any(struct chaos *c) {
     return c->sim->machines[below(c, c->sim->options.machines)];
 }
 
+/* Two voters that differ can only tell: nobody knows which is right. */
+static bool is_one_of_two(const struct chaos *c, const struct machine *m) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < c->sim->options.machines; i++)
+        count += c->sim->machines[i]->group == m->group;
+    return count < 3;
+}
+
 /* A state that is wrong is lost until a copy has replaced it: fewer than a majority at a time. */
 static void flip(struct chaos *c) {
     struct machine *m = any(c);
     char value[32];
     snprintf(value, sizeof value, "%llu", (unsigned long long)below(c, 3));
-    if (c->places[m->index].flipped || !damage_bearable(c, m) || !flip_state(m, value))
+    if (c->places[m->index].flipped || is_one_of_two(c, m) || !damage_bearable(c, m) || !flip_state(m, value))
         return;
     c->places[m->index].flipped = true;
     damage_lost(c, m);
