@@ -149,7 +149,15 @@ struct raft_peer *raft_peer(struct raft *r, const struct member_id *id) {
 }
 
 uint64_t raft_own_durable(const struct raft *r) {
-    return r->options.sync_always ? log_durable(r->log) : log_written(r->log);
+    uint64_t durable = log_durable(r->log), written = log_written(r->log);
+    if (r->options.sync_always)
+        return durable;
+    for (size_t i = 0; i < r->configuration_count; i++) {
+        uint64_t at = r->configurations[i].index;
+        if (at > durable && at <= written)
+            return i == 0 ? durable : at - 1;
+    }
+    return written;
 }
 
 void raft_count_append(struct raft *r, uint64_t bytes) {

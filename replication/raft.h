@@ -88,9 +88,11 @@ struct raft_options {
     struct log *log;              /* borrowed */
     struct file_system *fs;       /* borrowed; for hard_state */
     struct hard_state hard_state; /* as loaded; all zero in a new directory */
-    uint64_t commit;  /* known durable commit: the log's report or the snapshot's end, whichever is later */
-    bool sync_always; /* -fsync always: a record counts when synced; else when written */
-    bool odd;         /* it was when it stopped */
+    uint64_t commit; /* known durable commit: the log's report or the snapshot's end, whichever is later */
+    /* -fsync always: a record counts when synced. Else when written, but for a configuration and what comes
+     * behind it: a node that forgot who belongs to its group could elect by an old list. */
+    bool sync_always;
+    bool odd;                                                /* it was when it stopped */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: 250, 500, 50 */
     uint64_t uncommitted_max; /* bytes of log beyond commit that a leader takes; 0: 256 MiB */
     size_t window_size;       /* bytes in flight to one follower; 0: 4 MiB */

@@ -431,7 +431,7 @@ static void sync_done(void *arg) {
 static bool sync_is_due(const struct replica *r, uint64_t now_ms) {
     if (log_sync_pending(r->log))
         return false;
-    if (r->log_shrank)
+    if (r->log_shrank || raft_configuration_index(r->raft) > log_durable(r->log))
         return true;
     if (r->options.sync == SYNC_NEVER)
         return false;

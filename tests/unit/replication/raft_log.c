@@ -196,6 +196,27 @@ TEST(without_sync_written_is_durable_enough) {
     one_free(o);
 }
 
+TEST(without_sync_a_configuration_and_what_follows_it_count_once_they_are_synced) {
+    struct configuration c = group_of(1, 0, ACK_QUORUM), next = group_of(1, 1, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    raft_free(o->raft);
+    start(o, &c, (struct raft_options){.sync_always = false});
+    win(o);
+    put(o, 8);
+    raft_flush(o->raft, o->now_ms);
+    raft_synced(o->raft, o->now_ms);
+    EQUAL(raft_commit(o->raft), 2);
+    put(o, 8);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_OK);
+    put(o, 8);
+    raft_flush(o->raft, o->now_ms);
+    raft_synced(o->raft, o->now_ms);
+    EQUAL(raft_commit(o->raft), 3);
+    sync_log(o);
+    EQUAL(raft_commit(o->raft), 5);
+    one_free(o);
+}
+
 TEST(a_commit_index_never_passes_what_the_leader_has_verified) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     for (unsigned next = 2; next <= 3; next++) { /* leads the next term */
@@ -665,6 +686,7 @@ TESTS(TAP(what_a_follower_has_seen_of_one_leaders_reads_says_nothing_of_the_next
       TAP(configurations_of_the_log_are_found_again_after_a_restart),
       TAP(a_follower_acknowledges_once_when_durable_and_a_heartbeat_at_once),
       TAP(without_sync_written_is_durable_enough),
+      TAP(without_sync_a_configuration_and_what_follows_it_count_once_they_are_synced),
       TAP(a_commit_index_never_passes_what_the_leader_has_verified),
       TAP(an_append_against_committed_records_is_ignored),
       TAP(where_disks_may_forget_a_leader_overrules_what_a_majority_has_lost_though_it_was_committed_here),
