@@ -139,6 +139,7 @@ subtest 'a quorum is not lowered to what happens to be there' => sub {
     refused(change($leader, leave => (id => $near->{id})), 409, 'member_refused', qr/majority/, 'one of two that are there');
     is(nodes_of($leader)->{members}[1]{voter}, 1, 'it votes on');
     is(change($leader, leave => (id => $far->{id}))->{status}, 200, 'the one that is away may leave');
+    $near->wait_event('member_left');
     like(join("\n", $near->events('member_left')), qr/\Q$far->{id}\E is no longer a member of group 0, which has 2 voters/,
         'which every log says');
     is(change($near, leave => (id => $leader->{id}))->{status}, 200, 'and then the leader');
