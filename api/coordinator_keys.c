@@ -172,8 +172,11 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
     g->limit = request->limit;
     g->linearizable = request->linearizable;
     g->position = request->position;
+    struct bytes after = request->after;
+    if (after.size > KEY_SIZE_MAX) /* the keys behind it are those behind as much of it as a key can have */
+        after.size = KEY_SIZE_MAX;
     buffer_append(&g->prefix, request->prefix);
-    buffer_append(&g->after, request->after);
+    buffer_append(&g->after, after);
     TAILQ_FOREACH(other, &c->gathers, link)
     under_way++;
     TAILQ_INSERT_TAIL(&c->gathers, g, link);
@@ -182,6 +185,12 @@ void coordinator_keys(struct coordinator *c, uint64_t now_ms, const struct keys_
         gather_answer(c, g, &reply);
     } else if (under_way >= GATHERS_MAX) {
         struct reply reply = reply_error(c, ERROR_OVERLOAD, "too many listings are under way");
+        gather_answer(c, g, &reply);
+    } else if (request->prefix.size > KEY_SIZE_MAX) { /* no key begins with it */
+        struct reply reply = reply_here(c);
+        buffer_clear(&c->slice);
+        write_u8(&c->slice, false);
+        reply.value = buffer_bytes(&c->slice);
         gather_answer(c, g, &reply);
     } else if (groups_known(c)) {
         begin(c, now_ms, g);

@@ -104,6 +104,18 @@ subtest 'deletes and limits' => sub {
     is("@listed", join(' ', sort map { "key-$_" } 1 .. 29), 'page by page, each key once');
 };
 
+subtest 'a prefix or an "after" longer than any key ends no node' => sub {
+    my $long = 'k' x 1100;
+    for my $node (@nodes[0, 4]) {
+        for my $level ('', '&consistency=linearizable') {
+            my $none = $node->request(GET => "/keys?prefix=$long$level");
+            is($none ? $none->json->{count} : 'no answer', 0, "nothing begins with it, on $node->{name}");
+            my $behind = $node->request(GET => "/keys?after=key-29$long&limit=1$level");
+            is($behind ? "@{ $behind->json->{keys} }" : 'no answer', 'key-3', "what stands behind it, on $node->{name}");
+        }
+    }
+};
+
 subtest 'a long listing is streamed, in order' => sub {
     my @batch = map { sprintf 'long-%05d-%s', $_, 'x' x 180 } 1 .. 1500;
     my $connection = $nodes[0]->connect;
