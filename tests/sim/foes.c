@@ -69,6 +69,16 @@ static struct member_id sender(struct chaos *c, const struct machine *victim, bo
     return id;
 }
 
+/* As long as nodes have no keys, who says that he leads a term is followed, and may have records appended,
+ * truncated and committed (PROTOCOL.md, "Connections"): no log could be judged after that. */
+static void spare_log(struct message *message, const struct raft *victim) {
+    if (message->type != MESSAGE_APPEND || message->term < raft_term(victim))
+        return;
+    message->append.records.size = 0;
+    if (message->append.commit > raft_commit(victim))
+        message->append.commit = raft_commit(victim);
+}
+
 static void forge(struct chaos *c) {
     struct machine *m = any(c);
     if (m->node == NULL || m->paused || node_state(m->node) == NODE_FAILED || machine_is_dark(m))
@@ -81,6 +91,7 @@ static void forge(struct chaos *c) {
     struct message message = hostile_message(&c->sim->random[STREAM_FOES], raft, records), taken;
     struct member_id from = sender(c, m, false);
     struct buffer payload = {0};
+    spare_log(&message, raft);
     message_encode(&payload, &message);
     if (message.type <= MESSAGE_TIMEOUT_NOW && message_decode(buffer_bytes(&payload), &taken)) {
         sim_count(c->sim, TALLY_FORGED);
