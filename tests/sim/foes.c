@@ -79,6 +79,22 @@ static void spare_log(struct message *message, const struct raft *victim) {
         message->append.commit = raft_commit(victim);
 }
 
+/* A mark of odd puts a node out of service until a leader has compared its state: as long as that lasts it is
+ * counted as lost, and none is forged where a majority would be. */
+static void spare_majority(const struct chaos *c, const struct machine *victim, struct message *message) {
+    if (damage_bearable(c, victim))
+        return;
+    if (message->type == MESSAGE_APPEND)
+        message->append.odd = 0;
+    else if (message->type == MESSAGE_SNAPSHOT)
+        message->snapshot.odd = 0;
+}
+
+static void note_mark(struct chaos *c, const struct machine *victim) {
+    if (raft_odd(replica_raft_view(node_replica(victim->node))))
+        c->places[victim->index].lost = c->places[victim->index].flipped = true;
+}
+
 static void forge(struct chaos *c) {
     struct machine *m = any(c);
     if (m->node == NULL || m->paused || node_state(m->node) == NODE_FAILED || machine_is_dark(m))
@@ -92,10 +108,12 @@ static void forge(struct chaos *c) {
     struct member_id from = sender(c, m, false);
     struct buffer payload = {0};
     spare_log(&message, raft);
+    spare_majority(c, m, &message);
     message_encode(&payload, &message);
     if (message.type <= MESSAGE_TIMEOUT_NOW && message_decode(buffer_bytes(&payload), &taken)) {
         sim_count(c->sim, TALLY_FORGED);
         replica_receive(node_replica(m->node), machine_ms(m), (int64_t)machine_ms(m), &from, &taken);
+        note_mark(c, m);
         machine_touch(m);
     }
     buffer_release(&payload);
