@@ -37,12 +37,15 @@ static bool copy_read(struct file *file, unsigned copy, struct log_place *out) {
 
 enum file_result log_end_open(struct log_end *end, struct file_system *fs) {
     struct log_place places[2];
+    uint64_t size = 0;
     enum file_result result = file_open(fs, LOG_END_FILE, false, &end->file);
     if (result != FILE_OK)
         return result;
     end->copies = 0;
     end->next = 0;
-    for (unsigned i = 0; i < 2; i++) {
+    /* It is made whole and never shortened: the later copy may be what is gone. */
+    bool whole = file_size(end->file, &size) == FILE_OK && size >= 2 * LOG_PAGE_SIZE;
+    for (unsigned i = 0; i < 2 && whole; i++) {
         bool valid = copy_read(end->file, i, &places[i]);
         if (valid && (end->copies == 0 || log_place_after(places[i], end->durable))) {
             end->durable = places[i];

@@ -293,6 +293,17 @@ TEST(a_damaged_copy_of_log_end_does_no_harm_and_both_or_none_are_refused) {
     sim_disk_free(disk);
 }
 
+TEST(a_log_end_that_was_cut_is_refused) {
+    struct sim_disk *disk = disk_with_records(tap, 60);
+    for (unsigned size = 0; size < 2 * PAGE; size += size < PAGE + 40 ? 7 : 500) {
+        struct sim_disk *copy = sim_disk_copy(disk);
+        cut_file(copy, "log_end", size);
+        EQUAL(refused_or_whole(tap, copy, 60), LOG_CORRUPT);
+        sim_disk_free(copy);
+    }
+    sim_disk_free(disk);
+}
+
 TEST(where_a_copy_of_log_end_is_damaged_no_segment_is_removed) {
     for (unsigned records = 30; records < 900; records += 30)
         for (unsigned which = 0; which < 2; which++) {
@@ -615,7 +626,7 @@ TESTS(TAP(a_torn_tail_cut_at_any_byte_leaves_the_whole_records_before_the_cut_an
       TAP(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there),
       TAP(segments_that_are_missing_empty_or_swapped_are_refused),
       TAP(a_damaged_copy_of_log_end_does_no_harm_and_both_or_none_are_refused),
-      TAP(where_a_copy_of_log_end_is_damaged_no_segment_is_removed),
+      TAP(a_log_end_that_was_cut_is_refused), TAP(where_a_copy_of_log_end_is_damaged_no_segment_is_removed),
       TAP(a_page_that_cannot_be_read_is_damage_or_does_no_harm),
       TAP(a_torn_batch_tells_no_superseded_record_as_committed),
       TAP(a_segment_of_an_older_version_is_refused_as_such_and_nothing_is_written),
