@@ -1,5 +1,5 @@
-/* What a node says of its health is so, within HEALTH_LATE_US: one that calls itself healthy has applied what
- * its group had committed then, and does not stand alone. */
+/* What a node says of its health is so, within HEALTH_LATE_US: one that calls itself healthy knows of what
+ * its group had committed then, and applies it in the same turn, and does not stand alone. */
 #include "cmd/node_internal.h"
 #include "tests/sim/check_internal.h"
 
@@ -24,10 +24,10 @@ static bool stands_alone(const struct machine *m) {
 
 static void check_current(struct machine *m) {
     const struct group_log *group = &m->sim->check->groups[m->group];
-    uint64_t applied = replica_applied(node_replica(m->node));
-    if (applied < group->count && group->entries[applied].at_us + HEALTH_LATE_US < m->sim->now_us)
-        sim_violated(m->sim, "node %u says that it is healthy, has applied %llu, and %llu is committed",
-                     m->index + 1, (unsigned long long)applied, (unsigned long long)group->count);
+    uint64_t known = raft_commit(replica_raft(node_replica(m->node)));
+    if (known < group->count && group->entries[known].at_us + HEALTH_LATE_US < m->sim->now_us)
+        sim_violated(m->sim, "node %u says that it is healthy, knows of %llu, and %llu is committed",
+                     m->index + 1, (unsigned long long)known, (unsigned long long)group->count);
 }
 
 static void check_machine(struct machine *m) {

@@ -122,6 +122,8 @@ static bool same_vote(const struct hard_state *a, const struct hard_state *b) {
 
 static void check_vote(struct machine *m, const struct kept *k) {
     static const struct hard_state none;
+    if (k->durable == 0) /* it was nobody's voter yet: a voter has the record that makes it one, synced */
+        return;
     const struct hard_state *now = &replica_raft(node_replica(m->node))->state;
     if (now->term < k->state.term)
         sim_violated(m->sim, "node %u had term %" PRIu64 " and starts with %" PRIu64, m->index + 1,
