@@ -50,11 +50,11 @@ static void print_mend(const struct examination *x, const struct mend *m, const 
     if (m->refused[0] != '\0')
         printf("cannot be mended here: %s\n", m->refused);
     if (m->aside)
-        printf(
-            "mend: all files but 'identity' and 'rejected' are renamed aside-..., none is removed; the node "
-            "gets a new incarnation and, when it is started, joins its group anew and gets its data from the "
-            "%u other voters.\nDo so only while a majority of the group's voters is whole without this node\n",
-            x->identity.other_voters);
+        printf("mend: all files but 'identity' and 'rejected' are renamed aside-..., none is removed; "
+               "the node gets a new incarnation and, when it is started, joins its group anew and gets "
+               "its data from the %u other voters.\n"
+               "Do so only while a majority of the group's voters is whole without this node\n",
+               x->identity.other_voters);
     if (m->finish)
         puts("mend: the files that are still to be set aside are renamed");
     if (m->cut) {
