@@ -143,7 +143,8 @@ static bool settled(const struct chaos *c) {
     for (unsigned i = 0; i < sim->options.machines; i++) {
         const struct raft *raft = replica_raft(node_replica(sim->machines[i]->node));
         const struct configuration *configuration = raft_configuration(raft);
-        if (raft_odd(raft) || raft_unequal(raft) || configuration->count != c->per_group ||
+        bool differs = raft_odd(raft) || raft_unequal(raft);
+        if (differs != foes_undecided(c, sim->machines[i]) || configuration->count != c->per_group ||
             configuration_voters(configuration) != voters_of(c->per_group, sim->options.voters_max))
             return false;
     }

@@ -14,7 +14,7 @@ struct place {
     bool lost;          /* it has lost what it had, and does not vote again yet */
     bool latent;        /* its node has not been started since the damage */
     bool broken;        /* kept so, while the others must serve */
-    bool flipped;       /* its memory has failed, and no copy has replaced its state yet */
+    bool flipped;       /* its state is not the one that a majority has, or it was told so */
 };
 
 struct probe {
@@ -72,8 +72,11 @@ void damage_clone(struct chaos *c, struct machine *m);
 
 /* foes.c */
 void foes_begin(struct chaos *c);
-/* A flipped state has been replaced. */
+/* Whose state is flipped now: one that was may have been replaced, or copied to another. */
 void foes_recovered(struct chaos *c);
+/* The voters of the machine's group have so many states that no majority has the same. That is where flips
+ * have gone from one to another by a copy; nobody can mend it then, and every node has to say so. */
+bool foes_undecided(const struct chaos *c, const struct machine *m);
 
 /* liveness.c */
 void liveness_phase(struct chaos *c);

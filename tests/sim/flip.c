@@ -38,3 +38,11 @@ bool is_flipped(const struct machine *m) {
     struct store_record record;
     return m->node != NULL && store_get(store_of(m), bytes_of(FLIPPED_KEY), &record);
 }
+
+bool flipped_alike(const struct machine *a, const struct machine *b) {
+    struct store_record of_a, of_b;
+    bool has = store_get(store_of(a), bytes_of(FLIPPED_KEY), &of_a);
+    if (store_get(store_of(b), bytes_of(FLIPPED_KEY), &of_b) != has)
+        return false;
+    return !has || bytes_equal(of_a.value, of_b.value);
+}

@@ -13,5 +13,7 @@ bool flip_state(struct machine *m, const char *value);
 bool flip_memory(struct machine *m, const char *key);
 /* It holds such a record: flipped itself, or by a copy of one that was. */
 bool is_flipped(const struct machine *m);
+/* Of two that run: both hold the same such record, or neither does. */
+bool flipped_alike(const struct machine *a, const struct machine *b);
 
 #endif

@@ -34,11 +34,37 @@ static void flip(struct chaos *c) {
     c->result->faults[FAULT_FLIP]++;
 }
 
+/* A majority of its group's voters run with the state that it has. */
+static bool most_agree_with(const struct chaos *c, const struct machine *m) {
+    const struct configuration *configuration = machine_configuration(m);
+    size_t alike = 0;
+    for (size_t i = 0; i < configuration->count; i++) {
+        const struct member *member = &configuration->members[i];
+        for (unsigned j = 0; j < c->sim->options.machines && (member->role & VOTERS_NEW); j++) {
+            const struct machine *other = c->sim->machines[j];
+            alike += other->node != NULL && memcmp(other->id, member->id.id, NODE_ID_SIZE) == 0 &&
+                     other->incarnation == member->id.incarnation && flipped_alike(m, other);
+        }
+    }
+    return 2 * alike > configuration_voters_in(configuration, VOTERS_NEW);
+}
+
+bool foes_undecided(const struct chaos *c, const struct machine *m) {
+    for (unsigned i = 0; i < c->sim->options.machines; i++) {
+        const struct machine *other = c->sim->machines[i];
+        if (other->node != NULL && other->group == m->group && most_agree_with(c, other))
+            return false;
+    }
+    return true;
+}
+
+/* A copy of a state that was flipped is one too, until a majority has it. */
 void foes_recovered(struct chaos *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
         const struct machine *m = c->sim->machines[i];
-        if (m->node != NULL && !is_flipped(m) && !raft_odd(replica_raft_view(node_replica(m->node))))
-            c->places[i].flipped = false;
+        if (m->node != NULL)
+            c->places[i].flipped = raft_odd(replica_raft_view(node_replica(m->node))) ||
+                                   (is_flipped(m) && !most_agree_with(c, m));
     }
 }
 

@@ -54,9 +54,20 @@ static bool was_removed(const struct machine *m) {
     return m->node != NULL && node_self(m->node)->role == NODE_REMOVED;
 }
 
+/* A node whose state differs stays out of service as long as nobody knows which state is right. */
+static bool stays_odd(const struct chaos *c, const struct machine *m) {
+    return m->node != NULL && raft_odd(replica_raft_view(node_replica(m->node))) && foes_undecided(c, m);
+}
+
+static bool is_due(const struct chaos *c, unsigned i) {
+    const struct probe *p = &c->probes[i];
+    const struct machine *m = c->sim->machines[i];
+    return p->wanted && !p->done && !was_removed(m) && !stays_odd(c, m);
+}
+
 static bool all_done(const struct chaos *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++)
-        if (c->probes[i].wanted && !c->probes[i].done && !was_removed(c->sim->machines[i]))
+        if (is_due(c, i))
             return false;
     return true;
 }
@@ -102,8 +113,7 @@ void liveness_demand(struct chaos *c, uint64_t limit_us, const char *what) {
                 faults_bring_up(c, sim->machines[i]);
     }
     for (unsigned i = 0; i < sim->options.machines; i++) {
-        const struct probe *p = &c->probes[i];
-        if (p->wanted && !p->done && !was_removed(sim->machines[i]) && sim->violation[0] == '\0') {
+        if (is_due(c, i) && sim->violation[0] == '\0') {
             note_nodes(sim);
             sim_violated(sim, "%s: node %u %s within %llu s", what, i + 1,
                          c->probe_reads ? "served no linearizable read" : "took no write",

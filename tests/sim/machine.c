@@ -429,11 +429,14 @@ static void stopped(struct machine *m) {
 static void starting_over(struct machine *m) {
     finish_jobs(m);
     check_kept_none(m);
-    if (!node_start_over(m->node, &m->leads_again))
-        sim_violated(m->sim, "node %u could not start over", m->index + 1);
+    if (!node_start_over(m->node, &m->leads_again)) {
+        m->leads_again = false;
+        failed(m);
+        return;
+    }
     end_process(m, true);
     m->again = true;
-    if (!machine_start(m))
+    if (!machine_start(m) && !m->may_fail)
         sim_violated(m->sim, "node %u did not open after starting over: %s", m->index + 1, m->last_failure);
     m->again = m->leads_again = false;
 }
