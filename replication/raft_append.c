@@ -39,8 +39,10 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
     }
     if (!raft_near(r, term))
         return false;
-    bool other = r->leader_known && !member_id_equal(&r->leader, from);
-    if (term == r->state.term && (r->role == RAFT_LEADER || (other && !takes_over(r, from)))) {
+    /* Whether or not it is known at present: what follows from its word outlasts an election begun since. */
+    bool other = !member_id_equal(&r->leader, from);
+    bool rival = r->role == RAFT_LEADER || (r->leader_known && other && !takes_over(r, from));
+    if (term == r->state.term && rival) {
         r->ignored++;
         return false;
     }

@@ -364,6 +364,30 @@ TEST(what_was_compared_with_another_leader_of_the_term_is_not_acknowledged_to_th
     one_free(o);
 }
 
+/* 13 records of term 2, 10 of them committed; then one that leads nothing claims all 13 for term 3, and the
+ * time of an election passes before that term's leader speaks. Its log has other records from 11 on. */
+TEST(what_was_compared_with_another_leader_of_the_term_does_not_outlast_an_election_begun_since) {
+    struct configuration c = group_of(3, 0, ACK_QUORUM);
+    struct one *o = one_new(&c);
+    receive_records(o, 3, 2, (struct version){0}, 2, 13, 10);
+    turn(o);
+    receive(o, 9, heartbeat(3, (struct version){2, 13}, 10));
+    turn(o);
+    o->now_ms += 600;
+    raft_tick(o->raft, o->now_ms);
+    EQUAL(raft_role(o->raft), RAFT_CANDIDATE);
+    receive(o, 2, heartbeat(3, (struct version){2, 10}, 12));
+    turn(o);
+    EQUAL(raft_commit(o->raft), 10);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.match, 10);
+    EQUAL(last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.durable, 10);
+    receive_records(o, 2, 3, (struct version){2, 10}, 3, 2, 12);
+    turn(o);
+    EQUAL(raft_commit(o->raft), 12);
+    OK(!raft_diverged(o->raft));
+    one_free(o);
+}
+
 TEST(one_append_of_another_log_has_a_node_diverge_until_its_leader_has_compared) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = one_new(&c);
@@ -480,6 +504,7 @@ TESTS(TAP(a_leader_that_steps_down_within_its_term_has_voted_in_it),
       TAP(of_two_crossing_candidates_with_equal_logs_the_higher_id_goes_on),
       TAP(a_quorum_groups_leader_that_hears_no_majority_steps_down_and_an_async_one_marks_itself),
       TAP(a_handover_stops_proposals_brings_the_target_up_and_ends_by_itself),
+      TAP(what_was_compared_with_another_leader_of_the_term_does_not_outlast_an_election_begun_since),
       TAP(what_was_compared_with_another_leader_of_the_term_is_not_acknowledged_to_this_one),
       TAP(one_append_of_another_log_has_a_node_diverge_until_its_leader_has_compared),
       TAP(timeout_now_is_obeyed_from_the_leader_of_the_term_only),
