@@ -48,7 +48,8 @@ bool node_aside_set(struct node *n, char *why, size_t why_size) {
 }
 
 /* A voter by a committed configuration holds all that the group has committed. Where its place was taken
- * meanwhile, a learner has to hold what the leader has. */
+ * meanwhile, a learner has to hold what the leader has, and that has to know all that is committed: it does
+ * once a record of its own term is (Raft, section 8). */
 static bool is_full_member(const struct node *n) {
     const struct raft *raft = replica_raft_view(n->replica);
     uint64_t at;
@@ -56,9 +57,10 @@ static bool is_full_member(const struct node *n) {
     const struct member *member = configuration_find(committed, &n->self_id);
     if (member == NULL || member->role == MEMBER_VOTER)
         return member != NULL;
-    uint64_t leader_commit = raft_leader_commit(raft);
-    return configuration_voters(committed) >= committed->voters_max && leader_commit > 0 &&
-           raft_commit(raft) >= leader_commit;
+    uint64_t leader_commit = raft_leader_commit(raft), commit = raft_commit(raft), term;
+    bool known = log_term_at(replica_log(n->replica), commit, &term) && term == raft_term(raft);
+    return configuration_voters(committed) >= committed->voters_max && known && leader_commit > 0 &&
+           commit >= leader_commit;
 }
 
 static void remove_beside(struct node *n) {

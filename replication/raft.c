@@ -117,10 +117,7 @@ bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, 
     r->alone = r->transferring = r->transferred = false;
     if (term > r->state.term) {
         r->state = (struct hard_state){.term = term};
-        r->matched = r->read_seen = r->heard_ms = 0;
-        r->asked_again = 0;
-        raft_compare_reset(r);
-        r->owed = (struct owed_reply){0};
+        raft_forget_leader(r);
         r->leader_known = r->asking = false;
         if (!raft_save(r))
             return false;

@@ -180,7 +180,7 @@ bool raft_hear_term(struct raft *r, uint64_t now_ms, uint64_t term);
 /* Follower: whoever has applied up to *index held at the time given, of this node's clock, all that was
  * committed then, and in an async group all that the leader had answered. 0 never. */
 uint64_t raft_proven_ms(const struct raft *r, uint64_t *index);
-/* Follower: the leader's commit index as last heard. */
+/* Follower: the highest commit index that the leader of this term has named; 0 none yet. */
 uint64_t raft_leader_commit(const struct raft *r);
 /* An async leader that has heard no majority for an election timeout. */
 bool raft_alone(const struct raft *r);

@@ -24,11 +24,11 @@ static bool takes_over(const struct raft *r, const struct member_id *from) {
     return member != before ? member : silent;
 }
 
-/* What was found to be the other's log, or asked by it, says nothing of this one's. */
-static void forget_leader(struct raft *r) {
-    r->matched = r->read_seen = r->heard_ms = 0;
+void raft_forget_leader(struct raft *r) {
+    r->matched = r->read_seen = r->heard_ms = r->leader_commit = 0;
     r->asked_again = 0;
     r->owed = (struct owed_reply){0};
+    r->proofs[0] = r->proofs[1] = (struct proof){0}; /* of an index that this log may never reach */
     raft_compare_reset(r);
 }
 
@@ -47,7 +47,7 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
         return false;
     }
     if (other)
-        forget_leader(r);
+        raft_forget_leader(r);
     if (!raft_follow(r, term, from, RAFT_CAUSE_HIGHER_TERM))
         return false;
     if (!alone) {

@@ -65,9 +65,7 @@ static void start_election(struct raft *r) {
     r->role = RAFT_CANDIDATE;
     r->asking = r->leader_known = false;
     r->counters.elections[r->pending_cause]++;
-    r->matched = r->read_seen = 0;
-    raft_compare_reset(r);
-    r->owed = (struct owed_reply){0};
+    raft_forget_leader(r);
     r->state =
         (struct hard_state){.term = r->state.term + 1, .vote_incarnation = r->options.self.incarnation};
     memcpy(r->state.vote_id, r->options.self.id, NODE_ID_SIZE);

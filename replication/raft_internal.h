@@ -241,6 +241,9 @@ void raft_tick_leader(struct raft *r);
 void raft_send_timeout_now(struct raft *r);
 
 /* raft_append.c */
+/* At another leader, and in another term: what was found to be the one's log, or said by it, says nothing of
+ * the next one's. */
+void raft_forget_leader(struct raft *r);
 void raft_receive_append(struct raft *r, const struct member_id *from, const struct message *m);
 void raft_send_owed(struct raft *r);
 /* The log is the leader's up to index, whose commit is given: owed is an acknowledgement. */

@@ -87,8 +87,12 @@ static struct message echoing(uint64_t term, uint64_t commit, struct proof echo)
     return m;
 }
 
+static uint64_t asked_of(struct one *o, unsigned leader) {
+    return last_sent(o, leader, MESSAGE_APPEND_REPLY)->append_reply.asked;
+}
+
 static uint64_t asked(struct one *o) {
-    return last_sent(o, 2, MESSAGE_APPEND_REPLY)->append_reply.asked;
+    return asked_of(o, 2);
 }
 
 TEST(a_follower_is_current_as_of_its_own_question_where_its_commit_reached_the_index) {
@@ -122,6 +126,38 @@ TEST(a_follower_is_current_as_of_its_own_question_where_its_commit_reached_the_i
     one_free(o);
 }
 
+TEST(an_index_that_an_earlier_leader_named_is_not_waited_for_any_more) {
+    struct configuration c = group_of(3, 0, ACK_ASYNC);
+    const uint64_t far[] = {5000, MESSAGE_INDEX_MAX};
+    for (unsigned i = 0; i < 6; i++) {
+        unsigned how = i / 2;
+        struct one *o = one_new(&c);
+        uint64_t index;
+        unsigned first = how == 0 ? 9 : 3, next = how == 0 ? 2 : 3; /* 9 is no member */
+        receive_records(o, first, 1, (struct version){0}, 1, 3, 3);
+        turn(o);
+        receive(o, first, echoing(1, far[i % 2], (struct proof){asked_of(o, first), far[i % 2]}));
+        EQUAL(raft_leader_commit(o->raft), far[i % 2]);
+        o->now_ms += 600;
+        if (how == 2) { /* this node asks for votes in the next term, and the same one wins them */
+            raft_tick(o->raft, o->now_ms);
+            receive(o, 2, vote_reply(2, true));
+            EQUAL(raft_term(o->raft), 2);
+        }
+        uint64_t term = how == 0 ? 1 : 2;
+        receive(o, next, heartbeat(term, (struct version){1, 3}, 3));
+        turn(o);
+        EQUAL(raft_leader_commit(o->raft), 3);
+        uint64_t begin = o->now_ms;
+        struct message m = echoing(term, 3, (struct proof){asked_of(o, next), 3});
+        o->now_ms += 40;
+        receive(o, next, m);
+        EQUAL(raft_proven_ms(o->raft, &index), begin);
+        EQUAL(index, 3);
+        one_free(o);
+    }
+}
+
 TEST(an_echo_of_what_this_run_never_asked_proves_nothing) {
     struct configuration c = group_of(3, 0, ACK_QUORUM);
     struct one *o = one_new(&c);
@@ -142,4 +178,5 @@ TESTS(TAP(a_time_is_echoed_once_a_majority_answered_a_round_that_began_after_it_
       TAP(nothing_is_proven_before_the_terms_first_record_is_committed),
       TAP(in_an_async_group_a_proof_is_of_what_was_answered),
       TAP(a_follower_is_current_as_of_its_own_question_where_its_commit_reached_the_index),
+      TAP(an_index_that_an_earlier_leader_named_is_not_waited_for_any_more),
       TAP(an_echo_of_what_this_run_never_asked_proves_nothing))
