@@ -566,6 +566,7 @@ bool replica_shutdown(struct replica *r) {
     advance(r);
     if ((raft_commit(r->raft) > r->snapshot.index || replica_scrub_wants_snapshot(r)) && !raft_odd(r->raft))
         replica_snapshot_now(r);
+    replica_scrub_stop(r);
     return replica_failure(r) == NULL;
 }
 

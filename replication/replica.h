@@ -30,10 +30,12 @@ struct replica_options {
     uint32_t segment_size;      /* 0: the log's default */
     uint64_t snapshot_log_size; /* bytes of log that call for a snapshot; 0: 64 MiB. Never less than twice the
                                  * last snapshot. Below REPLICA_LOG_KEEP that much is also kept behind one */
-    uint64_t snapshot_max;    /* bytes of the largest that is taken from a leader: what this machine's memory
-                               * cannot hold, it cannot load; 0: no bound */
-    uint64_t scrub_rest_ms;   /* before each pass over the files; 0: 10 minutes */
-    uint64_t ledger_size_max; /* 0: the ledger's default */
+    uint64_t snapshot_max;  /* bytes of the largest that is taken from a leader: what this machine's memory
+                             * cannot hold, it cannot load; 0: no bound */
+    uint64_t stop_size_max; /* bytes of store up to which a stop takes a snapshot: a larger one restarts from
+                             * its log; 0: 1 GiB */
+    uint64_t scrub_rest_ms; /* before each pass over the files; 0: 10 minutes */
+    uint64_t ledger_size_max;                                /* 0: the ledger's default */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: raft.h's */
     uint64_t seed;
 };

@@ -168,6 +168,9 @@ void replica_scrub_found(struct replica *r, const char *why);
 bool replica_scrub_wants_snapshot(const struct replica *r);
 /* A new snapshot is durable. */
 void replica_scrub_mended(struct replica *r);
+/* At a stop: removes the damaged segments that a snapshot has replaced. The replica has failed where damage
+ * stays. Blocks. */
+void replica_scrub_stop(struct replica *r);
 /* replica_snapshot.c */
 /* The newest one's file was read, and is not what was written. */
 void replica_snapshot_damaged(struct replica *r, const char *why);

@@ -1,11 +1,14 @@
 /* The scrub: what a replica holds on its disk and does not use, read and verified a little at a time, so that
  * rot is found while memory still has what the files are to hold; and the mending, whoever found it. */
+#include <bsd/string.h>
 #include <stdio.h>
 
 #include "replication/replica_internal.h"
 
 #define PART_SIZE (256u * 1024) /* bytes read by a job, */
 #define PAUSE_MS  100           /* and the pause behind it: 2.5 MiB/s */
+
+#define STOP_SYNCS_MAX 10000 /* each removes one of 16 MiB, and more of them than a log has */
 
 const struct replica_damage *replica_damage(const struct replica *r) {
     return &r->damage;
@@ -90,6 +93,38 @@ static void look_at_mended_log(struct replica *r) {
         return;
     r->damage.log = false;
     tell_mended(r);
+}
+
+/* A file goes with each sync. */
+static void drop_segments(struct replica *r) {
+    for (unsigned left = STOP_SYNCS_MAX; left > 0 && !log_mended(r->log); left--) {
+        struct job *job = log_sync_begin(r->log, NULL, NULL);
+        if (job == NULL)
+            return;
+        job->run(job);
+        enum log_result result = log_sync_end(r->log);
+        if (result != LOG_OK) {
+            replica_fail(r, "cannot sync the log", log_result_text(result));
+            return;
+        }
+    }
+}
+
+void replica_scrub_stop(struct replica *r) {
+    uint64_t last;
+    char name[FILE_NAME_MAX] = "the log";
+    drop_segments(r);
+    look_at_mended_log(r);
+    if (r->failure[0] != '\0' || (!r->damage.snapshot && log_mended(r->log)))
+        return;
+    if (r->damage.snapshot)
+        strlcpy(name, SNAPSHOT_FILE, sizeof name);
+    else
+        log_damaged(r->log, &last, name);
+    snprintf(r->failure, sizeof r->failure,
+             "%s is still damaged on disk, as no snapshot could replace it before the stop: 'kvctl directory "
+             "check' shows what the next start finds",
+             name);
 }
 
 static void check_end(struct scrubbing *s) {

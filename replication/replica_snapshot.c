@@ -9,8 +9,7 @@
 #define RETRY_MS         5000
 #define ABANDONED_MS     60000 /* without a chunk: what came of a snapshot is let go */
 #define ROOM_SEGMENTS    2     /* of the log, for which a snapshot that is received leaves room */
-/* Bytes of store: a larger one restarts from its log instead. */
-#define SHUTDOWN_SIZE_MAX (1024u * 1024 * 1024)
+#define STOP_SIZE_MAX    (1024u * 1024 * 1024)
 
 static void take_end(struct replica *r) {
     if (r->taking.writer != NULL)
@@ -199,7 +198,8 @@ bool replica_snapshot_tick(struct replica *r) {
 }
 
 bool replica_snapshot_now(struct replica *r) {
-    if (store_memory(r->store) > SHUTDOWN_SIZE_MAX)
+    uint64_t size_max = r->options.stop_size_max > 0 ? r->options.stop_size_max : STOP_SIZE_MAX;
+    if (store_memory(r->store) > size_max && !replica_scrub_wants_snapshot(r))
         return false;
     replica_snapshot_release(r);
     if (!take_begin(r))
