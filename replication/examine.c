@@ -75,13 +75,12 @@ static bool there(const struct examination *x, const char *name) {
 
 static void list_name(void *arg, const char *name) {
     struct examination *x = arg;
-    size_t size = strlen(name);
-    if (directory_is_aside(name))
+    if (directory_is_unfinished(name))
+        tell(x, name, EXAMINE_BESIDE, "a replacement that was not finished");
+    else if (directory_is_aside(name))
         tell(x, name, EXAMINE_BESIDE, "set aside");
     else if (!directory_owns(name))
         x->strangers++;
-    else if (size > 4 && strcmp(name + size - 4, ".new") == 0)
-        tell(x, name, EXAMINE_BESIDE, "a replacement that was not finished");
     else if (strncmp(name, DIRECTORY_SPARE, strlen(DIRECTORY_SPARE)) == 0)
         tell(x, name, EXAMINE_BESIDE, "for a later part of the log");
     else if (strcmp(name, SNAPSHOT_IN_FILE) == 0)

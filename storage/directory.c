@@ -31,15 +31,36 @@ bool directory_is_aside(const char *name) {
            name[prefix] == '-' && directory_owns(name + prefix + 1);
 }
 
-bool directory_owns(const char *name) {
-    static const char *const names[] = {"identity",       "hard_state", "log_end", "snapshot",
-                                        DIRECTORY_LEDGER, "removed",    "diverged"};
+static bool has_suffix(const char *name, size_t *stem) {
+    size_t size = strlen(name), suffix = strlen(DIRECTORY_NEW);
+    *stem = size < suffix ? size : size - suffix;
+    return strcmp(name + *stem, DIRECTORY_NEW) == 0;
+}
+
+static bool owns_stem(const char *name) {
+    static const char *const names[] = {"identity",    "hard_state",     "log_end", "snapshot",
+                                        "snapshot.in", DIRECTORY_LEDGER, "removed", "diverged"};
     uint64_t number;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        size_t size = strlen(names[i]);
-        if (strncmp(name, names[i], size) == 0 && (name[size] == '\0' || strcmp(name + size, ".new") == 0))
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
             return true;
-    }
-    return strcmp(name, "snapshot.in") == 0 || directory_number(name, DIRECTORY_SEGMENT, &number) ||
+    return directory_number(name, DIRECTORY_SEGMENT, &number) ||
            directory_number(name, DIRECTORY_SPARE, &number);
+}
+
+bool directory_owns(const char *name) {
+    char whole[FILE_NAME_MAX];
+    size_t stem;
+    if (!has_suffix(name, &stem))
+        return owns_stem(name);
+    if (stem >= sizeof whole)
+        return false;
+    memcpy(whole, name, stem);
+    whole[stem] = '\0';
+    return owns_stem(whole);
+}
+
+bool directory_is_unfinished(const char *name) {
+    size_t stem;
+    return has_suffix(name, &stem) && (directory_owns(name) || directory_is_aside(name));
 }

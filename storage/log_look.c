@@ -1,10 +1,10 @@
 #include "storage/log_look.h"
 
-#include "storage/buffer.h"
 #include "storage/directory.h"
 #include "storage/log_internal.h"
 
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* As much of the file as can be read, the rest zeros. */
@@ -165,15 +165,10 @@ static enum file_result shorten(struct file_system *fs, const char *name, uint32
     return result;
 }
 
+/* The former one may be unreadable: it is not read. */
 static enum file_result renew_end(struct file_system *fs, uint64_t number) {
     struct log_end end = {0};
-    char aside[FILE_NAME_MAX];
-    struct buffer was = {0};
-    enum file_result result = file_read_all(fs, LOG_END_FILE, 1024 * 1024, &was);
-    directory_aside_name(aside, number, LOG_END_FILE);
-    if (result == FILE_OK)
-        result = file_replace(fs, aside, buffer_bytes(&was));
-    buffer_release(&was);
+    enum file_result result = set_aside(fs, LOG_END_FILE, number);
     if (result == FILE_OK || result == FILE_NOT_FOUND)
         result = log_end_create(&end, fs, (struct log_place){0, 0});
     if (end.file != NULL)
@@ -181,14 +176,36 @@ static enum file_result renew_end(struct file_system *fs, uint64_t number) {
     return result;
 }
 
+static void note_unfinished(void *arg, const char *name) {
+    if (directory_is_unfinished(name))
+        snprintf(arg, FILE_NAME_MAX, "%s", name);
+}
+
+/* What a cut left that was interrupted. */
+static enum file_result remove_unfinished(struct file_system *fs) {
+    enum file_result result = FILE_OK;
+    while (result == FILE_OK) {
+        char name[FILE_NAME_MAX] = "";
+        result = file_system_list(fs, note_unfinished, name);
+        if (name[0] == '\0')
+            break;
+        if (result == FILE_OK)
+            result = file_system_remove(fs, name);
+    }
+    return result;
+}
+
 enum file_result log_cut(struct file_system *fs, const char *name, uint64_t offset, uint64_t number) {
     uint64_t segment;
+    enum file_result result = remove_unfinished(fs);
+    if (result != FILE_OK)
+        return result;
     if (strcmp(name, LOG_END_FILE) == 0)
         return renew_end(fs, number);
     if (!directory_number(name, DIRECTORY_SEGMENT, &segment) || offset >= SEGMENT_SIZE_MAX)
         return FILE_CORRUPT;
     bool all = offset < SEGMENT_HEADS_SIZE;
-    enum file_result result = set_aside_from(fs, all ? segment : segment + 1, number);
+    result = set_aside_from(fs, all ? segment : segment + 1, number);
     if (result == FILE_OK && !all)
         result = shorten(fs, name, (uint32_t)offset, number);
     return result == FILE_OK ? renew_end(fs, number) : result;
