@@ -32,11 +32,12 @@ struct ledger {
     struct file *file; /* NULL before the first row */
     uint64_t end;
     uint64_t size_max;
-    bool full;        /* the last row met it */
-    uint64_t damaged; /* bytes passed over when it was opened */
-    bool torn;        /* the file goes on behind it */
-    bool created;     /* when it was opened */
-    unsigned next;    /* copy of the head to be written next */
+    bool full;         /* the last row met it */
+    uint64_t damaged;  /* bytes passed over when it was opened */
+    bool torn;         /* the file goes on behind it */
+    bool created;      /* when it was opened */
+    unsigned next;     /* copy of the head to be written next */
+    bool head_doubted; /* writing it failed: it may be whole in the kernel's memory only */
     struct head {
         uint64_t sequence; /* rises with each that is written */
         uint64_t end;      /* of what was synced */
@@ -509,15 +510,21 @@ enum file_result ledger_read(struct ledger *l, size_t position, struct buffer *o
     return FILE_OK;
 }
 
-enum ledger_head ledger_mend_head(struct ledger *l) {
+enum file_result ledger_mend_head(struct ledger *l, bool *mended) {
     struct twice t;
+    *mended = false;
     if (l->file == NULL)
-        return LEDGER_HEAD_WHOLE;
+        return FILE_OK;
     twice_read(l->file, magic, &t);
-    if (t.copies[0].data != NULL && t.copies[1].data != NULL)
-        return LEDGER_HEAD_WHOLE;
+    bool one = t.copies[0].data != NULL, two = t.copies[1].data != NULL;
+    if (one && two && !l->head_doubted)
+        return FILE_OK;
+    if (one != two)
+        l->next = one; /* the damaged one first */
     enum file_result result = mend_heads(l, 2);
-    return result == FILE_OK ? LEDGER_HEAD_MENDED : LEDGER_HEAD_FAILED;
+    l->head_doubted = result != FILE_OK;
+    *mended = result == FILE_OK;
+    return result;
 }
 
 bool ledger_scrub(struct ledger *l, size_t *position, uint64_t size, uint64_t *bytes, unsigned *damaged) {

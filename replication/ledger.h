@@ -71,9 +71,9 @@ uint64_t ledger_unsettled(const struct ledger *l, uint64_t group_id, size_t *pos
 /* Removes the row, durably. Blocks. FILE_NO_SPACE: it stays. */
 enum file_result ledger_drop(struct ledger *l, size_t position);
 
-/* Whether a copy of the head was damaged on the disk: then both have been written again. Blocks. */
-enum ledger_head { LEDGER_HEAD_WHOLE, LEDGER_HEAD_MENDED, LEDGER_HEAD_FAILED };
-enum ledger_head ledger_mend_head(struct ledger *l);
+/* Where a copy of the head is damaged on the disk, both are written again: *mended. Blocks. FILE_NO_SPACE: to
+ * be tried again. */
+enum file_result ledger_mend_head(struct ledger *l, bool *mended);
 /* Reads rows again from *position on, until about size bytes are read: *damaged of them were, for the first
  * time. False at the end of the rows. */
 bool ledger_scrub(struct ledger *l, size_t *position, uint64_t size, uint64_t *bytes, unsigned *damaged);

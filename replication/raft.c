@@ -89,8 +89,7 @@ static bool state_holds(const struct raft *r) {
 bool raft_mend_state(struct raft *r) {
     if (r->failed || state_holds(r))
         return false;
-    raft_save(r);
-    return true;
+    return raft_save(r);
 }
 
 uint64_t raft_between(struct raft *r, uint64_t from_ms, uint64_t to_ms) {

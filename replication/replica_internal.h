@@ -53,8 +53,9 @@ struct scrubbing {
     uint64_t due_ms;
     enum snapshot_result result;
     bool running, in_log, in_rows;
-    size_t row;          /* of the ledger, to be read next */
-    uint64_t end_mended; /* log_end_mended, as it was told */
+    size_t row;            /* of the ledger, to be read next */
+    unsigned damaged_rows; /* of this pass */
+    uint64_t end_mended;   /* log_end_mended, as it was told */
     char why[160];
 };
 

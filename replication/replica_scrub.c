@@ -46,8 +46,8 @@ void replica_scrub_rewritten(struct replica *r, const char *name) {
     char text[128];
     r->damage.found++;
     r->damage.mended++;
-    snprintf(text, sizeof text,
-             "%s: is damaged on the disk, and was written again from memory: look at the disk", name);
+    snprintf(text, sizeof text, "%s was damaged on disk and has been rewritten from memory: look at the disk",
+             name);
     r->host.notice(r->host.arg, REPLICA_FILE_DAMAGED, text);
 }
 
@@ -203,13 +203,24 @@ static bool part_begin(struct replica *r) {
     return true;
 }
 
-static void tell_rows(struct replica *r, unsigned damaged) {
+static void tell_rows(struct replica *r) {
     char text[160];
-    r->damage.found += damaged;
+    r->damage.found++;
     snprintf(text, sizeof text,
              "%u rows of the file 'rejected' are damaged on the disk: these rejected writes cannot be shown",
-             damaged);
+             r->scrubbing.damaged_rows);
+    r->scrubbing.damaged_rows = 0;
     r->host.notice(r->host.arg, REPLICA_LEDGER_DAMAGED, text);
+}
+
+/* Where the disk is full, the next pass tries again: a file system that copies on write wants room for it. */
+static void mend_ledger_head(struct replica *r) {
+    bool mended;
+    enum file_result result = ledger_mend_head(r->ledger, &mended);
+    if (result != FILE_OK && result != FILE_NO_SPACE)
+        replica_fail(r, "cannot write the ledger of rejected writes", file_result_text(result));
+    if (mended)
+        replica_scrub_rewritten(r, LEDGER_FILE);
 }
 
 /* What is small is read here and now, and the ledger a part at a time. False: that was all. */
@@ -224,15 +235,12 @@ static bool read_rows(struct replica *r) {
         r->log_shrank = true; /* for a sync */
         if (raft_mend_state(r->raft))
             replica_scrub_rewritten(r, HARD_STATE_NAME);
-        enum ledger_head head = ledger_mend_head(r->ledger);
-        if (head == LEDGER_HEAD_FAILED)
-            replica_fail(r, "cannot write the ledger of rejected writes", "input/output error");
-        else if (head == LEDGER_HEAD_MENDED)
-            replica_scrub_rewritten(r, LEDGER_FILE);
+        mend_ledger_head(r);
     }
     s->in_rows = ledger_scrub(r->ledger, &s->row, PART_SIZE, &bytes, &damaged);
-    if (damaged > 0)
-        tell_rows(r, damaged);
+    s->damaged_rows += damaged;
+    if (!s->in_rows && s->damaged_rows > 0)
+        tell_rows(r);
     part_done(r, bytes);
     return s->in_rows;
 }

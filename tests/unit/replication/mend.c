@@ -529,6 +529,42 @@ TEST(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable) {
     leader_free(l);
 }
 
+/* One copy is rotten, and its first write fails. */
+static struct leader *with_failing_write(const char *name, enum file_result result) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    struct leader *l = leader_new(&options);
+    fill(l);
+    pass(l, 20);
+    rot(l, name, 20);
+    sim_disk_inject(l->disk, (struct sim_disk_fault){0, SIM_DISK_WRITE, result, false});
+    return l;
+}
+
+TEST(what_could_not_be_written_again_is_not_said_to_have_been) {
+    static const char *const names[] = {"hard_state", "rejected"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct leader *l = with_failing_write(names[i], FILE_IO_ERROR);
+        pass(l, 300);
+        OK(replica_failure(l->replica) != NULL);
+        EQUAL(l->notices[REPLICA_FILE_DAMAGED], 0);
+        EQUAL(replica_damage(l->replica)->mended, 0);
+        leader_free(l);
+    }
+}
+
+TEST(a_full_disk_ends_no_node_that_could_write_a_copy_of_the_ledgers_head_again) {
+    struct leader *l = with_failing_write("rejected", FILE_NO_SPACE);
+    pass(l, 500);
+    OK(replica_failure(l->replica) == NULL);
+    OK(replica_damage(l->replica)->passes > 1);
+    EQUAL(replica_damage(l->replica)->mended, 1);
+    OK(strncmp(l->damage, "rejected ", 9) == 0);
+    l->notices[REPLICA_LEDGER_DAMAGED] = 0;
+    REQUIRE(reopen(l));
+    EQUAL(l->notices[REPLICA_LEDGER_DAMAGED], 0);
+    leader_free(l);
+}
+
 /* Stopping. */
 
 /* Damaged, found, and on a disk that has no room for a snapshot. */
@@ -679,6 +715,8 @@ TESTS(TAP(a_rotten_snapshot_is_found_while_it_is_sent_and_a_new_one_is_sent_inst
       TAP(the_scrub_finds_a_rotten_snapshot_and_writes_another),
       TAP(the_scrub_goes_over_sound_files_again_and_again_and_says_nothing),
       TAP(a_rotten_segment_stays_until_a_snapshot_that_holds_it_is_durable),
+      TAP(what_could_not_be_written_again_is_not_said_to_have_been),
+      TAP(a_full_disk_ends_no_node_that_could_write_a_copy_of_the_ledgers_head_again),
       TAP(a_stop_replaces_a_rotten_snapshot_however_large_the_store_is),
       TAP(a_stop_removes_a_rotten_segment_that_its_snapshot_has_replaced),
       TAP(a_stop_behind_the_snapshot_removes_what_was_left_of_a_rotten_segment),

@@ -166,13 +166,14 @@ TEST(a_follower_scrubs_too_and_mends_itself_but_not_while_a_copy_is_on_its_way) 
 }
 
 /* Its payload is in the file alone: it cannot be mended, and is told of once. */
-TEST(a_row_of_the_ledger_that_rots_is_told_of_while_the_node_runs) {
+TEST(rows_of_the_ledger_that_rot_are_told_of_while_the_node_runs_and_count_as_one_file) {
     static const struct replica_options options = {.sync = SYNC_ALWAYS, .scrub_rest_ms = 1000};
     struct follower *f = follower_with(&options, bytes_of("snapshot"));
     hear_records(f, 2, base, 4, 5, base.index);
     hear_records(f, 3, base, 5, 1, base.index);
     REQUIRE(rows_of(f) == 5);
     sim_disk_flip(f->disk, "rejected", 8192 + 40, 1);
+    sim_disk_flip(f->disk, "rejected", sim_disk_size(f->disk, "rejected") - 2, 1);
     unsigned before = f->notices[REPLICA_LEDGER_DAMAGED];
     for (unsigned i = 0; i < 60; i++) {
         f->now_ms += 100;
@@ -181,6 +182,7 @@ TEST(a_row_of_the_ledger_that_rots_is_told_of_while_the_node_runs) {
     }
     OK(replica_damage(f->replica)->passes > 2);
     EQUAL(f->notices[REPLICA_LEDGER_DAMAGED], before + 1);
+    OK(strncmp(f->text, "2 rows ", 7) == 0);
     EQUAL(replica_damage(f->replica)->found, 1);
     EQUAL(replica_damage(f->replica)->mended, 0);
     follower_free(f);
@@ -367,7 +369,7 @@ TEST(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it
     follower_free(f);
 }
 
-TESTS(TAP(a_row_of_the_ledger_that_rots_is_told_of_while_the_node_runs),
+TESTS(TAP(rows_of_the_ledger_that_rot_are_told_of_while_the_node_runs_and_count_as_one_file),
       TAP(a_start_refuses_what_no_group_reaches),
       TAP(an_async_leader_applies_what_is_its_own_but_no_record_of_the_ring_before_it_is_committed),
       TAP(a_follower_scrubs_too_and_mends_itself_but_not_while_a_copy_is_on_its_way),
