@@ -53,7 +53,7 @@ static void print_mend(const struct examination *x, const struct mend *m, const 
         printf("mend: all files but 'identity' and 'rejected' are renamed aside-..., none is removed; "
                "the node gets a new incarnation and, when it is started, joins its group anew and gets "
                "its data from the %u other voters.\n"
-               "Do so only while a majority of the group's voters is whole without this node\n",
+               "Do so only while the intact voters other than this node are a majority of the group\n",
                x->identity.other_voters);
     if (m->finish)
         puts("mend: the files that are still to be set aside are renamed");

@@ -43,7 +43,7 @@ static const char help[] =
     "\n"
     "the data directory of a stopped node, without asking any node\n"
     "  directory check DIR        print what each file holds, and what is damaged; writes nothing.\n"
-    "                             Exit status 0: whole; 1: damaged; 2: not a directory to be looked at\n"
+    "                             Exit status 0: whole; 1: damaged; 2: cannot be examined\n"
     "  directory mend DIR         print what can be done about the damage, and do it with --yes\n"
     "\n"
     "options, anywhere\n"

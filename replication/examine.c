@@ -102,7 +102,7 @@ static bool may_read(struct file_system *fs, const struct examination *x, char *
             file_close(file);
         if (result != FILE_DENIED)
             continue;
-        snprintf(why, why_size, "%s: %s: look as the user that the node runs as", x->rows[i].name,
+        snprintf(why, why_size, "%s: %s: run this as the node's user", x->rows[i].name,
                  file_result_text(result));
         return false;
     }
@@ -313,33 +313,25 @@ static bool look_log(struct file_system *fs, struct examination *x) {
     return any;
 }
 
-/* Its reader cuts a torn end: so it reads a copy. */
 static void look_ledger(struct file_system *fs, struct examination *x, bool has_log) {
-    struct buffer content = {0};
-    struct ledger *ledger = NULL;
-    char why[200] = "";
-    enum file_result result = file_read_all(fs, LEDGER_FILE, LEDGER_SIZE_MAX + 1024 * 1024, &content);
+    struct ledger *ledger;
+    char why[200];
+    enum file_result result = ledger_look(fs, &ledger, why, sizeof why);
     if (result == FILE_NOT_FOUND) {
         if (has_log)
             tell(x, LEDGER_FILE, EXAMINE_BESIDE, "missing: rejected writes, if there were any, are gone");
         return;
     }
-    struct file_system *copy = file_system_memory_new();
-    bool ok = result == FILE_OK && file_replace(copy, LEDGER_FILE, buffer_bytes(&content)) == FILE_OK &&
-              ledger_open(copy, 0, &ledger, why, sizeof why) == FILE_OK;
-    x->ledger_bad = !ok || ledger_damaged(ledger) > 0;
-    if (!ok)
-        tell(x, LEDGER_FILE, EXAMINE_DAMAGED, "%s", why[0] == '\0' ? file_result_text(result) : why);
+    x->ledger_bad = result != FILE_OK || ledger_damaged(ledger) > 0;
+    if (result != FILE_OK)
+        tell(x, LEDGER_FILE, EXAMINE_DAMAGED, "%s", why);
     else if (ledger_damaged(ledger) > 0)
         tell(x, LEDGER_FILE, EXAMINE_DAMAGED,
              "%" PRIu64 " bytes are damaged or gone, and the rejected writes in them; %zu can be read",
              ledger_damaged(ledger), ledger_count(ledger));
     else
         tell(x, LEDGER_FILE, EXAMINE_WHOLE, "%zu rejected or overruled writes", ledger_count(ledger));
-    if (ok)
-        ledger_close(ledger);
-    file_system_free(copy);
-    buffer_release(&content);
+    ledger_close(ledger);
 }
 
 bool examine(struct file_system *fs, struct examination *x, char *why, size_t why_size) {

@@ -275,15 +275,43 @@ static enum file_result mend(struct ledger *l, uint64_t size, bool heads) {
     return result == FILE_OK ? mend_heads(l, heads ? 1 : 2) : result;
 }
 
-enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
-                             size_t why_size) {
+static struct ledger *ledger_new(struct file_system *fs, uint64_t size_max) {
     struct ledger *l = calloc(1, sizeof *l);
     if (l == NULL)
         err(1, "out of memory");
     l->fs = fs;
     l->size_max = size_max > 0 ? size_max : LEDGER_SIZE_MAX;
     l->end = FIRST;
-    *out = l;
+    return l;
+}
+
+/* What the file holds. False where a copy of its head is damaged. */
+static bool replay(struct ledger *l, uint64_t size) {
+    bool heads = head_load(l);
+    while (size > FIRST && (replay_next(l, size) || replay_behind(l, size)))
+        ;
+    if (l->end < l->head.end)
+        l->head.lost += l->head.end - l->end;
+    return heads;
+}
+
+enum file_result ledger_look(struct file_system *fs, struct ledger **out, char *why, size_t why_size) {
+    struct ledger *l = *out = ledger_new(fs, 0);
+    uint64_t size;
+    enum file_result result = file_open(fs, LEDGER_FILE, false, &l->file);
+    if (result != FILE_OK)
+        l->file = NULL;
+    else
+        result = file_size(l->file, &size);
+    if (result != FILE_OK)
+        return refuse(out, result, "read", why, why_size);
+    replay(l, size);
+    return FILE_OK;
+}
+
+enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
+                             size_t why_size) {
+    struct ledger *l = *out = ledger_new(fs, size_max);
     enum file_result result = file_open(fs, LEDGER_FILE, false, &l->file);
     if (result == FILE_NOT_FOUND) {
         l->created = true;
@@ -296,11 +324,7 @@ enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct l
         result = file_size(l->file, &size);
     if (result != FILE_OK)
         return refuse(out, result, "read", why, why_size);
-    bool heads = head_load(l);
-    while (size > FIRST && (replay_next(l, size) || replay_behind(l, size)))
-        ;
-    if (l->end < l->head.end)
-        l->head.lost += l->head.end - l->end;
+    bool heads = replay(l, size);
     if (l->end == size && heads)
         return FILE_OK;
     result = mend(l, size, heads);

@@ -44,6 +44,8 @@ struct ledger;
  * LEDGER_SIZE_MAX. On failure `why` holds one line with cause and mend. */
 enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
                              size_t why_size);
+/* The same of a stopped node's, and writes nothing: only reading it may follow. FILE_NOT_FOUND. */
+enum file_result ledger_look(struct file_system *fs, struct ledger **out, char *why, size_t why_size);
 void ledger_close(struct ledger *l);
 
 /* Writes a row. A row that is there already (a crash came between this and the truncation) changes nothing.

@@ -308,7 +308,7 @@ static bool decode_arrived(struct arrived *in, struct version at) {
               replica_state_decode(in->header.configuration, &in->configuration, &in->groups);
     if (!ok)
         snprintf(in->why, sizeof in->why,
-                 "it is not of the position it was announced for, or its configuration cannot be decoded");
+                 "its position differs from the announced one, or its configuration cannot be decoded");
     return ok;
 }
 
@@ -424,8 +424,7 @@ static bool may_receive(struct replica *r, uint64_t total, uint64_t left, char *
     uint64_t segment = r->options.segment_size > 0 ? r->options.segment_size : LOG_SEGMENT_SIZE;
     bool ok = file_system_room(r->options.fs, &room) == FILE_OK;
     if (max > 0 && total > max)
-        snprintf(why, why_size,
-                 "a leader announces a snapshot of %llu bytes: this machine's memory holds none beyond %llu",
+        snprintf(why, why_size, "a leader announces a snapshot of %llu bytes: the limit is %llu",
                  (unsigned long long)total, (unsigned long long)max);
     else if (ok && (room < left || room - left < ROOM_SEGMENTS * segment))
         snprintf(

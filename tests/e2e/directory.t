@@ -82,7 +82,7 @@ my ($one) = $alone->start(1);
 $one->set("key-$_" => "value-$_") for 1 .. 30;
 my $id = $one->id;
 
-subtest 'what cannot be looked at' => sub {
+subtest 'what cannot be examined' => sub {
     my ($status, $out, $error) = directory('check', $one->{data});
     is($status, 2, 'a node runs on it');
     like($error, qr/another process uses this data directory: stop the node/, 'which is said');
@@ -124,7 +124,7 @@ subtest 'a file that may not be read' => sub {
     my @user = $> == 0 ? ('setpriv', '--bounding-set=-dac_override,-dac_read_search') : ();
     my ($status, $out, $error) = run([@user, Cluster::binary('kvctl'), 'directory', 'mend', $data, '--yes']);
     is($status, 2, 'is not damaged');
-    like($error, qr/$first: .*: look as the user that the node runs as$/, 'which is said');
+    like($error, qr/$first: .*: run this as the node's user$/, 'which is said');
     is(join(' ', glob "$data/aside-*"), '', 'and not set aside');
 };
 

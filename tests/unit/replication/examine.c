@@ -6,13 +6,18 @@
 #include "storage/snapshot.h"
 #include "tests/tap.h"
 
-static struct file_system *directory_of(unsigned other_voters) {
+static struct file_system *directory_of_group(uint64_t group_id, unsigned other_voters) {
     struct file_system *fs = file_system_memory_new();
-    struct identity identity = {.incarnation = 5, .group_id = 7, .other_voters = (uint8_t)other_voters};
+    struct identity identity = {
+        .incarnation = 5, .group_id = group_id, .other_voters = (uint8_t)other_voters};
     memcpy(identity.node_id, "0123456789abcdef", NODE_ID_SIZE);
     if (identity_save(fs, &identity) != FILE_OK)
         abort();
     return fs;
+}
+
+static struct file_system *directory_of(unsigned other_voters) {
+    return directory_of_group(7, other_voters);
 }
 
 /* A snapshot without keys, whole by every checksum. */
@@ -160,6 +165,43 @@ TEST(a_term_beyond_the_bounds_becomes_one_above_every_vote) {
     file_system_free(fs);
 }
 
+TEST(the_damaged_log_of_an_unjoined_node_held_nothing) {
+    struct examination x;
+    struct file_system *fs = directory_of_group(0, 0);
+    put_log(fs, (struct version){0, 0});
+    EQUAL(file_system_remove(fs, "log_end"), FILE_OK);
+    struct mend m = look(fs, &x);
+    OK(!x.whole && !m.cut && !m.aside && !m.copies);
+    OK(strstr(m.refused, "delete the directory") != NULL && strstr(m.refused, "voter") == NULL);
+    examine_release(&x);
+    file_system_free(fs);
+}
+
+/* Longer than any bound on its rows, most of it a torn end. */
+TEST(a_ledger_of_any_size_is_read_in_its_place_and_not_written) {
+    struct examination x;
+    char why[200];
+    struct ledger *l;
+    struct file *file;
+    struct file_system *fs = directory_of(0);
+    const uint64_t size = LEDGER_SIZE_MAX + 8 * 1024 * 1024;
+    REQUIRE(ledger_open(fs, 0, &l, why, sizeof why) == FILE_OK);
+    struct ledger_row row = {.group_id = 7, .at = {2, 3}, .type = ENTRY_PUT, .payload = bytes_of("payload")};
+    REQUIRE(ledger_add(l, &row) == FILE_OK && ledger_sync(l) == FILE_OK);
+    ledger_close(l);
+    REQUIRE(file_open(fs, LEDGER_FILE, false, &file) == FILE_OK && file_allocate(file, size) == FILE_OK);
+    look(fs, &x);
+    EQUAL(row_of(&x, LEDGER_FILE)->state, EXAMINE_WHOLE);
+    TEXT_EQUAL(row_of(&x, LEDGER_FILE)->text, "1 rejected or overruled writes");
+    OK(!x.ledger_bad);
+    uint64_t now = 0;
+    file_size(file, &now);
+    EQUAL(now, size);
+    file_close(file);
+    examine_release(&x);
+    file_system_free(fs);
+}
+
 /* As a node leaves it that was killed before it joined: the first segment's head is not written yet. */
 TEST(a_log_that_is_not_begun_is_none_yet) {
     struct file_system *fs = directory_of(0);
@@ -177,7 +219,8 @@ TEST(a_log_that_is_not_begun_is_none_yet) {
     file_system_free(fs);
 }
 
-TESTS(TAP(a_log_that_is_not_begun_is_none_yet),
+TESTS(TAP(a_log_that_is_not_begun_is_none_yet), TAP(the_damaged_log_of_an_unjoined_node_held_nothing),
+      TAP(a_ledger_of_any_size_is_read_in_its_place_and_not_written),
       TAP(a_snapshot_beyond_the_bounds_is_set_aside_where_others_vote),
       TAP(the_only_voters_snapshot_beyond_the_bounds_stays_where_it_is),
       TAP(nothing_is_cut_of_a_log_whose_snapshot_is_gone),
