@@ -518,7 +518,3 @@ struct replica *node_replica(struct node *n) {
 const struct node_info *node_self(const struct node *n) {
     return &n->self;
 }
-
-const struct discovery *node_discovery(const struct node *n) {
-    return n->discovery;
-}

@@ -121,6 +121,5 @@ enum node_state node_state(const struct node *n);
 
 struct replica *node_replica(struct node *n); /* for the simulator's checks */
 const struct node_info *node_self(const struct node *n);
-const struct discovery *node_discovery(const struct node *n);
 
 #endif

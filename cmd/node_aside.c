@@ -85,9 +85,8 @@ static void note_voters(struct node *n) {
     if (others == n->identity.other_voters)
         return;
     n->identity.other_voters = (uint8_t)others;
-    if (identity_save(n->options.fs, &n->identity) != FILE_OK)
-        node_log(n, NODE_WARNING, "disk_failed",
-                 "cannot write the file 'identity': is the disk full or read-only?");
+    if (!node_save_identity(n))
+        node_log(n, NODE_WARNING, "disk_failed", IDENTITY_UNWRITTEN);
 }
 
 /* With every pass of the scrub. What has no group is not to be written: a start takes it for one that ended

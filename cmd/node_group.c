@@ -126,7 +126,7 @@ bool node_group_open(struct node *n, char *why, size_t why_size) {
     if (new)
         new_identity(n);
     if ((new || n->identity.worn) && !node_save_identity(n)) {
-        snprintf(why, why_size, "cannot write the file 'identity': is the disk full or read-only?");
+        snprintf(why, why_size, IDENTITY_UNWRITTEN);
         return false;
     }
     if (!new && n->identity.group_id == 0 && !empty_directory(n)) {
@@ -214,8 +214,7 @@ static bool adopt(struct node *n, const struct peer *peer) {
     char text[ADDRESS_TEXT_MAX];
     n->identity.group_id = peer->info.group_id;
     if (!node_save_identity(n)) {
-        node_log(n, NODE_ERROR, "disk_failed",
-                 "cannot write the file 'identity': is the disk full or read-only?");
+        node_log(n, NODE_ERROR, "disk_failed", IDENTITY_UNWRITTEN);
         n->state = NODE_FAILED;
         return false;
     }

@@ -95,6 +95,7 @@ bool node_group_open(struct node *n, char *why, size_t why_size);
 void node_group_opened(struct node *n);
 /* Returns when it wants to be called next, absolute. */
 uint64_t node_group_tick(struct node *n);
+#define IDENTITY_UNWRITTEN "cannot write the file 'identity': is the disk full or read-only?"
 bool node_save_identity(struct node *n);
 /* A message from a member of a group while this node belongs to none: takes its group id. False where it must
  * not be handled. */

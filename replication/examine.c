@@ -34,10 +34,21 @@ const char *examine_state_text(enum examine_state state) {
     return "unknown";
 }
 
-static struct examine_row *row_of(struct examination *x, const char *name) {
+static struct examine_row *row_find(const struct examination *x, const char *name) {
     for (size_t i = 0; i < x->count; i++)
         if (strcmp(x->rows[i].name, name) == 0)
             return &x->rows[i];
+    return NULL;
+}
+
+static bool there(const struct examination *x, const char *name) {
+    return row_find(x, name) != NULL;
+}
+
+static struct examine_row *row_of(struct examination *x, const char *name) {
+    struct examine_row *found = row_find(x, name);
+    if (found != NULL)
+        return found;
     if (x->count == x->capacity) {
         x->capacity = x->capacity == 0 ? 32 : x->capacity * 2;
         x->rows = reallocarray(x->rows, x->capacity, sizeof x->rows[0]);
@@ -62,13 +73,6 @@ __attribute__((format(printf, 4, 5))) static void tell(struct examination *x, co
 
 static bool is_beyond(struct version at) {
     return at.term > MESSAGE_TERM_MAX || at.index > MESSAGE_INDEX_MAX;
-}
-
-static bool there(const struct examination *x, const char *name) {
-    for (size_t i = 0; i < x->count; i++)
-        if (strcmp(x->rows[i].name, name) == 0)
-            return true;
-    return false;
 }
 
 /* The files. */
@@ -146,9 +150,9 @@ static void look_identity(struct file_system *fs, struct examination *x) {
 
 static void look_hard_state(struct file_system *fs, struct examination *x, bool has_data) {
     char why[160];
-    struct hard_state *h = &x->hard_state;
+    struct hard_state h;
     static const uint8_t none[NODE_ID_SIZE];
-    enum file_result result = hard_state_load(fs, h, why, sizeof why);
+    enum file_result result = hard_state_load(fs, &h, why, sizeof why);
     if (result == FILE_NOT_FOUND) {
         x->hard_state_bad = has_data;
         if (has_data)
@@ -161,15 +165,15 @@ static void look_hard_state(struct file_system *fs, struct examination *x, bool 
         tell(x, HARD_STATE_NAME, result == FILE_OLD ? EXAMINE_OLD : EXAMINE_DAMAGED, "%s", why);
         return;
     }
-    x->hard_state_beyond = h->term > MESSAGE_TERM_MAX;
-    x->copies_worn |= h->worn;
-    bool voted = memcmp(h->vote_id, none, sizeof none) != 0;
+    x->hard_state_beyond = h.term > MESSAGE_TERM_MAX;
+    x->copies_worn |= h.worn;
+    bool voted = memcmp(h.vote_id, none, sizeof none) != 0;
     tell(x, HARD_STATE_NAME,
          x->hard_state_beyond ? EXAMINE_BEYOND
-         : h->worn            ? EXAMINE_WORN
+         : h.worn             ? EXAMINE_WORN
                               : EXAMINE_WHOLE,
-         "term %" PRIu64 ", %s%.*s%s", h->term, voted ? "voted for " : "no vote", voted ? NODE_ID_SIZE : 0,
-         (const char *)h->vote_id, x->hard_state_beyond ? ": no group reaches such a term" : "");
+         "term %" PRIu64 ", %s%.*s%s", h.term, voted ? "voted for " : "no vote", voted ? NODE_ID_SIZE : 0,
+         (const char *)h.vote_id, x->hard_state_beyond ? ": no group reaches such a term" : "");
 }
 
 static void look_snapshot(struct file_system *fs, struct examination *x) {
@@ -249,7 +253,7 @@ static void look_end(struct file_system *fs, struct examination *x) {
 static void take_damage(struct examination *x, const struct log_report *report, bool has_segments) {
     x->log_bad = true;
     x->cut_offset = report->offset;
-    if (strncmp(report->detail, "gap", 3) != 0) /* behind which nothing can be cut */
+    if (!report->gap)
         snprintf(x->cut_file, sizeof x->cut_file, "%s", report->file);
     if (strcmp(report->file, "log_end") != 0 || !has_segments)
         x->last = report->last > x->base.index ? report->last : x->base.index;

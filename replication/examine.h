@@ -36,7 +36,6 @@ struct examination {
     bool other_version; /* of any file: nothing here can judge the directory */
     bool identity_worn, copies_worn;
     bool hard_state_bad, hard_state_beyond;
-    struct hard_state hard_state;
     bool snapshot_bad, log_bad, data_beyond, ledger_bad;
     struct version base;          /* end of the snapshot */
     uint64_t last;                /* index before the log's damage, or the last one */

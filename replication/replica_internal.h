@@ -1,4 +1,5 @@
-/* What replica.c and replica_snapshot.c share. */
+/* What the sources of a replica (replica*.c) share. examine.c takes the names of files from it, and the codec
+ * of what a snapshot holds beside the records. */
 #ifndef REPLICATION_REPLICA_INTERNAL_H
 #define REPLICATION_REPLICA_INTERNAL_H
 

@@ -408,6 +408,7 @@ static enum log_result check_gap(struct replay *r) {
     if (log_first(log) <= r->base.index + 1)
         return LOG_OK;
     struct log_report *report = r->report;
+    report->gap = true;
     segment_name(report->file, log->segments[0]->number);
     snprintf(report->detail, sizeof report->detail,
              "gap: the log begins at index %" PRIu64 " in %s, the snapshot ends at %" PRIu64, log_first(log),

@@ -253,10 +253,6 @@ bool store_digest_at(const struct store *store, uint64_t index, uint64_t *digest
     return true;
 }
 
-uint64_t store_digest_answered(const struct store *store) {
-    return store->retries.digest;
-}
-
 static bool digest_each(void *arg, struct record *record) {
     digest_replace(arg, NULL, record);
     return true;

@@ -95,10 +95,9 @@ void store_clear(struct store *store);
 uint64_t store_digest(const struct store *store);
 /* As it was after the entry at index. False above applied, and where undoing does not reach that far back. */
 bool store_digest_at(const struct store *store, uint64_t index, uint64_t *digest);
-/* Its parts: the records', by slot and leaf, and the answered pairs'. The leaves are counted when they are
+/* Its part of the records, by slot and leaf. The leaves are counted when they are
  * asked for first, in one whole walk, and are kept with every change from then on. */
 const struct digest *store_digest_records(struct store *store);
-uint64_t store_digest_answered(const struct store *store);
 /* The digest, kept with every change, is that of the content, each record and pair read again. Slow. */
 bool store_digest_holds(const struct store *store);
 
