@@ -20,6 +20,12 @@
  *  - a linearizable read never returns less than what was acknowledged at quorum, or read linearizably,
  *    before it began, and every read returns what somebody wrote.
  *
+ *  - what an answer says beside its body is so (check_headers.c).
+ *
+ * Of what nodes say of themselves, asked now and then (check_inquiry.c): /metrics (check_metrics.c), /cluster
+ * and /cluster/nodes (check_cluster.c), and all the while their health (check_health.c), by what is committed
+ * and who could reach whom (check_reach.c).
+ *
  * Of the answers, by nothing but themselves (check_history.c): tests/check/verdict.h. */
 #ifndef TESTS_SIM_CHECK_H
 #define TESTS_SIM_CHECK_H
@@ -51,6 +57,7 @@ struct op {
     struct version at;    /* of its answer */
     uint32_t group;       /* of at */
     uint64_t began_us, ended_us;
+    uint64_t asked_term;            /* of the node asked, when it began */
     uint64_t floor[SIM_GROUPS_MAX]; /* reads: index that it must see, by group */
     uint64_t committed;             /* index; 0 none */
     uint32_t value_size;

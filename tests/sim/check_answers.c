@@ -23,6 +23,7 @@ size_t check_begin(struct check *c, const struct op *op) {
     struct op *begun = &c->ops[c->op_count];
     *begun = *op;
     begun->began_us = c->sim->now_us;
+    begun->asked_term = c->sim->machines[op->machine]->checked_term;
     for (unsigned i = 0; i < SIM_GROUPS_MAX; i++)
         begun->floor[i] = c->groups[i].floor;
     if (op->kind == OP_OUTCOME)
@@ -33,12 +34,14 @@ size_t check_begin(struct check *c, const struct op *op) {
 
 void check_attempted(struct check *c, size_t number, const struct response *r) {
     check_history_end(c, number, r);
+    check_headers(c, number, r);
 }
 
 void check_again(struct check *c, size_t number, unsigned machine) {
     c->ops[number].unknown++;
     c->ops[number].machine = machine;
     c->ops[number].began_us = c->sim->now_us;
+    c->ops[number].asked_term = c->sim->machines[machine]->checked_term;
     check_history_begin(c, number);
 }
 
@@ -59,7 +62,7 @@ bool check_is_refusal(const struct response *r) {
 
 /* The log of a node whose disk failed cannot be read, and one that loses power within its turn is not looked
  * at behind it: what it committed and answered in it only the end will show. */
-static bool may_be_unseen(const struct sim *sim) {
+bool check_may_be_unseen(const struct sim *sim) {
     uint64_t unseen = sim->tally.counts[TALLY_CUT_WITHIN_TURN];
     for (unsigned i = 0; i < sim->options.machines; i++)
         unseen += sim->machines[i]->failures + machine_is_dark(sim->machines[i]);
@@ -73,7 +76,7 @@ bool check_is_committed(const struct group_log *log, struct version at) {
 /* A write that was acknowledged at quorum is committed where its answer says. */
 static void check_quorum_write(struct check *c, size_t number, const struct op *op) {
     struct group_log *log = &c->groups[op->group];
-    if (op->at.index > log->count && may_be_unseen(c->sim))
+    if (op->at.index > log->count && check_may_be_unseen(c->sim))
         return; /* the end will show it */
     if (!check_is_committed(log, op->at))
         sim_violated(c->sim, "write %zu was acknowledged at quorum at %llu.%llu and is not committed there",
@@ -124,7 +127,7 @@ static void check_everywhere(struct check *c, size_t number, const struct op *op
 static void check_acks(struct check *c, size_t number, const struct op *op, const struct response *r) {
     unsigned held = 0;
     bool known = c->sim->options.sync_interval_ms == 0 && !c->sim->machines[0]->memory;
-    if (r->voters == 0 || op->pair || !known || may_be_unseen(c->sim))
+    if (r->voters == 0 || op->pair || !known || check_may_be_unseen(c->sim))
         return;
     for (unsigned i = 0; i < c->sim->options.machines; i++)
         held += c->sim->machines[i]->group == op->group && check_held(c, i, op->at);
@@ -137,7 +140,7 @@ static void check_acks(struct check *c, size_t number, const struct op *op, cons
 
 /* Whatever attempt it answers, it is what the first entry with the pair gave. */
 static void check_pair(struct check *c, size_t number, const struct op *op, const struct response *r) {
-    if (op->committed == 0 && may_be_unseen(c->sim))
+    if (op->committed == 0 && check_may_be_unseen(c->sim))
         return;
     struct version stands = op->kind == OP_DELETE && !op->fails ? (struct version){0, 0} : op->stands;
     if (r->position.index != op->committed || (r->status == 412) != op->fails ||
@@ -169,6 +172,9 @@ static void write_answered(struct check *c, size_t number, const struct response
                          (unsigned long long)op->committed);
     } else {
         op->state = OP_UNKNOWN;
+        op->at = r->position;
+        op->group = r->group < SIM_GROUPS_MAX ? r->group : 0;
+        check_acks(c, number, op, r);
         sim_count(c->sim, TALLY_WRITE_UNKNOWN);
     }
 }
@@ -282,6 +288,7 @@ void check_answered(struct check *c, size_t number, const struct response *r) {
     check_history_end(c, number, r);
     op->ended_us = c->sim->now_us;
     sim_mix(c->sim, r->status + number * 1000);
+    check_headers(c, number, r);
     if (r->status >= 500 && r->status != 503 && r->status != 504 && r->status != 507)
         sim_violated(c->sim, "request %zu was answered %u %s", number, r->status, r->error);
     if (op->kind == OP_SET || op->kind == OP_DELETE)
@@ -347,15 +354,17 @@ static void check_kept(struct check *c, size_t number) {
         sim_count(c->sim, TALLY_WRITE_IN_LEDGER);
 }
 
-/* What a ledger calls rejected is not committed. */
-static void check_rejected(struct check *c, const struct machine *m) {
-    const struct ledger *ledger = replica_ledger(node_replica(m->node));
-    for (size_t i = 0; i < ledger_count(ledger); i++) {
-        const struct ledger_row *row = ledger_at(ledger, i);
-        if (check_is_committed(&c->groups[m->group], row->at) && row->state == LEDGER_REJECTED)
-            sim_violated(c->sim, "the write at %llu.%llu is committed, and a ledger calls it rejected",
-                         (unsigned long long)row->at.term, (unsigned long long)row->at.index);
-    }
+/* One of which it is not known what became is committed where its answer said, or not at all. */
+static void check_position_kept(struct check *c, size_t number) {
+    const struct op *op = &c->ops[number];
+    if (op->at.index == 0 || op->pair)
+        return;
+    bool there = check_is_committed(&c->groups[op->group], op->at);
+    if (there ? op->committed != op->at.index : op->committed != 0)
+        sim_violated(c->sim, "write %zu was answered as unknown at %llu.%llu and is committed at %llu",
+                     number, (unsigned long long)op->at.term, (unsigned long long)op->at.index,
+                     (unsigned long long)op->committed);
+    sim_count(c->sim, TALLY_POSITION_KEPT);
 }
 
 static void check_answered_pairs(struct check *c, const struct machine *m) {
@@ -368,6 +377,7 @@ static void check_answered_pairs(struct check *c, const struct machine *m) {
 void check_final(struct check *c) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
         check_rejected(c, c->sim->machines[i]);
+        check_ledger_told(c->sim->machines[i]);
         check_answered_pairs(c, c->sim->machines[i]);
         check_digest_holds(c->sim->machines[i]);
     }
@@ -375,4 +385,6 @@ void check_final(struct check *c) {
         if ((c->ops[i].kind == OP_SET || c->ops[i].kind == OP_DELETE) &&
             (c->ops[i].state == OP_DONE || c->ops[i].state == OP_FAILED))
             check_kept(c, i);
+        else if (c->ops[i].kind == OP_SET && c->ops[i].state == OP_UNKNOWN)
+            check_position_kept(c, i);
 }

@@ -13,12 +13,20 @@ struct committed {
     bool digest_told;
     int key;                    /* of a write; -1 otherwise */
     struct version key_version; /* of that key after it; index 0: absent */
+    unsigned keys;              /* live ones, after it */
     uint64_t at_us;             /* when somebody first had it committed */
 };
 
 struct leader {
     uint64_t term, incarnation;
-    unsigned machine; /* + 1; 0 none */
+    unsigned machine;         /* + 1; 0 none */
+    uint64_t since_us, epoch; /* of its process */
+};
+
+/* A configuration that a group has committed. */
+struct committed_members {
+    uint64_t index;
+    struct configuration configuration;
 };
 
 /* What one group has committed. */
@@ -29,6 +37,8 @@ struct group_log {
     uint64_t hashes[KEYS_MAX];
     struct leader *leaders; /* [term] */
     size_t leader_count;
+    struct committed_members *members; /* by index */
+    size_t members_count, members_capacity;
     uint64_t floor; /* highest index acknowledged at quorum or read linearizably */
 };
 
@@ -51,8 +61,39 @@ struct replaced {
     struct version at;
 };
 
+/* What /metrics of a process said last (check_metrics.c). */
+struct series {
+    uint64_t name; /* hash of the text before the value; 0: free */
+    uint64_t round;
+    double value;
+};
+
+#define SERIES_MAX 2048 /* a power of 2 */
+
+struct told {
+    uint64_t epoch;        /* of the process */
+    struct series *series; /* SERIES_MAX of them; NULL: none */
+    size_t count;
+    uint64_t round;       /* how often it was asked */
+    uint64_t leaderships; /* of the process, as seen at the ends of turns */
+};
+
+/* How the machines could reach each other, looked at every 100 ms (check_reach.c). */
+struct reach {
+    uint64_t looked_us;
+    uint64_t broken_us; /* when it was last not so that all reach all */
+    uint64_t cut_us;    /* when a link was last cut: it gives later what was sent on it before */
+    uint64_t majority_us[MACHINES_MAX]; /* when the node last reached a majority of its group's voters */
+    uint64_t minority_us[MACHINES_MAX]; /* when it last did not */
+    uint64_t silent_us[MACHINES_MAX];   /* since when the machine runs nothing; 0: it does */
+    uint64_t epochs[MACHINES_MAX];
+};
+
 struct check {
     struct sim *sim;
+    struct told told[MACHINES_MAX];
+    struct reach reach;
+    uint64_t inquired, inquire_us, inquire_dear_us; /* how often; when next */
     struct kept kept[MACHINES_MAX];
     uint64_t lost_us[MACHINES_MAX];     /* when a machine last lost what it had; 0 never */
     uint64_t together_us[MACHINES_MAX]; /* when its node last reached another one of its group */
@@ -73,6 +114,55 @@ bool check_is_refusal(const struct response *r);
 /* The number in the answer's value; SIZE_MAX where it holds none. */
 size_t check_number_read(const struct response *r);
 bool check_is_committed(const struct group_log *log, struct version at);
+
+/* check_reach.c: what is true within LATE_US of the event that makes it so. */
+#define LATE_US (6 * SECOND)
+void check_reach(struct sim *sim);
+bool check_reach_each_other(const struct machine *a, const struct machine *b);
+/* The node has reached a majority of its group's voters for LATE_US, or none for ALONE_US. */
+#define ALONE_US (3 * SECOND / 2)
+bool check_has_majority(const struct machine *m);
+bool check_has_none(const struct machine *m);
+/* It became the leader so long ago that it knows whether it has one. */
+static inline bool check_leads_since(const struct sim *sim, const struct leader *leader) {
+    return leader->since_us + ALONE_US < sim->now_us;
+}
+/* All have reached all for LATE_US, and so long it has led; NULL: there is none such. */
+const struct leader *check_standing(const struct check *c, uint32_t group);
+/* It has led the group, in this term or a later one. */
+bool check_has_led(const struct check *c, uint32_t group, unsigned machine, uint64_t term);
+/* By the id; NULL: no machine's. */
+struct machine *check_named(const struct sim *sim, const char *id);
+/* By the text of its peer or API address. */
+struct machine *check_at_address(const struct sim *sim, const char *text, bool api);
+/* Frames that no correct node sends may have told it anything. */
+static inline bool check_may_be_fooled(const struct sim *sim) {
+    return (sim->options.with & WITH_HOSTILE) != 0;
+}
+/* As the group has committed it there; NULL: it has not. */
+const struct configuration *check_members_at(const struct group_log *group, uint64_t index);
+
+/* check_inquiry.c, at the end of a turn. Asks through the HTTP server; false: it was not answered 200. */
+void check_inquire_begin(struct check *c);
+void check_inquire(struct machine *m);
+bool check_ask(struct machine *m, const char *route, struct buffer *body);
+/* check_metrics.c, check_cluster.c */
+void check_metrics(struct machine *m);
+void check_cluster(struct machine *m);
+void check_nodes(struct machine *m);
+
+/* check_headers.c */
+void check_headers(struct check *c, size_t number, const struct response *r);
+
+/* check_health.c */
+void check_health_told(struct machine *m);
+
+/* check_answers.c: a commit may not have been seen. */
+bool check_may_be_unseen(const struct sim *sim);
+
+/* check_ledger.c: all the while, and at the end. */
+void check_ledger_told(struct machine *m);
+void check_rejected(const struct check *c, const struct machine *m);
 
 /* check_log.c */
 void check_digest_holds(struct machine *m);

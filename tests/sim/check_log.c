@@ -24,6 +24,7 @@ struct check *check_new(struct sim *sim) {
     if (check == NULL)
         err(1, "out of memory");
     check->sim = sim;
+    check_inquire_begin(check);
     history_init(&check->history);
     return check;
 }
@@ -32,10 +33,12 @@ void check_free(struct check *check) {
     for (unsigned i = 0; i < SIM_GROUPS_MAX; i++) {
         free(check->groups[i].entries);
         free(check->groups[i].leaders);
+        free(check->groups[i].members);
     }
     for (unsigned i = 0; i < MACHINES_MAX; i++) {
         free(check->kept[i].held);
         free(check->kept[i].rows);
+        free(check->told[i].series);
     }
     free(check->replaced);
     free(check->ops);
@@ -164,6 +167,7 @@ static void apply_write(struct check *c, struct group_log *group, struct committ
     struct version at = {record->term, record->index};
     bool holds = condition_holds(write, group->versions[key]);
     if (holds) {
+        entry->keys += (record->type == ENTRY_PUT) - (group->versions[key].index > 0);
         entry->state -= group->hashes[key];
         group->versions[key] = record->type == ENTRY_PUT ? at : (struct version){0, 0};
         group->hashes[key] = record->type == ENTRY_PUT ? record_hash(write->key, at, write->value) : 0;
@@ -185,13 +189,25 @@ static void check_owner(struct check *c, int key, uint32_t group) {
         sim_violated(c->sim, "k%d is written in group %u and in group %u", key, c->owners[key] - 1, group);
 }
 
+static void keep_members(struct group_log *group, const struct log_record *record) {
+    group->members = check_grow(group->members, &group->members_capacity, group->members_count + 1,
+                                sizeof *group->members);
+    struct committed_members *members = &group->members[group->members_count];
+    members->index = record->index;
+    if (configuration_decode(record->payload, &members->configuration))
+        group->members_count++;
+}
+
 static void apply(struct check *c, uint32_t number, struct committed *entry,
                   const struct log_record *record) {
     struct group_log *group = &c->groups[number];
     struct entry write;
+    if (record->type == ENTRY_CONFIGURATION)
+        keep_members(group, record);
     if (group->count > 0) {
         entry->state = group->entries[group->count - 1].state;
         entry->answered = group->entries[group->count - 1].answered;
+        entry->keys = group->entries[group->count - 1].keys;
     }
     entry->key = -1;
     if ((record->type != ENTRY_PUT && record->type != ENTRY_DELETE) ||
@@ -273,7 +289,8 @@ static void check_leader(struct machine *m) {
     struct leader *leader = &group->leaders[term];
     uint64_t incarnation = node_self(m->node)->incarnation;
     if (leader->machine == 0) {
-        *leader = (struct leader){term, incarnation, m->index + 1};
+        *leader = (struct leader){term, incarnation, m->index + 1, m->sim->now_us, m->epoch};
+        m->sim->check->told[m->index].leaderships++;
         sim_count(m->sim, TALLY_ELECTION_WON);
     }
     if (leader->machine != m->index + 1 || leader->incarnation != incarnation)
@@ -342,12 +359,16 @@ void check_turn(struct machine *m) {
     check_digest(m);
     check_store(m);
     check_kept_note(m, false);
+    check_reach(m->sim);
+    check_inquire(m);
 }
 
 void check_started(struct machine *m) {
     m->checked_commit = 0;
     m->checked_applied = UINT64_MAX;
     m->checked_term = 0;
+    m->asked = m->answered = 0;
+    m->sim->check->told[m->index].leaderships = 0;
     if (m->sim->unchecked)
         return;
     check_kept_start(m);

@@ -106,7 +106,15 @@ static void read_headers(struct response *response, const char *head) {
     }
     if ((at = header(head, "\r\nKV-Node: ")) != NULL)
         sscanf(at, "%16[A-Za-z0-9_-]", response->node);
-    response->degraded = header(head, "\r\nKV-Degraded: ") != NULL;
+    response->degraded = header(head, "\r\nKV-Degraded: no-majority\r\n") != NULL;
+    if ((at = header(head, "\r\nKV-Group: ")) != NULL)
+        response->grouped = sscanf(at, "%u", &response->node_group) == 1;
+    if (response->status < 300)
+        return;
+    if ((at = header(head, "\r\nRetry-After: ")) != NULL)
+        response->retry_after_s = (unsigned)strtoul(at, NULL, 10);
+    if ((at = header(head, "\r\nLocation: ")) != NULL)
+        sscanf(at, "%127[^\r]", response->location);
 }
 
 /* Takes the chunks at text apart, into body where it is not NULL. The size of them all; 0 while they are not
@@ -168,6 +176,7 @@ static void answer_arrives(struct sim *sim, struct event *event) {
         buffer_append(&client->received, (struct bytes){event->data, event->size});
         size_t size = parse(client, &response);
         if (size > 0) {
+            client->machine->answered++;
             answer(client, &response);
             if (event->number == client->generation)
                 buffer_consume(&client->received, size);
@@ -264,6 +273,7 @@ void sim_client_ask(struct client *client, struct machine *machine, const char *
         break_later(client);
         return;
     }
+    machine->asked++;
     if (client->sim->weather.split && bytes.size > 1) {
         size_t size = 1 + (size_t)sim_below(client->sim, STREAM_NETWORK, bytes.size - 1);
         send_piece(client, (struct bytes){bytes.data, size});

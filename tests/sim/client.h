@@ -15,8 +15,12 @@ struct response {
     uint64_t staleness_ms;
     bool degraded;
     char node[NODE_ID_SIZE + 1]; /* who decided; empty: not told */
-    struct bytes body;           /* borrowed for the call */
-    char error[32];              /* of the body; empty: none */
+    bool grouped;
+    uint32_t node_group;    /* where grouped: its group */
+    unsigned retry_after_s; /* 0: not told */
+    char location[128];     /* of a redirect */
+    struct bytes body;      /* borrowed for the call */
+    char error[32];         /* of the body; empty: none */
 };
 
 struct client {

@@ -92,6 +92,8 @@ bool sim_disk_damage(struct sim_disk *disk, enum sim_damage kind, const char *na
                      struct random *random);
 /* Each of the two names now names the other's file. False where one is not there. */
 bool sim_disk_swap(struct sim_disk *disk, const char *a, const char *b);
+/* It, or the one that it is a copy of, was damaged, or told to lie. */
+bool sim_disk_is_hurt(const struct sim_disk *disk);
 /* Calls each for every name, in the order of the names. */
 void sim_disk_names(const struct sim_disk *disk, void (*each)(void *arg, const char *name), void *arg);
 /* Bytes of a file, 0 where it is not there; and what is durable there. */

@@ -118,6 +118,7 @@ struct sim_disk *sim_disk_copy(const struct sim_disk *disk) {
         phantom_add(copy, phantom->inode->copy, change);
     }
     copy->lied = disk->lied;
+    copy->hurt = disk->hurt;
     return copy;
 }
 

@@ -11,6 +11,7 @@ bool sim_disk_flip(struct sim_disk *disk, const char *name, uint64_t offset, uin
     uint8_t byte;
     if (inode == NULL || sparse_read(&inode->durable, offset, &byte, 1) != 1)
         return false;
+    disk->hurt = true;
     byte ^= mask;
     sparse_write(&inode->durable, offset, (struct bytes){&byte, 1});
     inode_see(inode);
@@ -59,6 +60,7 @@ bool sim_disk_damage(struct sim_disk *disk, enum sim_damage kind, const char *na
     struct inode *inode = names_find(&disk->seen, name);
     if (inode == NULL || (offset >= inode->durable.size && kind != DAMAGE_MISSING))
         return false;
+    disk->hurt = true;
     switch (kind) {
     case DAMAGE_BIT:
         return sim_disk_flip(disk, name, offset, (uint8_t)(1u << random_below(random, 8)));
@@ -103,9 +105,14 @@ bool sim_disk_swap(struct sim_disk *disk, const char *a, const char *b) {
     struct inode *first = names_find(&disk->seen, a), *second = names_find(&disk->seen, b);
     if (first == NULL || second == NULL || first == second)
         return false;
+    disk->hurt = true;
     swap_in(&disk->seen, first, second);
     swap_in(&disk->durable, first, second);
     return true;
+}
+
+bool sim_disk_is_hurt(const struct sim_disk *disk) {
+    return disk->hurt;
 }
 
 static int by_text(const void *a, const void *b) {

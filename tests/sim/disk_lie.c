@@ -101,6 +101,7 @@ uint64_t sim_disk_lied(const struct sim_disk *disk) {
 }
 
 void sim_disk_lie(struct sim_disk *disk, bool elsewhere, struct random *random) {
+    disk->hurt = true;
     disk->next_fate = elsewhere ? CHANGE_ELSEWHERE : CHANGE_LOST;
     disk->fate_random = random;
 }

@@ -400,6 +400,7 @@ void machine_clock_jump(struct machine *m, uint64_t ahead_ms, int64_t calendar_m
     sim_note(m->sim, "the clock of %u leaps %llu ms, its calendar %lld", m->index + 1,
              (unsigned long long)ahead_ms, (long long)calendar_ms);
     m->clock_base_ms += ahead_ms;
+    m->leapt_us = m->sim->now_us;
     m->wall_ms += calendar_ms;
     if (m->node != NULL)
         machine_touch(m);

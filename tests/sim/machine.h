@@ -25,6 +25,7 @@ struct machine {
     bool power;           /* its kernel runs */
     bool paused;
     uint64_t resumed_us; /* when its process last went on after a pause; 0 never */
+    uint64_t leapt_us;   /* when its clock last leapt ahead; 0 never */
     bool leader_flag, memory, broadcast;
     bool leads_again, again;  /* while it is opened after starting over */
     bool named[MACHINES_MAX]; /* -peers */
@@ -51,6 +52,7 @@ struct machine {
 
     /* check.c's */
     uint64_t checked_commit, checked_applied, checked_term;
+    uint64_t asked, answered; /* HTTP requests of the process */
 };
 
 struct machine *machine_new(struct sim *sim, unsigned index);

@@ -35,6 +35,23 @@
     X(STATE_ODD, "odd-state-told")                                                                           \
     X(STATE_REPLACED, "odd-state-replaced")                                                                  \
     X(ACKS_COUNTED, "acks-counted")                                                                          \
+    X(METRICS_ASKED, "metrics-checked")                                                                      \
+    X(LEADER_TOLD, "leader-told-in-metrics")                                                                 \
+    X(STALENESS_TOLD, "staleness-told-in-metrics")                                                           \
+    X(KEYS_TOLD, "keys-told-in-metrics")                                                                     \
+    X(DAMAGE_TOLD, "damage-told-in-metrics")                                                                 \
+    X(CLUSTER_ASKED, "cluster-checked")                                                                      \
+    X(NODES_ASKED, "members-checked")                                                                        \
+    X(LEADER_NAMED, "leader-named")                                                                          \
+    X(DURABLE_TOLD, "member's-disk-checked")                                                                 \
+    X(SILENCE_TOLD, "member's-silence-checked")                                                              \
+    X(DECIDER_NAMED, "decider-checked")                                                                      \
+    X(DEGRADED_TOLD, "degraded-checked")                                                                     \
+    X(RETRY_AFTER, "retry-after-checked")                                                                    \
+    X(LEADER_HINTED, "hint-checked")                                                                         \
+    X(STANDING_LEADER_HINTED, "standing-leader-hinted")                                                      \
+    X(POSITION_KEPT, "unknown-write's-position-checked")                                                     \
+    X(LEDGER_ROW, "ledger-row-checked")                                                                      \
     X(HEALTHY, "healthy-node-checked")                                                                       \
     X(FORGED, "forged-frame-taken")                                                                          \
     X(MINORITY_BROKEN, "minority-broken")                                                                    \
