@@ -113,6 +113,7 @@ static void drop_segments(struct replica *r) {
 void replica_scrub_stop(struct replica *r) {
     uint64_t last;
     char name[FILE_NAME_MAX] = "the log";
+    look_at_log(r);
     drop_segments(r);
     look_at_mended_log(r);
     if (r->failure[0] != '\0' || (!r->damage.snapshot && log_mended(r->log)))

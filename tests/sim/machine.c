@@ -416,10 +416,11 @@ static void failed(struct machine *m) {
 
 static void stopped(struct machine *m) {
     finish_jobs(m);
-    bool shut = node_shutdown(m->node);
+    const struct replica_damage *damage = replica_damage(node_replica(m->node));
+    bool shut = node_shutdown(m->node), damaged = damage->snapshot || damage->log;
     if (machine_is_dark(m))
         return;
-    if (!shut && !m->may_fail)
+    if (!shut && !m->may_fail && !damaged) /* which no snapshot could replace */
         sim_violated(m->sim, "node %u could not shut down", m->index + 1);
     check_turn(m);
     end_process(m, true);
