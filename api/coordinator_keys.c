@@ -10,7 +10,7 @@
 #include "api/coordinator_internal.h"
 #include "api/keys_slice.h"
 
-#define SLICE_SIZE    (48u * 1024) /* bytes of keys, all groups together */
+/* Bytes of one group's part of a slice. */
 #define PART_SIZE_MIN 4096u
 #define GATHERS_MAX   256 /* under way; further ones get ERROR_OVERLOAD */
 
@@ -102,7 +102,7 @@ void keys_now(struct coordinator *c, const struct request *request, struct reply
     uint32_t size_max = read_u32(&r);
     struct part part = {.prefix = request->key, .limit = read_u64(&r), .out = &c->slice};
     part.after = read_rest(&r);
-    part.size_max = size_max < SLICE_SIZE ? size_max : SLICE_SIZE;
+    part.size_max = size_max < KEYS_SLICE_SIZE ? size_max : KEYS_SLICE_SIZE;
     buffer_clear(&c->slice);
     write_u8(&c->slice, 0);
     coordinator_scan(c, part.prefix, part.after, part_key, &part);
@@ -112,7 +112,7 @@ void keys_now(struct coordinator *c, const struct request *request, struct reply
 
 static void ask(struct coordinator *c, uint64_t now_ms, struct gather *g, unsigned i) {
     struct buffer value = {0};
-    uint32_t size = SLICE_SIZE / g->count;
+    uint32_t size = KEYS_SLICE_SIZE / g->count;
     write_u32(&value, size > PART_SIZE_MIN ? size : PART_SIZE_MIN);
     write_u64(&value, g->limit);
     buffer_append(&value, buffer_bytes(&g->after));

@@ -5,6 +5,10 @@
 
 #include "storage/wire.h"
 
+#ifndef KEYS_SLICE_SIZE
+#define KEYS_SLICE_SIZE (48u * 1024) /* bytes of keys, all groups together */
+#endif
+
 struct keys_slice {
     struct reader reader;
     bool more;

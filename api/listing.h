@@ -10,8 +10,10 @@
 
 #include "api/client.h"
 
-#define LISTING_SLICE_SIZE  (32 * 1024) /* bytes of JSON */
-#define LISTING_DEADLINE_MS 5000        /* of a slice that is gathered */
+#ifndef LISTING_SLICE_SIZE
+#define LISTING_SLICE_SIZE (32 * 1024) /* bytes of JSON */
+#endif
+#define LISTING_DEADLINE_MS 5000 /* of a slice that is gathered */
 
 struct listing;
 

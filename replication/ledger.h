@@ -23,7 +23,9 @@
 #define LEDGER_FILE DIRECTORY_LEDGER
 /* Bytes of the file up to which rows are taken: more than twice what one leader that goes on alone can leave
  * behind, 256 MiB of log, at the smallest writes. A row's own memory is under 100 bytes. */
+#ifndef LEDGER_SIZE_MAX
 #define LEDGER_SIZE_MAX (1024ull * 1024 * 1024)
+#endif
 
 enum ledger_state { LEDGER_OVERRULED = 1, LEDGER_REJECTED, LEDGER_GONE };
 

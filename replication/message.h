@@ -5,8 +5,12 @@
 #include "replication/configuration.h"
 #include "storage/entry.h"
 
+#ifndef MESSAGE_RECORDS_MAX
 #define MESSAGE_RECORDS_MAX (2u * 1024 * 1024) /* bytes of records in one append: any one record fits */
-#define MESSAGE_CHUNK_SIZE  (256u * 1024)      /* bytes of a snapshot in one message */
+#endif
+#ifndef MESSAGE_CHUNK_SIZE
+#define MESSAGE_CHUNK_SIZE (256u * 1024) /* bytes of a snapshot in one message */
+#endif
 /* No group ever reaches these: beyond, a message is damage or forged, and what it would do could not be
  * undone. */
 #define MESSAGE_TERM_MAX     (1ull << 62)

@@ -1,4 +1,5 @@
-/* Life, terms and roles, and the turn that drives the rest. raft_internal.h says which file holds what. */
+/* Life, terms and roles, and the turn that drives the rest.
+ * raft_internal.h says which file holds what. */
 #include "replication/raft_internal.h"
 
 #include <assert.h>
@@ -8,7 +9,6 @@
 #define ELECTION_MIN_MS 250
 #define ELECTION_MAX_MS 500
 #define HEARTBEAT_MS    50
-#define UNCOMMITTED_MAX (256ull * 1024 * 1024)
 #define WINDOW_SIZE     (4u * 1024 * 1024)
 #define IDLE_MS         1000 /* between ticks of a node that has nothing to wait for */
 

@@ -83,6 +83,10 @@ struct raft_host {
     void (*odd)(void *arg, bool odd);
 };
 
+#ifndef UNCOMMITTED_MAX
+#define UNCOMMITTED_MAX (256ull * 1024 * 1024)
+#endif
+
 struct raft_options {
     struct member_id self;
     struct log *log;              /* borrowed */
@@ -94,7 +98,7 @@ struct raft_options {
     bool sync_always;
     bool odd;                                                /* it was when it stopped */
     uint64_t election_min_ms, election_max_ms, heartbeat_ms; /* 0: 250, 500, 50 */
-    uint64_t uncommitted_max; /* bytes of log beyond commit that a leader takes; 0: 256 MiB */
+    uint64_t uncommitted_max; /* bytes of log beyond commit that a leader takes; 0: UNCOMMITTED_MAX */
     size_t window_size;       /* bytes in flight to one follower; 0: 4 MiB */
     uint64_t seed;
 };

@@ -15,17 +15,23 @@
 #include "replication/raft.h"
 #include "storage/hard_state.h"
 
-#define PROBE_SIZE    (64u * 1024) /* bytes of records in an append that may be refused */
-#define FLIGHTS_MAX   128          /* appends in flight to one member */
-#define MARKS_MAX     256          /* samples of the log's size, hence its bound's precision */
-#define LINK_DELAY_MS 50           /* most, before an election after the leader's connection was refused */
-#define TERM_STEP     (1u << 20)   /* by which one message raises a term at most */
-#define RETRY_MIN_MS  10           /* before another election where this one cannot be won */
+#ifndef PROBE_SIZE
+#define PROBE_SIZE (64u * 1024) /* bytes of records in an append that may be refused */
+#endif
+#ifndef FLIGHTS_MAX
+#define FLIGHTS_MAX 128 /* appends in flight to one member */
+#endif
+#define MARKS_MAX     256        /* samples of the log's size, hence its bound's precision */
+#define LINK_DELAY_MS 50         /* most, before an election after the leader's connection was refused */
+#define TERM_STEP     (1u << 20) /* by which one message raises a term at most */
+#define RETRY_MIN_MS  10         /* before another election where this one cannot be won */
 #define RETRY_MAX_MS  60
 #define YIELD_MIN_MS  50 /* own election put off after a pre-vote was granted */
 #define YIELD_MAX_MS  100
 /* Bytes of the first chunk: the connection for chunks may still be on its way, and then it is lost. */
-#define CHUNK_FIRST_SIZE   4096
+#ifndef CHUNK_FIRST_SIZE
+#define CHUNK_FIRST_SIZE 4096
+#endif
 #define CHUNK_FIRST_MS     5   /* before the first chunk is sent again; doubles */
 #define CHUNK_RETRY_MS     200 /* before unanswered chunks behind it are; doubles */
 #define CHUNK_RETRY_MAX_MS 2000

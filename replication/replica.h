@@ -17,7 +17,9 @@ enum replica_sync { SYNC_ALWAYS, SYNC_INTERVAL, SYNC_NEVER }; /* -fsync */
 
 #define REPLICA_LOG_KEEP (8u * 1024 * 1024) /* bytes of log kept behind a snapshot for followers that lag */
 
+#ifndef REPLICA_DIGESTS
 #define REPLICA_DIGESTS 4096 /* applied entries behind which the state's digest is known */
+#endif
 
 struct replica_options {
     struct file_system *fs; /* borrowed */

@@ -8,6 +8,9 @@
 #define SNAPSHOT_FILE     "snapshot"
 #define SNAPSHOT_NEW_FILE "snapshot.new" /* being taken */
 #define SNAPSHOT_IN_FILE  "snapshot.in"  /* being received */
+#ifndef SNAPSHOT_SLICE_SIZE
+#define SNAPSHOT_SLICE_SIZE (256u * 1024) /* bytes put out per tick: under a millisecond of work */
+#endif
 
 #define LEDGER_FULL_TEXT                                                                                     \
     "the ledger of rejected writes has reached its bound of 1 GiB: until its rows are applied or dropped "   \

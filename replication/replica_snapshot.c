@@ -1,10 +1,10 @@
-/* Snapshots: taken in slices when the log has grown, sent to followers in chunks, installed from a leader. */
+/* Snapshots: taken in slices when the log has grown, sent to followers in chunks,
+ * installed from a leader. */
 #include <assert.h>
 #include <stdio.h>
 
 #include "replication/replica_internal.h"
 
-#define SLICE_SIZE       (256u * 1024) /* bytes put out per tick: under a millisecond of work */
 #define LOG_SIZE_DEFAULT (64u * 1024 * 1024)
 #define RETRY_MS         5000
 #define ABANDONED_MS     60000 /* without a chunk: what came of a snapshot is let go */
@@ -63,7 +63,7 @@ static bool take_begin(struct replica *r) {
 /* False where the disk did not take it. *last: that was all of it. */
 static bool take_slice(struct replica *r, bool *last) {
     struct taking *t = &r->taking;
-    *last = snapshot_writer_step(t->writer, SLICE_SIZE, &t->slice);
+    *last = snapshot_writer_step(t->writer, SNAPSHOT_SLICE_SIZE, &t->slice);
     struct bytes bytes = buffer_bytes(&t->slice);
     enum file_result result = file_write(t->file, t->offset, bytes);
     t->offset += bytes.size;

@@ -29,7 +29,9 @@ enum log_result {
 };
 
 #define LOG_SEGMENT_SIZE (16u * 1024 * 1024) /* bytes; default */
-#define LOG_CACHE_SIZE   (16u * 1024 * 1024) /* bytes of recent records kept in memory, at least; default */
+#ifndef LOG_CACHE_SIZE
+#define LOG_CACHE_SIZE (16u * 1024 * 1024) /* bytes of recent records kept in memory, at least; default */
+#endif
 
 struct log_record {
     uint64_t term, index;

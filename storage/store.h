@@ -56,7 +56,9 @@ struct store_answer {
     uint32_t origin;            /* where moved: number of the group whose log `at` is a position of */
 };
 
+#ifndef STORE_UNDO_SIZE
 #define STORE_UNDO_SIZE (64u * 1024 * 1024) /* bytes of undo kept; default */
+#endif
 
 struct store *store_new(size_t undo_size_max); /* 0: the default */
 void store_free(struct store *store);
