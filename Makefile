@@ -50,7 +50,7 @@ help:
 	@echo 'make               build ./kvnode and ./kvctl'
 	@echo 'make run-cluster   the group of three in the background; make stop-cluster ends it'
 	@echo 'make api-examples  most routes, with curl, against the running group'
-	@echo 'make unit, e2e     parts of the tests; make sanitize: all of them under ASan and UBSan'
+	@echo 'make unit, e2e     parts of the tests, as is make tiny; make sanitize: all under ASan and UBSan'
 	@echo 'make bootstrap     100 starts at each of eight gaps with -leader on every node; all must end as one group'
 	@echo 'make soak          the simulator over fresh seeds, for MINUTES=10; make fresh-seeds: SEEDS=600 of the commit'
 	@echo 'make damage        each byte of a node'"'"'s files flipped, each length cut, pages, sectors and files lost'
@@ -110,7 +110,7 @@ $(E2E_DISK): tests/e2e/disk.c
 	@$(CC) -O1 $(WARN) $(DEFS) -shared -fPIC -o $@ $<
 
 sanitize-programs:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize CFLAGS='$(SANITIZE)' programs kvsim-tiny
 programs: e2e-programs $(UNIT) $(KVSIM)
 e2e-programs: $(BUILD)/kvnode $(BUILD)/kvctl $(E2E_DISK) $(E2E_PLANT) $(JUDGE)
 bench-programs: kvnode $(BENCH)
@@ -156,8 +156,9 @@ api-examples:
 	@cmd/demo examples
 
 test: test-deps
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory programs kvsim-tiny
 	BUILD=$(BUILD) $(PROVE) $(UNIT) $(E2E)
+	@$(MAKE) --no-print-directory tiny
 unit: $(UNIT)
 	$(PROVE) $(UNIT)
 e2e: e2e-programs
@@ -175,9 +176,10 @@ MINUTES ?= 10
 STEP ?= 1
 damage: $(BUILD)/tests/unit/sim/damage.t
 	DAMAGE_STEP=$(STEP) DAMAGE_JOBS=$$(nproc) $<
-soak: $(KVSIM)
+soak: $(KVSIM) kvsim-tiny
 	$(KVSIM) --corpus tests/sim/corpus/seeds
 	$(KVSIM) --mixed --minutes $(MINUTES) --seed $$(($$(date +%s) * 100000))
+	$(KVSIM_TINY) --mixed --seeds 1000 --floors --seed $$(($$(date +%s) * 100000))
 SEEDS ?= 600
 fresh-seeds: $(KVSIM)
 	$(KVSIM) --mixed --seeds $(SEEDS) --floors --seed $$((0x$$(git rev-parse HEAD | cut -c1-14)))

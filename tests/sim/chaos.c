@@ -26,6 +26,7 @@ static void choose_machines(struct chaos *c, uint64_t snapshots) {
         struct machine *m = sim->machines[i];
         m->group = i / c->per_group;
         m->segment_size = below(c, 2) ? 64 * 1024 : 256 * 1024;
+        m->segment_size = BOUNDS_TINY ? 16 * 1024 : m->segment_size;
         m->snapshot_log_size = snapshots;
         m->scrub_rest_ms = m->segment_size == 64 * 1024 ? 2000 : 0;
         m->rate_ppm = clocks ? 990000 + below(c, 20001) : 1000000;
@@ -47,6 +48,10 @@ static uint64_t choose_faults(struct chaos *c) {
         allowed &= ~(1ull << FAULT_ABSENCE | 1ull << FAULT_LONG_PAUSE);
     if (!(options->with & WITH_LIE))
         allowed &= ~(1ull << FAULT_LIE);
+    if (BOUNDS_TINY && below(c, 2) == 0) /* leaders that go on alone meet the most bounds */
+        allowed &= 1ull << FAULT_KILL | 1ull << FAULT_PARTITION;
+    if (BOUNDS_TINY)
+        allowed |= 1ull << FAULT_ISOLATE;
     if (options->sync_interval_ms > 0)
         allowed &= ~forgetful;
     return allowed;
@@ -55,6 +60,12 @@ static uint64_t choose_faults(struct chaos *c) {
 static struct workload_options choose_workload(struct chaos *c) {
     struct workload_options workload = {.keys = 12, .pace_ms = 60};
     workload.value_size_max = (uint32_t)(1 + below(c, below(c, 3) == 0 ? 6000 : 300));
+    if (BOUNDS_TINY) {
+        workload.keys = 40;
+        workload.value_size_max = 1 + workload.value_size_max % 100;
+        workload.to_leaders = 700;
+        workload.weak_workers = c->sim->options.ack == ACK_ASYNC ? 3 : 0;
+    }
     return workload;
 }
 
@@ -208,6 +219,8 @@ static struct sim_options choose_size(const struct chaos_options *options, struc
             result->groups * (1 + (unsigned)random_below(&random, MACHINES_MAX / result->groups));
     else
         result->machines = sizes[random_below(&random, sizeof sizes / sizeof sizes[0])];
+    if (BOUNDS_TINY && options->seed % 2 == 0 && result->groups == 1 && result->machines > 3)
+        result->machines = 3; /* a bound of one node is met sooner */
     return (struct sim_options){.seed = options->seed,
                                 .machines = result->machines,
                                 .ack = options->ack,
@@ -221,6 +234,7 @@ static void begin(struct chaos *c, const struct chaos_options *options) {
     static const uint64_t snapshot_sizes[] = {0, 48 * 1024, 160 * 1024};
     struct sim *sim = c->sim;
     sim_client_init(&c->operator, sim, operator_answered, c);
+    keeper_init(&c->keeper, sim);
     c->allowed = choose_faults(c);
     c->long_left = 2;
     c->beyond = options->sync_interval_ms == 0 && below(c, 8) == 0;
@@ -256,5 +270,6 @@ void chaos_run(const struct chaos_options *options, struct chaos_result *result)
     workload_free(c.workload);
     liveness_free(&c);
     sim_client_release(&c.operator);
+    keeper_release(&c.keeper);
     sim_free(c.sim);
 }

@@ -3,6 +3,7 @@
 #define TESTS_SIM_CHAOS_INTERNAL_H
 
 #include "tests/sim/chaos.h"
+#include "tests/sim/keeper.h"
 #include "tests/sim/workload.h"
 
 struct chaos;
@@ -39,6 +40,7 @@ struct chaos {
     unsigned long_left; /* how many more that last long */
     struct place places[MACHINES_MAX];
     struct client operator;
+    struct keeper keeper;
     struct probe probes[MACHINES_MAX];
 };
 

@@ -15,8 +15,11 @@
  *    ?ack=quorum, at the end in async groups, unless a node's ledger holds it;
  *  - one that all voters acknowledged is on the disk of each of them;
  *  - a write that was refused is never committed, and no write is committed twice; one that bears a pair and
- *    is retried has its effect at the first entry that bears it, and its answers are what that entry gave;
- *  - /outcome tells that entry's position and result, and nothing answered before is unknown to it;
+ *    is retried has its effect at the first entry that bears it, and its answers are what that entry gave. It
+ *    has another one only where the group's newest RETRIES_MAX pairs do not hold it any more;
+ *  - /outcome tells that entry's position and result, and nothing answered before is unknown to it while its
+ *    pair is one of those;
+ *  - a row leaves a ledger only when an operator drops it, and a node whose ledger is full says so;
  *  - a linearizable read never returns less than what was acknowledged at quorum, or read linearizably,
  *    before it began, and every read returns what somebody wrote.
  *
@@ -59,18 +62,17 @@ struct op {
     uint64_t began_us, ended_us;
     uint64_t asked_term;            /* of the node asked, when it began */
     uint64_t floor[SIM_GROUPS_MAX]; /* reads: index that it must see, by group */
-    uint64_t committed;             /* index; 0 none */
+    uint64_t committed;             /* index, of the last time; 0 none */
     uint32_t value_size;
-    bool pair;             /* a write that bears a pair, by its number */
-    unsigned unknown;      /* attempts before, of which it is not known what became */
-    bool fails;            /* committed, and its condition did not hold there */
-    struct version stands; /* committed: the key's version after it */
-    size_t target;         /* OUTCOME: the write asked for */
-    bool target_done;      /* it was answered before */
-    int after;             /* KEYS: the key behind which it begins; -1: the first one */
-    uint64_t limit;        /* KEYS; 0 none */
-    bool linearizable;     /* KEYS */
-    size_t line;           /* of its last attempt, in the history */
+    bool pair;         /* a write that bears a pair, by its number */
+    unsigned unknown;  /* attempts before, of which it is not known what became */
+    size_t row;        /* of the pairs' table, + 1, its last one; 0 none */
+    size_t target;     /* OUTCOME: the write asked for */
+    bool target_done;  /* it was answered before */
+    int after;         /* KEYS: the key behind which it begins; -1: the first one */
+    uint64_t limit;    /* KEYS; 0 none */
+    bool linearizable; /* KEYS */
+    size_t line;       /* of its last attempt, in the history */
 };
 
 struct check *check_new(struct sim *sim);
@@ -87,6 +89,8 @@ void check_lost(const struct machine *m);
 /* What the nodes say of their health; to be called a few times a second. */
 void check_health(struct sim *sim);
 void check_said(struct machine *m, const char *event, const char *text);
+/* An operator is about to drop the row from the machine's ledger. */
+void check_row_dropped(const struct machine *m, struct version at);
 
 /* Of clients. The number names the op, and is in the value that a set writes. */
 size_t check_begin(struct check *check, const struct op *op);

@@ -73,6 +73,10 @@ bool check_is_committed(const struct group_log *log, struct version at) {
     return at.index > 0 && at.index <= log->count && log->entries[at.index - 1].term == at.term;
 }
 
+static bool took_effect(const struct group_log *log, const struct op *op, uint64_t index) {
+    return op->committed == index || check_pair_at(log, op, index) != NULL;
+}
+
 /* A write that was acknowledged at quorum is committed where its answer says. */
 static void check_quorum_write(struct check *c, size_t number, const struct op *op) {
     struct group_log *log = &c->groups[op->group];
@@ -81,7 +85,7 @@ static void check_quorum_write(struct check *c, size_t number, const struct op *
     if (!check_is_committed(log, op->at))
         sim_violated(c->sim, "write %zu was acknowledged at quorum at %llu.%llu and is not committed there",
                      number, (unsigned long long)op->at.term, (unsigned long long)op->at.index);
-    else if (op->kind == OP_SET && op->committed != op->at.index)
+    else if (op->kind == OP_SET && !took_effect(log, op, op->at.index))
         sim_violated(c->sim, "write %zu was acknowledged at %llu and is committed at %llu", number,
                      (unsigned long long)op->at.index, (unsigned long long)op->committed);
     if (op->at.index > log->floor)
@@ -138,13 +142,15 @@ static void check_acks(struct check *c, size_t number, const struct op *op, cons
     sim_count(c->sim, TALLY_ACKS_COUNTED);
 }
 
-/* Whatever attempt it answers, it is what the first entry with the pair gave. */
+/* Whatever attempt it answers, it is what the entry gave that made the pair's row. */
 static void check_pair(struct check *c, size_t number, const struct op *op, const struct response *r) {
-    if (op->committed == 0 && check_may_be_unseen(c->sim))
+    const struct group_log *log = &c->groups[op->group];
+    const struct pair_row *row = check_pair_told(log, op, r->position.index, op->began_us);
+    if (row == NULL && r->position.index > log->count && check_may_be_unseen(c->sim))
         return;
-    struct version stands = op->kind == OP_DELETE && !op->fails ? (struct version){0, 0} : op->stands;
-    if (r->position.index != op->committed || (r->status == 412) != op->fails ||
-        !version_equal(r->etag, stands))
+    bool gone = row != NULL && op->kind == OP_DELETE && !row->fails;
+    if (row == NULL || (r->status == 412) != row->fails ||
+        !version_equal(r->etag, gone ? (struct version){0, 0} : row->stands))
         sim_violated(c->sim, "write %zu had its effect at %llu, and was answered %u for %llu.%llu", number,
                      (unsigned long long)op->committed, r->status, (unsigned long long)r->position.term,
                      (unsigned long long)r->position.index);
@@ -167,6 +173,8 @@ static void write_answered(struct check *c, size_t number, const struct response
     } else if (check_is_refusal(r) && op->unknown == 0) {
         op->state = OP_REFUSED;
         sim_count(c->sim, TALLY_WRITE_REFUSED);
+        if (strcmp(r->error, "overload") == 0)
+            sim_count(c->sim, TALLY_WRITE_OVERLOAD);
         if (op->committed != 0)
             sim_violated(c->sim, "write %zu was refused (%s) and is committed at %llu", number, r->error,
                          (unsigned long long)op->committed);
@@ -232,29 +240,40 @@ static void check_linearizable(struct check *c, size_t number, const struct resp
                  op->key, (unsigned long long)seen, floor, (unsigned long long)need.index);
 }
 
+static void outcome_committed(struct check *c, const struct op *op, const char *body) {
+    const struct op *target = &c->ops[op->target];
+    uint32_t group = c->owners[target->key] > 0 ? c->owners[target->key] - 1 : 0;
+    unsigned long long index = 0;
+    char want[160] = "none";
+    sscanf(body, "{\"outcome\":\"committed\",\"position\":\"%*u:%*u.%llu", &index);
+    const struct pair_row *row = check_pair_told(&c->groups[group], target, index, op->began_us);
+    if (row != NULL)
+        snprintf(want, sizeof want,
+                 "{\"outcome\":\"committed\",\"position\":\"%u:%llu.%llu\",\"result\":\"%s\"}", group,
+                 (unsigned long long)row->at.term, index, row->fails ? "precondition_failed" : "ok");
+    if (strcmp(body, want) != 0)
+        sim_violated(c->sim, "the outcome of write %zu, committed at %llu, is told as %s", op->target,
+                     (unsigned long long)target->committed, body);
+}
+
 static void outcome_answered(struct check *c, size_t number, const struct response *r) {
     struct op *op = &c->ops[number];
     const struct op *target = &c->ops[op->target];
-    char body[160], want[160];
+    const struct group_log *log = &c->groups[c->owners[target->key] > 0 ? c->owners[target->key] - 1 : 0];
+    char body[160];
     op->state = r->status == 200 ? OP_DONE : OP_UNKNOWN;
     if (r->status != 200)
         return;
     sim_count(c->sim, TALLY_OUTCOME_TOLD);
     snprintf(body, sizeof body, "%.*s", (int)r->body.size, (const char *)r->body.data);
-    if (strncmp(body, "{\"outcome\":\"unknown\"", 20) == 0 ||
-        strncmp(body, "{\"outcome\":\"pending\"", 20) == 0) {
-        if (op->target_done)
-            sim_violated(c->sim, "write %zu was answered before, and is told as %s", op->target, body);
-        return;
-    }
-    uint32_t group = c->owners[target->key] > 0 ? c->owners[target->key] - 1 : 0;
-    const struct committed *at =
-        target->committed > 0 ? &c->groups[group].entries[target->committed - 1] : NULL;
-    snprintf(want, sizeof want, "{\"outcome\":\"committed\",\"position\":\"%u:%llu.%llu\",\"result\":\"%s\"}",
-             group, at != NULL ? (unsigned long long)at->term : 0, (unsigned long long)target->committed,
-             target->fails ? "precondition_failed" : "ok");
-    if (strcmp(body, want) != 0)
-        sim_violated(c->sim, "the outcome of write %zu is told as %s, not as %s", op->target, body, want);
+    if (strncmp(body, "{\"outcome\":\"unknown\"", 20) != 0 &&
+        strncmp(body, "{\"outcome\":\"pending\"", 20) != 0)
+        outcome_committed(c, op, body);
+    else if (op->target_done &&
+             (target->row == 0 || (check_pair_counts(log, target) && target->committed > log->evicted)))
+        sim_violated(c->sim, "write %zu was answered before, and is told as %s", op->target, body);
+    else if (op->target_done)
+        sim_count(c->sim, TALLY_OUTCOME_FORGOTTEN);
 }
 
 static void read_answered(struct check *c, size_t number, const struct response *r) {
@@ -281,6 +300,8 @@ static void listing_answered(struct check *c, size_t number, const struct respon
     op->state = r->status == 200 ? OP_DONE : OP_UNKNOWN;
     if (r->status == 200)
         sim_count(c->sim, op->linearizable ? TALLY_LISTING_LINEARIZABLE : TALLY_LISTING);
+    if (r->status == 200 && r->chunks > 1)
+        sim_count(c->sim, TALLY_LISTING_SLICED);
 }
 
 void check_answered(struct check *c, size_t number, const struct response *r) {
@@ -314,16 +335,16 @@ bool check_agree(const struct check *c) {
     return true;
 }
 
-static const struct ledger_row *in_ledger(const struct check *c, uint32_t group, struct version at) {
+static bool in_ledger(const struct check *c, uint32_t group, struct version at) {
     for (unsigned i = 0; i < c->sim->options.machines; i++) {
         const struct machine *m = c->sim->machines[i];
         bool asked = m->node != NULL && m->group == group;
         const struct ledger *ledger = asked ? replica_ledger(node_replica(m->node)) : NULL;
         for (size_t row = 0; ledger != NULL && row < ledger_count(ledger); row++)
             if (version_equal(ledger_at(ledger, row)->at, at))
-                return ledger_at(ledger, row);
+                return true;
     }
-    return NULL;
+    return false;
 }
 
 /* Nobody but the leader that answered it had it for certain, and that one has lost what it had since. */
@@ -337,15 +358,15 @@ static bool lost_with_disk(const struct check *c, const struct op *op) {
 static void check_kept(struct check *c, size_t number) {
     const struct op *op = &c->ops[number];
     bool there = check_is_committed(&c->groups[op->group], op->at);
-    if (there && op->kind == OP_SET && op->committed != op->at.index)
+    if (there && op->kind == OP_SET && !took_effect(&c->groups[op->group], op, op->at.index))
         sim_violated(c->sim, "write %zu was answered at %llu and is committed at %llu", number,
                      (unsigned long long)op->at.index, (unsigned long long)op->committed);
     if (there)
         return;
-    const struct ledger_row *row = in_ledger(c, op->group, op->at);
-    if (row == NULL && lost_with_disk(c, op))
+    bool row = in_ledger(c, op->group, op->at) || check_was_dropped(c, op->group, op->at);
+    if (!row && lost_with_disk(c, op))
         sim_count(c->sim, TALLY_WEAK_WRITE_LOST_WITH_DISK);
-    else if (row == NULL)
+    else if (!row)
         sim_violated(c->sim, "write %zu was answered at %llu.%llu: it is neither committed nor in a ledger",
                      number, (unsigned long long)op->at.term, (unsigned long long)op->at.index);
     else if (op->quorum)

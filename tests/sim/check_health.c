@@ -23,6 +23,13 @@ static void check_current(struct machine *m) {
                      m->index + 1, (unsigned long long)known, (unsigned long long)group->count);
 }
 
+/* One that takes nothing more because its ledger is full. */
+static bool stopped_by_ledger(const struct machine *m) {
+    const struct replica *replica = node_replica(m->node);
+    return raft_role(replica_raft_view(replica)) == RAFT_FOLLOWER &&
+           raft_no_space(replica_raft_view(replica)) && ledger_full(replica_ledger(replica));
+}
+
 static void check_machine(struct machine *m) {
     struct check *c = m->sim->check;
     struct health_view view;
@@ -34,6 +41,8 @@ static void check_machine(struct machine *m) {
     if (node_health(m->node, machine_ms(m), &view) != HEALTH_HEALTHY)
         return;
     sim_count(m->sim, TALLY_HEALTHY);
+    if (stopped_by_ledger(m))
+        sim_violated(m->sim, "node %u says that it is healthy, and its ledger is full", m->index + 1);
     check_current(m);
     if (c->together_us[m->index] + LATE_US < m->sim->now_us)
         sim_violated(m->sim, "node %u says that it is healthy, and has reached nobody for %llu s",

@@ -101,9 +101,91 @@ void check_history_end(struct check *c, size_t number, const struct response *r)
         add_listed(c, op, r);
 }
 
+/* A pair that was forgotten has had its effect more than once: to a judge, a write each time. Which one was
+ * seen, or answered, is told by its version. The k-th effect came after the k-th attempt had begun, of those
+ * that were not refused. */
+
+#define ATTEMPTS_MAX 64
+
+static size_t attempts_of(const struct check *c, uint32_t request, size_t lines[ATTEMPTS_MAX]) {
+    size_t count = 0;
+    for (size_t i = 0; i < c->history.count && count < ATTEMPTS_MAX; i++)
+        if (c->history.ops[i].client != HISTORY_NONE && c->history.ops[i].request == request &&
+            c->history.ops[i].outcome != HISTORY_REFUSED)
+            lines[count++] = i;
+    return count;
+}
+
+static size_t effects_of(const struct check *c, const struct op *op, struct version effects[ATTEMPTS_MAX]) {
+    const struct group_log *log = &c->groups[c->owners[op->key] - 1];
+    struct version newest_first[ATTEMPTS_MAX];
+    size_t count = 0;
+    for (size_t row = op->row; row > 0 && count < ATTEMPTS_MAX; row = log->pairs[row - 1].before)
+        newest_first[count++] = log->pairs[row - 1].at;
+    for (size_t i = 0; i < count; i++)
+        effects[i] = newest_first[count - 1 - i];
+    return count;
+}
+
+static uint32_t nth(struct check *c, char kind, size_t number, size_t effect) {
+    char text[48];
+    snprintf(text, sizeof text, "%c%zu.%zu", kind, number, effect);
+    return history_text(&c->history, text);
+}
+
+static void move_answer(struct history_op *from, struct history_op *to) {
+    to->outcome = from->outcome;
+    to->end_us = from->end_us;
+    to->etag = from->etag;
+    from->outcome = HISTORY_UNKNOWN;
+    from->end_us = HISTORY_NEVER;
+    from->etag = HISTORY_NONE;
+}
+
+/* Whoever read what the write set, by the version that it saw. */
+static void tell_reads_apart(struct check *c, size_t number, struct version effect, size_t k) {
+    uint32_t value = numbered(c, 'v', number), etag = version_text(c, effect), other = nth(c, 'v', number, k);
+    for (size_t i = 0; i < c->history.count; i++) {
+        struct history_op *line = &c->history.ops[i];
+        if (line->kind == HISTORY_GET && line->value == value && line->etag == etag)
+            line->value = other;
+    }
+}
+
+static void tell_apart(struct check *c, size_t number) {
+    const struct op *op = &c->ops[number];
+    size_t lines[ATTEMPTS_MAX], answered = SIZE_MAX;
+    struct version effects[ATTEMPTS_MAX];
+    size_t attempts = attempts_of(c, numbered(c, 'r', number), lines), count = effects_of(c, op, effects);
+    if (count < 2)
+        return;
+    if (attempts < count) {
+        sim_violated(c->sim, "write %zu was sent %zu times, and had %zu effects", number, attempts, count);
+        return;
+    }
+    for (size_t i = 1; i < attempts; i++) {
+        struct history_op *line = &c->history.ops[lines[i]];
+        size_t k = i < count ? i : count - 1;
+        line->request = nth(c, 'r', number, k);
+        if (op->kind == OP_SET)
+            line->value = nth(c, 'v', number, k);
+    }
+    for (size_t i = 0; i < attempts; i++)
+        if (c->history.ops[lines[i]].outcome != HISTORY_UNKNOWN)
+            answered = lines[i];
+    for (size_t k = 0; k < count && answered != SIZE_MAX; k++)
+        if (version_equal(effects[k], op->at) && lines[k] != answered)
+            move_answer(&c->history.ops[answered], &c->history.ops[lines[k]]);
+    for (size_t k = 1; k < count && op->kind == OP_SET; k++)
+        tell_reads_apart(c, number, effects[k], k);
+}
+
 void check_judge(struct check *c) {
     struct verdict_options options = {0};
     struct verdict verdict;
+    for (size_t i = 0; i < c->op_count; i++)
+        if (c->ops[i].row > 0)
+            tell_apart(c, i);
     history_judge(&c->history, &options, &verdict);
     c->sim->tally.counts[TALLY_JUDGED] += verdict.judged;
     if (verdict.result == LINEAR_OK)

@@ -17,6 +17,13 @@ struct committed {
     uint64_t at_us;             /* when somebody first had it committed */
 };
 
+/* A row of the table of answered pairs, as the log gives it. */
+struct pair_row {
+    size_t op, before;         /* before: the earlier row of its op, + 1; 0 none */
+    struct version at, stands; /* stands: the key's version after it */
+    bool fails;                /* its condition did not hold */
+};
+
 struct leader {
     uint64_t term, incarnation;
     unsigned machine;         /* + 1; 0 none */
@@ -39,6 +46,10 @@ struct group_log {
     size_t leader_count;
     struct committed_members *members; /* by index */
     size_t members_count, members_capacity;
+    struct pair_row *pairs; /* in the order of the log: the newest RETRIES_MAX count */
+    size_t pair_count, pair_capacity;
+    uint64_t
+        evicted;    /* highest index of a row that did not count any more on some node, ahead of the commit */
     uint64_t floor; /* highest index acknowledged at quorum or read linearizably */
 };
 
@@ -89,6 +100,13 @@ struct reach {
     uint64_t epochs[MACHINES_MAX];
 };
 
+/* A row that an operator dropped from a ledger. */
+struct dropped {
+    unsigned machine;
+    uint32_t group;
+    struct version at;
+};
+
 struct check {
     struct sim *sim;
     struct told told[MACHINES_MAX];
@@ -99,6 +117,8 @@ struct check {
     uint64_t together_us[MACHINES_MAX]; /* when its node last reached another one of its group */
     struct replaced *replaced;
     size_t replaced_count, replaced_capacity;
+    struct dropped *dropped;
+    size_t dropped_count, dropped_capacity;
     struct group_log groups[SIM_GROUPS_MAX];
     uint32_t owners[KEYS_MAX]; /* the group, + 1, that has committed a write of the key; 0 none */
     struct op *ops;
@@ -165,7 +185,27 @@ void check_ledger_told(struct machine *m);
 void check_rejected(const struct check *c, const struct machine *m);
 
 /* check_log.c */
+/* The lowest index that undoing can reach. */
+uint64_t check_undo_floor(const struct store *store);
 void check_digest_holds(struct machine *m);
+
+/* check_pairs.c */
+bool check_pair_counts(const struct group_log *log, const struct op *op);
+/* Notes what does not count on the node any more, by entries that may not be committed. */
+void check_pairs_ahead(struct machine *m);
+/* A new row; the one that does not count any more from now on, or NULL. */
+const struct pair_row *check_pair_add(struct check *c, struct group_log *log, const struct pair_row *row);
+/* The row of the op at that index; NULL: none. */
+const struct pair_row *check_pair_at(const struct group_log *log, const struct op *op, uint64_t index);
+/* The same, if it may be told to who asks since then: none of the op's later rows was committed before. */
+const struct pair_row *check_pair_told(const struct group_log *log, const struct op *op, uint64_t index,
+                                       uint64_t since_us);
+
+/* check_bounds.c: at the end of a turn, what bounds the node has met. */
+void check_bounds(struct machine *m);
+bool check_was_dropped(const struct check *c, uint32_t group, struct version at);
+/* The node has applied so far ahead that it can neither undo nor compare down to that index. */
+bool check_beyond_undo(const struct machine *m, uint64_t index);
 
 /* check_start.c. Note: at the end of a turn, or when the process ended. */
 void check_kept_note(struct machine *m, bool ended);

@@ -34,6 +34,7 @@ void check_free(struct check *check) {
         free(check->groups[i].entries);
         free(check->groups[i].leaders);
         free(check->groups[i].members);
+        free(check->groups[i].pairs);
     }
     for (unsigned i = 0; i < MACHINES_MAX; i++) {
         free(check->kept[i].held);
@@ -41,6 +42,7 @@ void check_free(struct check *check) {
         free(check->told[i].series);
     }
     free(check->replaced);
+    free(check->dropped);
     free(check->ops);
     history_release(&check->history);
     free(check);
@@ -119,6 +121,11 @@ uint64_t check_answered_hash(const struct store *store) {
     return sum;
 }
 
+uint64_t check_undo_floor(const struct store *store) {
+    uint64_t floor = retries_floor(&store->retries);
+    return store->undo.floor > floor ? store->undo.floor : floor;
+}
+
 /* What is committed. */
 
 static bool condition_holds(const struct entry *entry, struct version current) {
@@ -144,7 +151,7 @@ static void op_committed(struct check *c, const struct log_record *record, const
         return;
     }
     struct op *op = &c->ops[number];
-    if (op->committed != 0)
+    if (op->committed != 0 && !op->pair)
         sim_violated(c->sim, "write %zu is committed twice, at %llu and %llu", number,
                      (unsigned long long)op->committed, (unsigned long long)record->index);
     if (op->state == OP_REFUSED)
@@ -177,9 +184,12 @@ static void apply_write(struct check *c, struct group_log *group, struct committ
     if (op == NULL)
         return;
     op->committed = record->index;
-    op->fails = !holds;
-    op->stands = group->versions[key];
-    entry->answered += answer_hash((size_t)(op - c->ops), at, op->stands, op->fails);
+    const struct pair_row row = {
+        .op = (size_t)(op - c->ops), .at = at, .stands = group->versions[key], .fails = !holds};
+    const struct pair_row *evicted = check_pair_add(c, group, &row);
+    entry->answered += answer_hash(row.op, at, row.stands, row.fails);
+    if (evicted != NULL)
+        entry->answered -= answer_hash(evicted->op, evicted->at, evicted->stands, evicted->fails);
 }
 
 static void check_owner(struct check *c, int key, uint32_t group) {
@@ -216,7 +226,7 @@ static void apply(struct check *c, uint32_t number, struct committed *entry,
     entry->key = key_number(write.key);
     check_owner(c, entry->key, number);
     const struct op *op = paired(c, &write);
-    if (op != NULL && op->committed != 0)
+    if (op != NULL && check_pair_counts(group, op))
         sim_count(c->sim, TALLY_RETRY_WITHOUT_EFFECT);
     else
         apply_write(c, group, entry, record, &write);
@@ -310,6 +320,8 @@ static void check_digest(struct machine *m) {
         return;
     struct committed *entry = &group->entries[index - 1];
     if (!replica_digest_at(replica, index, &digest)) {
+        if (check_beyond_undo(m, index))
+            return;
         sim_violated(m->sim, "node %u does not know its digest at %llu, having applied %llu", m->index + 1,
                      (unsigned long long)index, (unsigned long long)applied);
     } else if (!entry->digest_told) {
@@ -358,6 +370,8 @@ void check_turn(struct machine *m) {
         return;
     check_digest(m);
     check_store(m);
+    check_pairs_ahead(m);
+    check_bounds(m);
     check_kept_note(m, false);
     check_reach(m->sim);
     check_inquire(m);
@@ -369,6 +383,7 @@ void check_started(struct machine *m) {
     m->checked_term = 0;
     m->asked = m->answered = 0;
     m->sim->check->told[m->index].leaderships = 0;
+    m->passed_undo = false;
     if (m->sim->unchecked)
         return;
     check_kept_start(m);
@@ -396,6 +411,7 @@ void check_said(struct machine *m, const char *event, const char *text) {
         {"alone", TALLY_ISOLATED_LEADER},
         {"disk_failed", TALLY_DISK_FAILED},
         {"disk_full", TALLY_DISK_FULL},
+        {"ledger_full", TALLY_LEDGER_FULL},
         {"steps_down", TALLY_STEPPED_DOWN},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -107,7 +107,8 @@ static void check_ledger(struct machine *m, const struct kept *k) {
     const struct ledger *ledger = replica_ledger(node_replica(m->node));
     const struct group_log *group = &m->sim->check->groups[m->group];
     for (size_t i = 0; i < k->row_count && !m->said_ledger_damaged; i++)
-        if (!has_row(ledger, k->rows[i]) && !check_is_committed(group, k->rows[i]))
+        if (!has_row(ledger, k->rows[i]) && !check_is_committed(group, k->rows[i]) &&
+            !check_was_dropped(m->sim->check, m->group, k->rows[i]))
             sim_violated(m->sim,
                          "the ledger of node %u has lost the row of %" PRIu64 ".%" PRIu64 " without a notice",
                          m->index + 1, k->rows[i].term, k->rows[i].index);

@@ -119,7 +119,8 @@ static void read_headers(struct response *response, const char *head) {
 
 /* Takes the chunks at text apart, into body where it is not NULL. The size of them all; 0 while they are not
  * whole. */
-static size_t read_chunks(const char *text, size_t size, struct buffer *body) {
+static size_t read_chunks(const char *text, size_t size, struct buffer *body, unsigned *chunks) {
+    *chunks = 0;
     for (size_t at = 0;;) {
         const char *line = memmem(text + at, size - at, "\r\n", 2);
         if (line == NULL)
@@ -132,6 +133,7 @@ static size_t read_chunks(const char *text, size_t size, struct buffer *body) {
         at = from + chunk + 2;
         if (chunk == 0)
             return at;
+        ++*chunks;
     }
 }
 
@@ -150,7 +152,7 @@ static size_t parse(struct client *client, struct response *response) {
     *response = (struct response){.status = (unsigned)strtoul(text + strlen("HTTP/1.1 "), NULL, 10)};
     if (header(head, "\r\nTransfer-Encoding: chunked") != NULL) {
         buffer_clear(&client->body);
-        body_size = read_chunks(text + head_size, size - head_size, &client->body);
+        body_size = read_chunks(text + head_size, size - head_size, &client->body, &response->chunks);
         if (body_size == 0)
             return 0;
         response->body = buffer_bytes(&client->body);
@@ -206,6 +208,24 @@ static void end_arrives(struct sim *sim, struct event *event) {
     answer(client, &none);
 }
 
+static void drained(struct sim *sim, struct event *event) {
+    struct client *client = event->object;
+    struct machine *m = event->machine;
+    (void)sim;
+    if (event->number == client->generation && client->connection != NULL) {
+        sim_client_turn(client);
+        machine_touch(m);
+    }
+    sim_event_free(event);
+}
+
+/* There is more to come of what does not go out at once: a listing's next slice. */
+static void turn_again(struct client *client) {
+    struct event *event = machine_at(client->machine, arrival(client, 1), drained);
+    event->object = client;
+    event->number = client->generation;
+}
+
 void sim_client_turn(struct client *client) {
     struct api_client *connection = client->connection;
     struct sim *sim = client->sim;
@@ -222,6 +242,8 @@ void sim_client_turn(struct client *client) {
         event_data(event, buffer_bytes(out));
         buffer_consume(out, buffer_size(out));
         api_process(connection, machine_ms(client->machine));
+        if (buffer_size(out) > 0)
+            turn_again(client);
     }
     if (!api_wants_close(connection))
         return;

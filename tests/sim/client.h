@@ -19,6 +19,7 @@ struct response {
     uint32_t node_group;    /* where grouped: its group */
     unsigned retry_after_s; /* 0: not told */
     char location[128];     /* of a redirect */
+    unsigned chunks;        /* with content, of the body; 0: it came whole */
     struct bytes body;      /* borrowed for the call */
     char error[32];         /* of the body; empty: none */
 };
@@ -64,6 +65,7 @@ void request_health(struct buffer *out, bool ready);
 /* change: join, leave or transfer; the address is join's alone. */
 void request_members(struct buffer *out, const char *change, const uint8_t id[NODE_ID_SIZE],
                      const struct address *address);
+void request_drop(struct buffer *out, uint32_t group, struct version row);
 /* Makes a request bear a header: "Name: value". */
 void request_header(struct buffer *request, const char *line);
 /* Makes a set or a delete bear the pair of this number. */

@@ -385,6 +385,8 @@ static void next_fault(struct sim *sim, struct event *event) {
     if (c->healed)
         return;
     enum fault fault = (enum fault)below(c, FAULT_FLIP);
+    if (BOUNDS_TINY && below(c, 10) == 0)
+        fault = FAULT_ISOLATE;
     if ((c->allowed & 1ull << fault) && !c->calm)
         strike(c, fault);
     chaos_later(c, (20 + below(c, 500)) * MS, next_fault);

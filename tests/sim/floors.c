@@ -5,6 +5,30 @@ static const struct {
     enum situation situation;
     unsigned floor;
 } situations[] = {
+#ifdef KVSIM_TINY
+    {TALLY_WRITE_DONE, 150000},
+    {TALLY_READ_LINEARIZABLE, 30000},
+    {TALLY_OUTCOME_TOLD, 12000},
+    {TALLY_PAIR_EVICTED, 35000},
+    {TALLY_RETRY_WITHOUT_EFFECT, 250},
+    {TALLY_RETRY_AFTER_EVICTION, 90},
+    {TALLY_OUTCOME_FORGOTTEN, 1800},
+    {TALLY_UNDO_PASSED, 40000},
+    {TALLY_STATE_REBUILT, 50},
+    {TALLY_DIGEST_UNKNOWN, 50000},
+    {TALLY_LEDGER_FULL, 7},
+    {TALLY_LEDGER_DROPPED, 20},
+    {TALLY_WRITE_OVERLOAD, 5000},
+    {TALLY_FLIGHTS_FULL, 300000},
+    {TALLY_CACHE_LEFT, 200000},
+    {TALLY_SNAPSHOT_HALF_TAKEN, 1500},
+    {TALLY_SNAPSHOT_HALF_SENT, 170},
+    {TALLY_LISTING_SLICED, 3000},
+    {TALLY_JUDGED, 250000},
+};
+
+#define FAULT_FLOOR 0
+#else
     {TALLY_WRITE_DONE, 100000},
     {TALLY_WRITE_FAILED, 15000},
     {TALLY_WRITE_REFUSED, 2000},
@@ -71,6 +95,7 @@ static const struct {
 };
 
 #define FAULT_FLOOR 200 /* of each fault but that of --with lie */
+#endif
 
 static unsigned miss(uint64_t met, uint64_t floor, const char *what, uint64_t seeds, FILE *out) {
     uint64_t least = floor * seeds / 1000;

@@ -53,6 +53,8 @@ struct machine {
     /* check.c's */
     uint64_t checked_commit, checked_applied, checked_term;
     uint64_t asked, answered; /* HTTP requests of the process */
+    bool passed_undo;         /* at the end of its last turn */
+    uint64_t undo_floor;      /* likewise */
 };
 
 struct machine *machine_new(struct sim *sim, unsigned index);

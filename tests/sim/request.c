@@ -43,6 +43,18 @@ void request_members(struct buffer *out, const char *change, const uint8_t id[NO
     end_text(out);
 }
 
+void request_drop(struct buffer *out, uint32_t group, struct version row) {
+    char text[256], body[96];
+    snprintf(body, sizeof body, "{\"position\":\"%u:%llu.%llu\"}", group, (unsigned long long)row.term,
+             (unsigned long long)row.index);
+    snprintf(text, sizeof text,
+             "POST /rejected/drop HTTP/1.1\r\n" HOST "Content-Type: application/json\r\n"
+             "Content-Length: %zu\r\n\r\n%s",
+             strlen(body), body);
+    buffer_append_text(out, text);
+    end_text(out);
+}
+
 void request_delete(struct buffer *out, const char *key, const char *ack) {
     char text[256];
     snprintf(text, sizeof text, "DELETE /delete?key=%s%s%s HTTP/1.1\r\n" HOST "\r\n", key,

@@ -10,8 +10,10 @@
  *   client.c   HTTP clients of a machine's node; request.c: what they send
  *   check*.c   what must hold at every step, and what clients saw
  *   tally.c    how often each situation came up
+ *   tiny.h     the bounds of kvsim-tiny
  *   workload.c clients that ask all nodes
  *   chaos.c    one seed: a workload under faults, then healing, progress and agreement
+ *   keeper.c   an operator of full ledgers
  *   flip.c     a state that is not what the log gives; flips.c: one seed of them, under faults
  *   script.c   scenarios with an expected trace */
 #ifndef TESTS_SIM_SIM_H
@@ -25,6 +27,12 @@
 #include "tests/sim/tally.h"
 
 #define MACHINES_MAX 9
+
+#ifdef KVSIM_TINY /* tiny.h */
+#define BOUNDS_TINY true
+#else
+#define BOUNDS_TINY false
+#endif
 
 #define MS     1000ull    /* microseconds */
 #define SECOND 1000000ull /* microseconds */

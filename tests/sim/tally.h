@@ -73,7 +73,22 @@
     X(WRITE_LOST, "lost-write")                                                                              \
     X(WRITE_MISDIRECTED, "misdirected-write")                                                                \
     X(CUT_WITHIN_TURN, "power-cut-within-turn")                                                              \
-    X(JUDGED, "operation-judged")
+    X(JUDGED, "operation-judged")                                                                            \
+    X(PAIR_EVICTED, "pair-evicted")                                                                          \
+    X(RETRY_AFTER_EVICTION, "retry-after-eviction")                                                          \
+    X(OUTCOME_FORGOTTEN, "outcome-forgotten")                                                                \
+    X(UNDO_PASSED, "undo-bound-passed")                                                                      \
+    X(STATE_REBUILT, "state-rebuilt-beyond-undo")                                                            \
+    X(DIGEST_UNKNOWN, "digest-beyond-bound")                                                                 \
+    X(LEDGER_FULL, "ledger-full")                                                                            \
+    X(LEDGER_DROPPED, "ledger-row-dropped")                                                                  \
+    X(LEDGER_RETURNED, "dropped-row-returned")                                                               \
+    X(WRITE_OVERLOAD, "uncommitted-log-full")                                                                \
+    X(FLIGHTS_FULL, "appends-in-flight-full")                                                                \
+    X(CACHE_LEFT, "follower-behind-cache")                                                                   \
+    X(SNAPSHOT_HALF_TAKEN, "snapshot-half-taken")                                                            \
+    X(SNAPSHOT_HALF_SENT, "snapshot-half-sent")                                                              \
+    X(LISTING_SLICED, "listing-in-slices")
 
 enum situation {
 #define SITUATION_NAME(name, text) TALLY_##name,

@@ -87,6 +87,16 @@ static void choose_listing(struct worker *w, struct op *op) {
     op->linearizable = chance(w->workload, 700);
 }
 
+/* From that machine on; itself where nobody leads. */
+static unsigned next_leader(const struct sim *sim, unsigned from) {
+    for (unsigned i = 0; i < sim->options.machines; i++) {
+        const struct machine *m = sim->machines[(from + i) % sim->options.machines];
+        if (m->node != NULL && raft_role(replica_raft_view(node_replica(m->node))) == RAFT_LEADER)
+            return m->index;
+    }
+    return from;
+}
+
 static struct op choose(struct worker *w) {
     struct workload *load = w->workload;
     struct sim *sim = load->sim;
@@ -102,6 +112,8 @@ static struct op choose(struct worker *w) {
         .process = (unsigned)(w - load->workers) + 1,
         .value_size = (uint32_t)below(load, load->options.value_size_max),
     };
+    if (load->options.to_leaders > 0 && chance(load, load->options.to_leaders))
+        op.machine = next_leader(sim, op.machine);
     if (w->paired > 0 && op.kind == OP_READ && chance(load, 300)) {
         op.kind = OP_OUTCOME;
         op.target = w->paired - 1;
@@ -110,6 +122,11 @@ static struct op choose(struct worker *w) {
     op.pair = op.kind <= OP_DELETE && chance(load, 300);
     op.quorum = op.pair || sim->options.ack != ACK_ASYNC || chance(load, 250);
     op.all = op.quorum && (sim->options.ack == ACK_ALL || op.value_size % 8 == 3);
+    if (op.process <= load->options.weak_workers) {
+        op.kind = OP_SET;
+        op.pair = op.all = false;
+        op.quorum = sim->options.ack != ACK_ASYNC;
+    }
     choose_condition(w, &op);
     choose_listing(w, &op);
     return op;

@@ -15,6 +15,8 @@ struct workload_options {
     unsigned keys;           /* at most KEYS_MAX */
     uint32_t value_size_max; /* of the padding */
     unsigned pace_ms;        /* longest pause behind an answer */
+    unsigned to_leaders;     /* of 1,000 requests: for whoever leads, or thinks so */
+    unsigned weak_workers;   /* they only set keys, and wait for no majority where the group does not */
 };
 
 /* The workers begin a second later. */
