@@ -1,5 +1,5 @@
 /* What nodes say of rejected writes. All the while: none of them is committed. At the end, GET /rejected:
- * each row once, in order, a write that a client made, overruled by a term that somebody led, and told as
+ * each row once, in order, a write that a client made, by its state what the log gives, and told as
  * answered where its client may have been, and by the process that told the client "ok" always. */
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -63,15 +63,11 @@ static void check_row(const struct machine *m, const cJSON *row, struct version 
     const struct group_log *group = &m->sim->check->groups[m->group];
     struct version at = {0, 0};
     unsigned number = UINT32_MAX;
-    double by = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(row, "by_term"));
     if (sscanf(text_of(row, "position"), "%u:%" SCNu64 ".%" SCNu64, &number, &at.term, &at.index) != 3 ||
         number != m->group)
         wrong(m, "its position is none of the group", row);
     if (at.term < last->term || (at.term == last->term && at.index <= last->index))
         wrong(m, "it stands behind a later one, or twice", row);
-    if (!(by > (double)at.term && by < (double)group->leader_count) ||
-        (group->leaders[(size_t)by].machine == 0 && !check_may_be_fooled(m->sim)))
-        wrong(m, "the term that overruled it is no leader's", row);
     /* The log tells which it is, but not where a snapshot has taken its place. */
     bool rejected = strcmp(text_of(row, "state"), "rejected") == 0;
     bool told = at.index <= group->count && at.index >= log_first(replica_log(node_replica(m->node)));
