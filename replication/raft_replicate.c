@@ -118,9 +118,11 @@ static bool silent(const struct raft *r, const struct raft_peer *p) {
     return p->down || r->now_ms - p->heard_ms >= r->options.election_max_ms;
 }
 
+/* One that needs records which this log does not have whole hears its leader nevertheless, and answers. */
 static void send_probe(struct raft *r, struct raft_peer *p) {
     size_t size;
-    if (send_append(r, p, p->next, silent(r, p) ? 0 : PROBE_SIZE, &p->probe_last, &size))
+    if (send_append(r, p, p->next, silent(r, p) ? 0 : PROBE_SIZE, &p->probe_last, &size) ||
+        (!r->failed && send_append(r, p, p->next, 0, &p->probe_last, &size)))
         p->probing = true;
 }
 
@@ -139,12 +141,12 @@ static void send_pipelined(struct raft *r, struct raft_peer *p, bool heartbeat) 
         size_t room = r->options.window_size - f->size;
         if (!send_append(r, p, p->next, room < MESSAGE_RECORDS_MAX ? room : MESSAGE_RECORDS_MAX, &last,
                          &size))
-            return;
+            break; /* a heartbeat goes out nevertheless */
         flights_add(f, last, size);
         p->next = last + 1;
         sent = true;
     }
-    if (!sent && (heartbeat || has_news(r, p)))
+    if (!r->failed && !sent && (heartbeat || has_news(r, p)))
         send_append(r, p, p->next, 0, &last, &size);
 }
 
