@@ -276,7 +276,7 @@ void raft_receive(struct raft *r, uint64_t now_ms, const struct member_id *from,
     }
 }
 
-static enum raft_result may_propose(const struct raft *r) {
+enum raft_result raft_may_propose(const struct raft *r) {
     if (r->failed)
         return RAFT_FAILED;
     if (r->role != RAFT_LEADER)
@@ -301,7 +301,7 @@ enum raft_result raft_appended(struct raft *r, enum log_result result, uint64_t 
 
 enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct entry *entry,
                               struct version *at) {
-    enum raft_result may = may_propose(r);
+    enum raft_result may = raft_may_propose(r);
     if (may != RAFT_OK)
         return may;
     if (r->appended - r->appended_at_commit >= r->options.uncommitted_max)
@@ -315,7 +315,7 @@ enum raft_result raft_propose(struct raft *r, enum entry_type type, const struct
 
 enum raft_result raft_propose_payload(struct raft *r, enum entry_type type, struct bytes payload,
                                       struct version *at) {
-    enum raft_result may = may_propose(r);
+    enum raft_result may = raft_may_propose(r);
     if (may != RAFT_OK)
         return may;
     uint64_t size = log_size(r->log);

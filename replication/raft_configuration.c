@@ -130,12 +130,9 @@ static bool one_voter_differs(const struct configuration *joint) {
 
 enum raft_result raft_propose_configuration(struct raft *r, const struct configuration *next, bool at_once) {
     struct configuration first;
-    if (r->failed)
-        return RAFT_FAILED;
-    if (r->role != RAFT_LEADER)
-        return RAFT_NOT_LEADER;
-    if (r->transferring)
-        return RAFT_TRANSFERRING;
+    enum raft_result may = raft_may_propose(r);
+    if (may != RAFT_OK)
+        return may;
     if (r->joint || !raft_term_committed(r) || raft_configuration_index(r) > r->commit)
         return RAFT_BUSY;
     assert(configuration_voters(next) >= 1);

@@ -211,6 +211,8 @@ void raft_count_append(struct raft *r, uint64_t bytes);
 enum raft_result raft_appended(struct raft *r, enum log_result result, uint64_t size_before);
 void raft_count_truncate(struct raft *r);
 void raft_set_commit(struct raft *r, uint64_t commit);
+/* RAFT_OK where this node leads, and takes proposals of any kind. */
+enum raft_result raft_may_propose(const struct raft *r);
 
 /* raft_quorum.c: own is this node's value, offset that of a uint64_t in struct raft_peer */
 /* The highest value that a majority has reached: of each set of voters. */

@@ -138,7 +138,10 @@ TEST(a_leader_that_differs_from_a_majority_serves_nothing_and_hands_over_to_one_
     EQUAL(o->odd, 1);
     struct version at;
     struct entry entry = {.key = bytes_of("k"), .value = bytes_of("v")};
+    struct configuration next = group_of(5, 1, ACK_QUORUM);
     EQUAL(raft_propose(o->raft, ENTRY_PUT, &entry, &at), RAFT_TRANSFERRING);
+    EQUAL(raft_propose_payload(o->raft, ENTRY_RING, bytes_of("r"), &at), RAFT_TRANSFERRING);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_TRANSFERRING);
     forget(o);
     later(o, 100, 5);
     OK(sent(o, MESSAGE_TIMEOUT_NOW) > 0);
