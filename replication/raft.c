@@ -156,6 +156,10 @@ uint64_t raft_own_durable(const struct raft *r) {
     return written;
 }
 
+uint64_t raft_own_held(const struct raft *r) {
+    return r->options.sync_always ? log_durable(r->log) : log_written(r->log);
+}
+
 void raft_count_append(struct raft *r, uint64_t bytes) {
     r->appended += bytes;
     uint64_t newest = r->appended_at_commit;

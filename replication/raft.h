@@ -194,7 +194,8 @@ uint64_t raft_configuration_index(const struct raft *r);
 const struct configuration *raft_configuration_at(const struct raft *r, uint64_t index, uint64_t *at);
 /* The newest one known to be committed: that in force, or one before it. */
 const struct configuration *raft_configuration_committed(const struct raft *r, uint64_t *at);
-/* Voters, self included, that acknowledged index as durable; *voters of how many. */
+/* Voters that acknowledged index as durable, self included where it holds it under its own -fsync; *voters of
+ * how many. */
 unsigned raft_acks(const struct raft *r, uint64_t index, unsigned *voters);
 /* Leader: the highest index durable on every voter. */
 uint64_t raft_all_acked(const struct raft *r);

@@ -204,15 +204,19 @@ bool raft_follow(struct raft *r, uint64_t term, const struct member_id *leader, 
 bool raft_near(struct raft *r, uint64_t term);
 void raft_send(struct raft *r, const struct member_id *to, struct message *message);
 struct raft_peer *raft_peer(struct raft *r, const struct member_id *id);
+/* What of its log this node acknowledges, and counts for itself towards a commit. */
 uint64_t raft_own_durable(const struct raft *r);
+/* What it holds under its own -fsync: more, behind a configuration that is not synced. An async leader has
+ * answered as much. */
+uint64_t raft_own_held(const struct raft *r);
 /* Bytes came to, or went from, the log's end. */
 void raft_count_append(struct raft *r, uint64_t bytes);
+/* RAFT_OK where this node leads, and takes proposals of any kind. */
+enum raft_result raft_may_propose(const struct raft *r);
 /* What the log made of an append of this leader. */
 enum raft_result raft_appended(struct raft *r, enum log_result result, uint64_t size_before);
 void raft_count_truncate(struct raft *r);
 void raft_set_commit(struct raft *r, uint64_t commit);
-/* RAFT_OK where this node leads, and takes proposals of any kind. */
-enum raft_result raft_may_propose(const struct raft *r);
 
 /* raft_quorum.c: own is this node's value, offset that of a uint64_t in struct raft_peer */
 /* The highest value that a majority has reached: of each set of voters. */

@@ -15,7 +15,7 @@ void raft_proof_begin(struct raft *r) {
     if (!raft_term_committed(r) || r->round.sequence != 0)
         return;
     bool async = raft_configuration(r)->mode == ACK_ASYNC;
-    uint64_t own = raft_own_durable(r);
+    uint64_t own = raft_own_held(r);
     r->round.sequence = ++r->read;
     r->round.index = async && own > r->commit ? own : r->commit; /* what has been answered */
     for (size_t i = 0; i < r->peer_count; i++)

@@ -393,7 +393,7 @@ uint64_t raft_read_confirmed(const struct raft *r) {
 
 unsigned raft_acks(const struct raft *r, uint64_t index, unsigned *voters) {
     uint64_t values[MEMBERS_MAX];
-    size_t count = raft_of_voters(r, raft_own_durable(r), offsetof(struct raft_peer, durable), values);
+    size_t count = raft_of_voters(r, raft_own_held(r), offsetof(struct raft_peer, durable), values);
     unsigned acks = 0;
     for (size_t i = 0; i < count; i++)
         acks += values[i] >= index;

@@ -185,6 +185,28 @@ TEST(without_sync_a_configuration_and_what_follows_it_count_once_they_are_synced
     one_free(o);
 }
 
+/* An async leader answers it before that, and counts itself; nobody else is told that it has it. */
+TEST(without_sync_what_an_async_leader_has_written_counts_as_its_own_behind_a_configuration_too) {
+    struct configuration c = group_of(3, 0, ACK_ASYNC), next = group_of(3, 1, ACK_ASYNC);
+    struct one *o = one_new(&c);
+    struct member_id self = id_of(1);
+    unsigned voters;
+    raft_free(o->raft);
+    start(o, &c, (struct raft_options){.sync_always = false});
+    win(o);
+    turn(o);
+    receive(o, 2, ack(raft_term(o->raft), 1, 1, 0));
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_OK);
+    put(o, 8);
+    EQUAL(raft_acks(o->raft, 3, &voters), 0);
+    raft_flush(o->raft, o->now_ms);
+    EQUAL(raft_acks(o->raft, 3, &voters), 1);
+    EQUAL(voters, 3);
+    EQUAL(raft_match_durable(o->raft, &self), 1);
+    EQUAL(raft_all_acked(o->raft), 0);
+    one_free(o);
+}
+
 /* It may have truncated that since: commits with two of five would follow. */
 TEST(what_was_acknowledged_to_an_earlier_leadership_is_asked_again) {
     struct configuration c = group_of(5, 0, ACK_QUORUM);
@@ -222,4 +244,5 @@ TESTS(TAP(what_was_acknowledged_to_an_earlier_leadership_is_asked_again),
       TAP(an_overruled_configuration_is_out_of_force),
       TAP(the_configuration_before_one_that_may_be_overruled_is_the_last_committed_one),
       TAP(configurations_of_the_log_are_found_again_after_a_restart),
+      TAP(without_sync_what_an_async_leader_has_written_counts_as_its_own_behind_a_configuration_too),
       TAP(without_sync_a_configuration_and_what_follows_it_count_once_they_are_synced))

@@ -81,6 +81,28 @@ TEST(in_an_async_group_a_proof_is_of_what_was_answered) {
     one_free(o);
 }
 
+TEST(without_sync_that_is_what_was_written_behind_a_configuration_too) {
+    struct configuration c = group_of(3, 0, ACK_ASYNC), next = group_of(3, 1, ACK_ASYNC);
+    struct one *o = one_new(&c);
+    raft_free(o->raft);
+    start(o, &c, (struct raft_options){.sync_always = false});
+    win(o);
+    turn(o);
+    answer(o, 2, 0, 111);
+    EQUAL(raft_propose_configuration(o->raft, &next, true), RAFT_OK);
+    put(o, 8);
+    raft_flush(o->raft, o->now_ms);
+    o->now_ms += 50;
+    raft_tick(o->raft, o->now_ms);
+    receive(o, 2, ack(raft_term(o->raft), 1, 1, last_sent(o, 2, MESSAGE_APPEND)->append.read));
+    o->now_ms += 50;
+    raft_tick(o->raft, o->now_ms);
+    struct proof echo = last_sent(o, 2, MESSAGE_APPEND)->append.echo;
+    EQUAL(echo.asked, 111);
+    EQUAL(echo.index, log_last(o->log));
+    one_free(o);
+}
+
 static struct message echoing(uint64_t term, uint64_t commit, struct proof echo) {
     struct message m = heartbeat(term, (struct version){1, 3}, commit);
     m.append.echo = echo;
@@ -177,6 +199,7 @@ TEST(an_echo_of_what_this_run_never_asked_proves_nothing) {
 TESTS(TAP(a_time_is_echoed_once_a_majority_answered_a_round_that_began_after_it_came),
       TAP(nothing_is_proven_before_the_terms_first_record_is_committed),
       TAP(in_an_async_group_a_proof_is_of_what_was_answered),
+      TAP(without_sync_that_is_what_was_written_behind_a_configuration_too),
       TAP(a_follower_is_current_as_of_its_own_question_where_its_commit_reached_the_index),
       TAP(an_index_that_an_earlier_leader_named_is_not_waited_for_any_more),
       TAP(an_echo_of_what_this_run_never_asked_proves_nothing))
