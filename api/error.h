@@ -33,7 +33,7 @@ enum error {
     ERROR_NO_MAJORITY,       /* 503: a read or a write that needs one */
     ERROR_SHUTTING_DOWN,     /* 503: surely not appended */
     ERROR_NOT_LEADER,        /* between nodes: surely not appended, may be passed on again */
-    ERROR_OUTCOME_UNKNOWN,   /* 504: a write was, or may have been, appended */
+    ERROR_OUTCOME_UNKNOWN,   /* 504: a write was, or may have been, appended, or a row dropped */
     ERROR_DEADLINE,          /* 504: a read; or a write that was surely not appended */
     ERROR_NOT_BUILT,         /* 501, naming the flag, header or field */
     ERROR_HTTP_VERSION,      /* 505 */

@@ -257,7 +257,9 @@ bool run_rejected_drop(struct call *call) {
     case FILE_NO_SPACE:
         return refuse(&call->why, ERROR_DISK_FULL, "The node's disk is full; the row is still there.");
     default:
-        return refuse(&call->why, ERROR_SHUTTING_DOWN, "The node's disk failed; the row may still be there.");
+        refuse(&call->why, ERROR_OUTCOME_UNKNOWN, "The node's disk failed; the row may still be there.");
+        call->why.fix = "Once the node runs again, GET /rejected there shows whether it has the row.";
+        return false;
     }
     struct buffer body = {0};
     buffer_append_text(&body, "{\"status\":\"ok\",\"position\":");

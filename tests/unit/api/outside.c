@@ -4,6 +4,7 @@
 #include "api/prometheus.h"
 #include "tests/tap.h"
 #include "tests/unit/api/mock_coordinator.h"
+#include "tests/unit/replication/follower.h"
 
 struct fixture {
     struct coordinator *c;
@@ -51,7 +52,7 @@ static void request(void *arg, bool slow, const char *text) {
     snprintf(f->line, sizeof f->line, "%s", text);
 }
 
-static struct fixture *fixture_new(void) {
+static struct fixture *fixture_of(struct replica *replica) {
     struct fixture *f = calloc(1, sizeof *f);
     f->c = mock_new();
     snprintf(f->level, sizeof f->level, "info");
@@ -59,12 +60,17 @@ static struct fixture *fixture_new(void) {
         .coordinator = f->c,
         .host = {f, health, metrics, level, set_level, request},
         .slow_ms = 200,
+        .replica = replica,
     };
     f->api = api_new(&options);
     api_clock(f->api, 1000000);
     f->client = api_open(f->api, 1000, f);
     mock_set(f->c, bytes_of("username"), bytes_of("alice"));
     return f;
+}
+
+static struct fixture *fixture_new(void) {
+    return fixture_of(NULL);
 }
 
 static void fixture_free(struct fixture *f) {
@@ -217,6 +223,27 @@ TEST(a_node_without_a_ledger_has_no_such_route) {
     fixture_free(f);
 }
 
+/* Else a client takes it that the row is there still, and asks another node, which has no such row. */
+TEST(where_the_disk_fails_it_is_unknown_whether_a_row_was_dropped) {
+    struct follower *behind = follower_new(0);
+    hear_records(behind, 2, base, 4, 1, base.index);
+    overrule(behind);
+    EQUAL(rows_of(behind), 1);
+    struct fixture *f = fixture_of(behind->replica);
+    sim_disk_inject(behind->disk, (struct sim_disk_fault){.kinds = SIM_DISK_SYNC | SIM_DISK_WRITE,
+                                                          .result = FILE_IO_ERROR});
+    const char *answer = say(f, "POST", "/rejected/drop", "{\"position\":\"0:4.11\"}");
+    OK(has(answer, "HTTP/1.1 504 "));
+    OK(has(answer, "\"outcome_unknown\""));
+    OK(has(answer, "may still be there"));
+    OK(has(answer, "GET /rejected"));
+    OK(strstr(answer, "Nothing was written") == NULL);
+    OK(strstr(answer, "Retry-After") == NULL);
+    OK(replica_failure(behind->replica) != NULL);
+    fixture_free(f);
+    follower_free(behind);
+}
+
 TEST(a_histogram_puts_each_value_below_the_bound_it_reaches) {
     struct histogram h = {0};
     for (uint64_t i = 1; i <= 4; i++)
@@ -246,5 +273,6 @@ TESTS(TAP(a_load_balancer_is_told_whether_the_node_can_serve_and_why_not),
       TAP(requests_are_counted_by_route_and_status_and_timed_by_what_the_shell_says),
       TAP(a_slow_request_is_logged_with_where_its_time_went), TAP(at_debug_every_request_is_a_line),
       TAP(the_level_of_the_log_is_shown_and_changed), TAP(a_node_without_a_ledger_has_no_such_route),
+      TAP(where_the_disk_fails_it_is_unknown_whether_a_row_was_dropped),
       TAP(a_histogram_puts_each_value_below_the_bound_it_reaches),
       TAP(a_label_holds_no_byte_that_would_end_it))
