@@ -209,14 +209,16 @@ uint64_t raft_silent_ms(const struct raft *r, const struct member_id *member, ui
 bool raft_answered(const struct raft *r, const struct member_id *member, uint64_t sequence);
 /* Leader: leadership is being handed over. */
 bool raft_transferring(const struct raft *r);
-/* While retired it stands for no election: it was told that it is no member any more. */
+/* While retired it stands for no election: the newest configuration that it knows to be committed has it
+ * among the former members. */
 void raft_retire(struct raft *r, uint64_t now_ms, bool retired);
 enum raft_cause raft_cause(const struct raft *r);
 const struct raft_counters *raft_counters(const struct raft *r);
 /* What the leader last sent found no room on the disk, or the noop of an own term. */
 bool raft_no_space(const struct raft *r);
 /* PROTOCOL.md, "Comparing states". This node's state is not the one that a majority of the voters agrees on:
- * nothing may be served from it until a snapshot has replaced it. */
+ * nothing may be served from it until a snapshot has replaced it, or a comparison has found it to be right.
+ */
 bool raft_odd(const struct raft *r);
 /* Leader: that is so of the member. */
 bool raft_member_odd(const struct raft *r, const struct member_id *member);

@@ -54,7 +54,7 @@ enum replica_notice {
     REPLICA_DISK_HAS_ROOM,
     REPLICA_DIVERGED,    /* this node can follow its group no further */
     REPLICA_ODD,         /* text: whose state differs from the majority's, this node's or a member's */
-    REPLICA_EQUAL_AGAIN, /* this node's state was replaced, or no voters differ any more */
+    REPLICA_EQUAL_AGAIN, /* this node's state is the majority's again, or no voters differ any more */
     REPLICA_MEMORY_FAILED,
     REPLICA_UNEQUAL,      /* the voters' states differ, and none has a majority */
     REPLICA_COMMITS_LOST, /* a snapshot has taken the place of records that were committed here */

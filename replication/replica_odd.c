@@ -43,13 +43,14 @@ static void tell(struct replica *r, enum replica_notice notice, const char *text
 static void tell_own(struct replica *r, bool odd) {
     char text[240];
     if (odd)
-        snprintf(text, sizeof text,
-                 "this node's keys differ from those that a majority of its group agrees on, at index %llu: "
-                 "it serves nothing until a copy from the leader has replaced them; look at its memory and "
-                 "disk",
-                 (unsigned long long)raft_commit(r->raft));
+        snprintf(
+            text, sizeof text,
+            "this node's keys differ from those that a majority of its group agrees on, at index %llu: "
+            "it serves nothing until they agree again; a copy from the leader replaces them; look at its "
+            "memory and disk",
+            (unsigned long long)raft_commit(r->raft));
     else
-        snprintf(text, sizeof text, "a copy from the leader has replaced this node's keys: it serves again");
+        snprintf(text, sizeof text, "this node's keys agree with the majority's: it serves again");
     tell(r, odd ? REPLICA_ODD : REPLICA_EQUAL_AGAIN, text);
 }
 
