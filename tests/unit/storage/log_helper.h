@@ -63,6 +63,20 @@ static inline enum log_result open_on(struct sim_disk *disk, struct version base
     return log_open(&options, base, out, report);
 }
 
+/* Batches of three records, each synced; the last batch attests those before it. */
+static inline struct sim_disk *disk_with_records(struct tap *tap, unsigned records) {
+    struct sim_disk *disk = sim_disk_new();
+    struct log *log;
+    struct log_report report;
+    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+    for (unsigned i = 0; i < records; i += 3) {
+        EQUAL(append_many(log, 1, 3), LOG_OK);
+        EQUAL(flush(log, i), LOG_OK);
+    }
+    log_close(log);
+    return disk;
+}
+
 /* The records from..to are those of the term. */
 static inline bool holds(struct log *log, uint64_t term, uint64_t from, uint64_t to) {
     struct log_record record;

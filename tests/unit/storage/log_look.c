@@ -7,20 +7,6 @@
 #define RECORDS 12
 #define FIRST   "log-0000000000000001"
 
-/* Batches of three records, each synced. */
-static struct sim_disk *disk_with_records(struct tap *tap) {
-    struct sim_disk *disk = sim_disk_new();
-    struct log *log;
-    struct log_report report;
-    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
-    for (unsigned i = 0; i < RECORDS; i += 3) {
-        EQUAL(append_many(log, 1, 3), LOG_OK);
-        EQUAL(flush(log, i), LOG_OK);
-    }
-    log_close(log);
-    return disk;
-}
-
 static bool opens_with(struct sim_disk *disk, uint64_t last) {
     struct log *log;
     struct log_report report;
@@ -46,7 +32,7 @@ static uint64_t damage_record(struct sim_disk *disk) {
 
 TEST(a_log_end_that_cannot_be_read_is_replaced_and_kept) {
     for (unsigned pages = 1; pages <= 3; pages++) {
-        struct sim_disk *disk = disk_with_records(tap);
+        struct sim_disk *disk = disk_with_records(tap, RECORDS);
         for (unsigned copy = 0; copy < 2; copy++)
             if (pages & 1u << copy)
                 OK(sim_disk_damage(disk, DAMAGE_UNREADABLE, LOG_END_FILE, copy * PAGE, NULL));
@@ -58,7 +44,7 @@ TEST(a_log_end_that_cannot_be_read_is_replaced_and_kept) {
 }
 
 TEST(a_log_is_cut_also_where_log_end_cannot_be_read) {
-    struct sim_disk *disk = disk_with_records(tap);
+    struct sim_disk *disk = disk_with_records(tap, RECORDS);
     uint64_t offset = damage_record(disk);
     OK(sim_disk_damage(disk, DAMAGE_UNREADABLE, LOG_END_FILE, 0, NULL));
     EQUAL(log_cut(sim_disk_file_system(disk), FIRST, offset, 9), FILE_OK);
@@ -83,7 +69,7 @@ TEST(a_cut_that_was_interrupted_anywhere_is_done_again_and_leaves_no_unfinished_
     bool reached = true;
     unsigned times = 0;
     for (uint64_t after = 0; reached; after++, times++) {
-        struct sim_disk *disk = disk_with_records(tap);
+        struct sim_disk *disk = disk_with_records(tap, RECORDS);
         uint64_t offset = damage_record(disk);
         sim_disk_inject(disk, (struct sim_disk_fault){after, SIM_DISK_ALL & ~(unsigned)SIM_DISK_READ,
                                                       FILE_IO_ERROR, true});

@@ -7,20 +7,6 @@
 #define FIRST   "log-0000000000000001"
 #define SECTOR  512u
 
-/* Batches of three records, each synced; the last batch attests those before it. */
-static struct sim_disk *disk_with_records(struct tap *tap, unsigned records) {
-    struct sim_disk *disk = sim_disk_new();
-    struct log *log;
-    struct log_report report;
-    EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
-    for (unsigned i = 0; i < records; i += 3) {
-        EQUAL(append_many(log, 1, 3), LOG_OK);
-        EQUAL(flush(log, i), LOG_OK);
-    }
-    log_close(log);
-    return disk;
-}
-
 static void cut_file(struct sim_disk *disk, const char *name, uint64_t size) {
     struct file *file;
     file_open(sim_disk_file_system(disk), name, false, &file);
