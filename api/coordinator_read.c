@@ -117,13 +117,23 @@ static void hold(struct coordinator *c, uint64_t now_ms, struct pending *p, uint
     pending_move(c, p, PENDING_HOLDING);
 }
 
+/* That a pair is not there may be because of entries that are not committed. */
+static bool tells_outcome(struct coordinator *c, struct pending *p) {
+    if (p->operation != OPERATION_OUTCOME)
+        return false;
+    struct reply reply;
+    struct request request = request_of(p);
+    read_outcome(c, &request, &reply);
+    return reply.outcome != OUTCOME_UNKNOWN;
+}
+
 static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     uint64_t applied = replica_applied(c->options.replica);
     p->index = applied;
     if (p->origin == ORIGIN_READ_INDEX) {
         struct reply done = reply_here(c);
         pending_answer(c, p, &done);
-    } else if (applied <= raft_commit(coordinator_raft(c)) || p->operation == OPERATION_OUTCOME) {
+    } else if (applied <= raft_commit(coordinator_raft(c)) || tells_outcome(c, p)) {
         read_answer(c, now_ms, p);
     } else {
         hold(c, now_ms, p, applied);

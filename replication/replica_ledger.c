@@ -15,10 +15,21 @@
 
 #define LEDGER_RETRY_MS 1000 /* after there was no room: each try reads all that was overruled */
 
-/* Such a write is never answered before its commit. */
-static bool bears_pair(struct bytes payload) {
+/* What the client was told of a write that is overruled. */
+enum told { TOLD_UNKNOWN, TOLD_OK, TOLD_CONDITION_FAILED };
+
+static enum told told_of(const struct replica *r, struct version at, struct bytes payload) {
     struct entry entry;
-    return entry_decode(payload, &entry) && entry.client.size > 0;
+    bool changed;
+    if (at.term != r->answered.term || at.index > r->answered.index || r->host.unanswered(r->host.arg, at))
+        return TOLD_UNKNOWN;
+    if (!entry_decode(payload, &entry) || entry.client.size > 0) /* a pair is answered at its commit */
+        return TOLD_UNKNOWN;
+    if (entry.condition == CONDITION_NONE)
+        return TOLD_OK;
+    if (!store_changed(r->store, at.index, &changed))
+        return TOLD_UNKNOWN;
+    return changed ? TOLD_OK : TOLD_CONDITION_FAILED;
 }
 
 /* From a try that ended without room. */
@@ -47,13 +58,15 @@ static enum file_result keep_row(struct replica *r, uint64_t index, size_t *kept
     if (!replica_is_write(record.type))
         return FILE_OK;
     struct version at = {record.term, record.index};
+    enum told told = told_of(r, at, record.payload);
+    if (told == TOLD_CONDITION_FAILED)
+        return FILE_OK;
     struct ledger_row row = {
         .group_id = r->options.group_id,
         .at = at,
         .by_term = raft_term(r->raft),
         .recorded_ms = r->wall_ms,
-        .answered = at.term == r->answered.term && at.index <= r->answered.index &&
-                    !bears_pair(record.payload) && !r->host.unanswered(r->host.arg, at),
+        .answered = told == TOLD_OK,
         .type = record.type,
         .payload = record.payload,
     };

@@ -330,10 +330,18 @@ static bool verify_received(struct replica *r, struct version at, struct arrived
     return ok;
 }
 
-/* The first index of this log that the leader may have overruled. */
-static uint64_t not_the_leaders(const struct replica *r) {
-    uint64_t commit = raft_commit(r->raft), matched = raft_matched(r->raft);
-    return (matched > commit ? matched : commit) + 1;
+/* The first index of this log that the leader may have overruled. Up to an entry of the term in which the
+ * snapshot's last one was made, both logs are that term's leader's. */
+static uint64_t not_the_leaders(const struct replica *r, struct version at) {
+    uint64_t commit = raft_commit(r->raft), matched = raft_matched(r->raft), last = log_last(r->log), term;
+    uint64_t known = matched > commit ? matched : commit;
+    for (uint64_t i = at.index < last ? at.index : last; i > known; i--) {
+        if (!log_term_at(r->log, i, &term) || term < at.term)
+            break;
+        if (term == at.term)
+            known = i;
+    }
+    return known + 1;
 }
 
 /* What the disk must have room for, and then the store from the received file, while nothing of what this
@@ -342,7 +350,7 @@ static bool load_received(struct replica *r, struct version at, struct arrived *
     enum log_result room = log_prepare_reset(r->log);
     if (room != LOG_OK && room != LOG_NO_SPACE)
         replica_fail(r, "cannot begin the log anew", log_result_text(room));
-    if (room != LOG_OK || replica_keep_overruled(r, not_the_leaders(r), kept) != FILE_OK) {
+    if (room != LOG_OK || replica_keep_overruled(r, not_the_leaders(r, at), kept) != FILE_OK) {
         if (r->failure[0] == '\0')
             refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT
                                                       : "no space left on the disk to install a snapshot");
@@ -363,7 +371,7 @@ static bool load_received(struct replica *r, struct version at, struct arrived *
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
 static bool exchange(struct replica *r, struct version at, size_t kept) {
-    replica_tell_overruled(r, not_the_leaders(r), kept);
+    replica_tell_overruled(r, not_the_leaders(r, at), kept);
     enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
     if (result == FILE_OK)
         result = file_system_sync(r->options.fs);

@@ -221,6 +221,14 @@ static void digest_undone(struct store *store, uint64_t before) {
     store->digest.total = before;
 }
 
+bool store_changed(const struct store *store, uint64_t index, bool *changed) {
+    if (index <= store->undo.floor || index > store->applied.index)
+        return false;
+    size_t position = undo_after(&store->undo, index - 1);
+    *changed = position < store->undo.count && undo_at(&store->undo, position)->index == index;
+    return true;
+}
+
 bool store_undo(struct store *store, struct version at) {
     assert(at.index <= store->applied.index);
     assert(store->replaced == NULL || at.index >= store->snapshot_index);

@@ -89,6 +89,8 @@ void store_forget(struct store *store, uint64_t index);
  * undo): the store is then unchanged and must be rebuilt. Not behind a snapshot that is being written
  * (asserted). */
 bool store_undo(struct store *store, struct version at);
+/* Whether an entry that was applied changed anything, where it can still be undone; false: not known. */
+bool store_changed(const struct store *store, uint64_t index, bool *changed);
 /* Drops everything; applied becomes {0, 0}. A snapshot being written is freed first (asserted). */
 void store_clear(struct store *store);
 

@@ -269,8 +269,7 @@ static void outcome_answered(struct check *c, size_t number, const struct respon
     if (strncmp(body, "{\"outcome\":\"unknown\"", 20) != 0 &&
         strncmp(body, "{\"outcome\":\"pending\"", 20) != 0)
         outcome_committed(c, op, body);
-    else if (op->target_done &&
-             (target->row == 0 || (check_pair_counts(log, target) && target->committed > log->evicted)))
+    else if (op->target_done && (target->row == 0 || check_pair_counts(log, target)))
         sim_violated(c->sim, "write %zu was answered before, and is told as %s", op->target, body);
     else if (op->target_done)
         sim_count(c->sim, TALLY_OUTCOME_FORGOTTEN);
@@ -361,7 +360,7 @@ static void check_kept(struct check *c, size_t number) {
     if (there && op->kind == OP_SET && !took_effect(&c->groups[op->group], op, op->at.index))
         sim_violated(c->sim, "write %zu was answered at %llu and is committed at %llu", number,
                      (unsigned long long)op->at.index, (unsigned long long)op->committed);
-    if (there)
+    if (there || (op->state == OP_FAILED && !op->quorum)) /* no effect of it can be lost */
         return;
     bool row = in_ledger(c, op->group, op->at) || check_was_dropped(c, op->group, op->at);
     if (!row && lost_with_disk(c, op))

@@ -136,8 +136,12 @@ static void check_durable(const struct machine *m, const struct machine *other, 
 
 /* Nobody has heard of a machine that runs nothing. */
 static void check_heard(const struct machine *m, const struct machine *other, const cJSON *row) {
-    uint64_t silent_us = m->sim->check->reach.silent_us[other->index], now_us = m->sim->now_us;
+    const struct reach *reach = &m->sim->check->reach;
+    uint64_t silent_us = reach->silent_us[other->index], now_us = m->sim->now_us;
     double heard_ms = number_of(row, "heard_ms");
+    bool silent = other->node == NULL || other->paused; /* and was at the last look, and in between */
+    if (!silent || reach->epochs[other->index] != other->epoch || other->resumed_us > silent_us)
+        return;
     if (heard_ms < 0 || m->sim->check->reach.cut_us + HEARD_SLACK_US > silent_us || silent_us == 0 ||
         silent_us + HEARD_SLACK_US > now_us)
         return;

@@ -38,6 +38,7 @@ struct committed_members {
 
 /* What one group has committed. */
 struct group_log {
+    uint64_t group_id;         /* of the founding */
     struct committed *entries; /* [index - 1] */
     size_t count, capacity;
     struct version versions[KEYS_MAX]; /* of keys at the end of entries */
@@ -48,8 +49,6 @@ struct group_log {
     size_t members_count, members_capacity;
     struct pair_row *pairs; /* in the order of the log: the newest RETRIES_MAX count */
     size_t pair_count, pair_capacity;
-    uint64_t
-        evicted;    /* highest index of a row that did not count any more on some node, ahead of the commit */
     uint64_t floor; /* highest index acknowledged at quorum or read linearizably */
 };
 
@@ -191,8 +190,6 @@ void check_digest_holds(struct machine *m);
 
 /* check_pairs.c */
 bool check_pair_counts(const struct group_log *log, const struct op *op);
-/* Notes what does not count on the node any more, by entries that may not be committed. */
-void check_pairs_ahead(struct machine *m);
 /* A new row; the one that does not count any more from now on, or NULL. */
 const struct pair_row *check_pair_add(struct check *c, struct group_log *log, const struct pair_row *row);
 /* The row of the op at that index; NULL: none. */

@@ -53,9 +53,10 @@ static void check_told_ok(const struct machine *m, const cJSON *row, struct vers
     bool done = op->state == OP_DONE && version_equal(op->at, at);
     bool answered_here = at.term < group->leader_count && group->leaders[at.term].machine == m->index + 1 &&
                          group->leaders[at.term].epoch == m->epoch;
-    if (told && op->state == OP_REFUSED)
+    if (told && (op->state == OP_REFUSED || (op->state == OP_FAILED && version_equal(op->at, at))))
         wrong(m, "its client was answered, and it was refused", row);
-    if (!told && done && answered_here)
+    bool undone = op->condition == HISTORY_ALWAYS || STORE_UNDO_SIZE >= 1024 * 1024; /* by then */
+    if (!told && done && answered_here && undone)
         wrong(m, "its client was told ok, and it says that it may not have been", row);
 }
 
@@ -63,11 +64,15 @@ static void check_row(const struct machine *m, const cJSON *row, struct version 
     const struct group_log *group = &m->sim->check->groups[m->group];
     struct version at = {0, 0};
     unsigned number = UINT32_MAX;
+    double by = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(row, "by_term"));
     if (sscanf(text_of(row, "position"), "%u:%" SCNu64 ".%" SCNu64, &number, &at.term, &at.index) != 3 ||
         number != m->group)
         wrong(m, "its position is none of the group", row);
     if (at.term < last->term || (at.term == last->term && at.index <= last->index))
         wrong(m, "it stands behind a later one, or twice", row);
+    if (!(by > (double)at.term && by < (double)group->leader_count) ||
+        (group->leaders[(size_t)by].machine == 0 && !check_may_be_fooled(m->sim)))
+        wrong(m, "the term that overruled it is no leader's", row);
     /* The log tells which it is, but not where a snapshot has taken its place. */
     bool rejected = strcmp(text_of(row, "state"), "rejected") == 0;
     bool told = at.index <= group->count && at.index >= log_first(replica_log(node_replica(m->node)));

@@ -284,6 +284,36 @@ static void check_commit(struct machine *m) {
     m->checked_commit = commit;
 }
 
+static bool holds_writes(const struct group_log *group) {
+    for (size_t i = 0; i < group->count; i++)
+        if (group->entries[i].key >= 0)
+            return true;
+    return false;
+}
+
+/* A group that was founded and holds no key is founded anew where nobody has the first founding any more:
+ * another history begins. */
+static void check_founding(struct machine *m) {
+    struct group_log *group = &m->sim->check->groups[m->group];
+    uint64_t group_id = machine_configuration(m)->group_id;
+    if (group_id == group->group_id || group_id == 0)
+        return;
+    for (unsigned i = 0; i < m->sim->options.machines && group->group_id != 0; i++) {
+        const struct machine *other = m->sim->machines[i];
+        if (other->node != NULL && machine_configuration(other)->group_id == group->group_id)
+            return;
+    }
+    if (holds_writes(group))
+        return;
+    bool anew = group->group_id != 0;
+    group->group_id = group_id;
+    if (!anew)
+        return;
+    group->count = group->floor = 0;
+    if (group->leaders != NULL)
+        memset(group->leaders, 0, group->leader_count * sizeof *group->leaders);
+}
+
 static void check_leader(struct machine *m) {
     struct group_log *group = &m->sim->check->groups[m->group];
     const struct raft *raft = replica_raft(node_replica(m->node));
@@ -364,13 +394,13 @@ static void check_store(struct machine *m) {
 void check_turn(struct machine *m) {
     if (m->sim->unchecked)
         return;
+    check_founding(m);
     check_leader(m);
     check_commit(m);
     if (node_state(m->node) == NODE_FAILED)
         return;
     check_digest(m);
     check_store(m);
-    check_pairs_ahead(m);
     check_bounds(m);
     check_kept_note(m, false);
     check_reach(m->sim);

@@ -37,13 +37,3 @@ const struct pair_row *check_pair_told(const struct group_log *log, const struct
     }
     return NULL;
 }
-
-void check_pairs_ahead(struct machine *m) {
-    struct group_log *log = &m->sim->check->groups[m->group];
-    const struct store *store = replica_store(node_replica(m->node));
-    size_t from, to;
-    retries_range(&store->retries, store->applied.index, &from, &to);
-    uint64_t evicted = from > 0 ? retries_row_order(retries_at(&store->retries, from - 1)) : 0;
-    if (log->evicted < evicted)
-        log->evicted = evicted;
-}

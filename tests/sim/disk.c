@@ -202,6 +202,7 @@ static enum file_result meet_fault(struct sim_disk *disk, unsigned kind) {
 
 void sim_disk_inject(struct sim_disk *disk, struct sim_disk_fault fault) {
     disk->fault = fault;
+    disk->hurt = disk->hurt || (fault.kinds & SIM_DISK_READ) != 0;
 }
 
 void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes) {

@@ -84,7 +84,7 @@ struct sim_disk {
     struct phantom *phantoms;
     size_t phantom_count, phantom_capacity;
     uint64_t lied; /* phantoms that showed */
-    bool hurt;     /* it has been damaged, or told to lie */
+    bool hurt;     /* it has been damaged, or told to lie or not to be read */
 };
 
 void *disk_allocate(size_t size);
