@@ -82,6 +82,8 @@ void check_started(struct machine *m);
 void check_turn(struct machine *m);
 /* The process is about to end, after a whole turn; not called where it ends within one. */
 void check_ended(struct machine *m);
+/* The same, in any case, and before. */
+void check_ending(struct machine *m);
 /* What it had is void: the disk is another one, or failed. */
 void check_kept_none(struct machine *m);
 /* The machine loses what it had, or may. */

@@ -28,6 +28,7 @@ struct leader {
     uint64_t term, incarnation;
     unsigned machine;         /* + 1; 0 none */
     uint64_t since_us, epoch; /* of its process */
+    unsigned fleeting;        /* + 1: one whose first turn did not end, as its power went */
 };
 
 /* A configuration that a group has committed. */
@@ -41,6 +42,7 @@ struct group_log {
     uint64_t group_id;         /* of the founding */
     struct committed *entries; /* [index - 1] */
     size_t count, capacity;
+    bool others_keys; /* a script has written some that are not the workload's: they are not counted */
     struct version versions[KEYS_MAX]; /* of keys at the end of entries */
     uint64_t hashes[KEYS_MAX];
     struct leader *leaders; /* [term] */
@@ -93,8 +95,7 @@ struct reach {
     uint64_t looked_us;
     uint64_t broken_us; /* when it was last not so that all reach all */
     uint64_t cut_us;    /* when a link was last cut: it gives later what was sent on it before */
-    uint64_t majority_us[MACHINES_MAX]; /* when the node last reached a majority of its group's voters */
-    uint64_t minority_us[MACHINES_MAX]; /* when it last did not */
+    uint64_t minority_us[MACHINES_MAX]; /* when the node last reached no majority of its group's voters */
     uint64_t silent_us[MACHINES_MAX];   /* since when the machine runs nothing; 0: it does */
     uint64_t epochs[MACHINES_MAX];
 };
@@ -138,14 +139,8 @@ bool check_is_committed(const struct group_log *log, struct version at);
 #define LATE_US (6 * SECOND)
 void check_reach(struct sim *sim);
 bool check_reach_each_other(const struct machine *a, const struct machine *b);
-/* The node has reached a majority of its group's voters for LATE_US, or none for ALONE_US. */
-#define ALONE_US (3 * SECOND / 2)
+/* The node has reached a majority of its group's voters for LATE_US. */
 bool check_has_majority(const struct machine *m);
-bool check_has_none(const struct machine *m);
-/* It became the leader so long ago that it knows whether it has one. */
-static inline bool check_leads_since(const struct sim *sim, const struct leader *leader) {
-    return leader->since_us + ALONE_US < sim->now_us;
-}
 /* All have reached all for LATE_US, and so long it has led; NULL: there is none such. */
 const struct leader *check_standing(const struct check *c, uint32_t group);
 /* It has led the group, in this term or a later one. */

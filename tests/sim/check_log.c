@@ -220,10 +220,12 @@ static void apply(struct check *c, uint32_t number, struct committed *entry,
         entry->keys = group->entries[group->count - 1].keys;
     }
     entry->key = -1;
-    if ((record->type != ENTRY_PUT && record->type != ENTRY_DELETE) ||
-        !entry_decode(record->payload, &write) || key_number(write.key) < 0)
+    if ((record->type != ENTRY_PUT && record->type != ENTRY_DELETE) || !entry_decode(record->payload, &write))
         return;
     entry->key = key_number(write.key);
+    group->others_keys = group->others_keys || entry->key < 0;
+    if (entry->key < 0)
+        return;
     check_owner(c, entry->key, number);
     const struct op *op = paired(c, &write);
     if (op != NULL && check_pair_counts(group, op))
@@ -329,7 +331,11 @@ static void check_leader(struct machine *m) {
     struct leader *leader = &group->leaders[term];
     uint64_t incarnation = node_self(m->node)->incarnation;
     if (leader->machine == 0) {
-        *leader = (struct leader){term, incarnation, m->index + 1, m->sim->now_us, m->epoch};
+        *leader = (struct leader){.term = term,
+                                  .incarnation = incarnation,
+                                  .machine = m->index + 1,
+                                  .since_us = m->sim->now_us,
+                                  .epoch = m->epoch};
         m->sim->check->told[m->index].leaderships++;
         sim_count(m->sim, TALLY_ELECTION_WON);
     }
@@ -418,6 +424,18 @@ void check_started(struct machine *m) {
         return;
     check_kept_start(m);
     check_turn(m);
+}
+
+void check_ending(struct machine *m) {
+    struct group_log *group = &m->sim->check->groups[m->group];
+    const struct raft *raft = replica_raft(node_replica(m->node));
+    uint64_t term = raft_term(raft);
+    if (m->sim->unchecked || raft_role(raft) != RAFT_LEADER)
+        return;
+    group->leaders =
+        check_grow(group->leaders, &group->leader_count, (size_t)term + 1, sizeof *group->leaders);
+    if (group->leaders[term].machine == 0)
+        group->leaders[term].fleeting = m->index + 1;
 }
 
 void check_ended(struct machine *m) {

@@ -46,25 +46,21 @@ static bool all_serve(const struct sim *sim) {
     return true;
 }
 
-/* Itself included. Surely: both ways, and it is the node that the configuration names, or perhaps: one that
- * may have spoken to it. */
-static bool reaches_member(const struct machine *m, const struct member *member, bool surely) {
+/* Itself included; both ways, and it is the node that the configuration names. */
+static bool reaches_member(const struct machine *m, const struct member *member) {
     const struct machine *other = check_named(m->sim, (const char *)member->id.id);
-    if (other == NULL || other->node == NULL || other->paused)
-        return false;
-    if (!surely)
-        return !m->sim->blocked[other->index][m->index];
-    return node_state(other->node) == NODE_RUNNING && other->incarnation == member->id.incarnation &&
+    return other != NULL && other->node != NULL && !other->paused &&
+           node_state(other->node) == NODE_RUNNING && other->incarnation == member->id.incarnation &&
            (other == m || check_reach_each_other(m, other));
 }
 
-static bool reaches_majority(const struct machine *m, bool surely) {
+static bool reaches_majority(const struct machine *m) {
     const struct configuration *configuration = machine_configuration(m);
     for (unsigned set = VOTERS_OLD; set <= VOTERS_NEW; set++) {
         size_t voters = configuration_voters_in(configuration, (enum voter_set)set), reached = 0;
         for (size_t i = 0; i < configuration->count; i++)
             reached += ((unsigned)configuration->members[i].role & set) != 0 &&
-                       reaches_member(m, &configuration->members[i], surely);
+                       reaches_member(m, &configuration->members[i]);
         if (reached <= voters / 2)
             return false;
     }
@@ -77,9 +73,7 @@ static void look_at(struct reach *reach, const struct machine *m, uint64_t now_u
     if (!silent || reach->epochs[i] != m->epoch || m->resumed_us > reach->silent_us[i])
         reach->silent_us[i] = silent ? now_us : 0;
     reach->epochs[i] = m->epoch;
-    if (reaches_majority(m, false))
-        reach->majority_us[i] = now_us;
-    if (!reaches_majority(m, true))
+    if (!reaches_majority(m))
         reach->minority_us[i] = now_us;
 }
 
@@ -105,11 +99,6 @@ bool check_has_majority(const struct machine *m) {
     return m->sim->check->reach.minority_us[m->index] + LATE_US < m->sim->now_us && ran_evenly(m, LATE_US);
 }
 
-bool check_has_none(const struct machine *m) {
-    return m->sim->check->reach.majority_us[m->index] + ALONE_US < m->sim->now_us &&
-           ran_evenly(m, ALONE_US) && !reaches_majority(m, false);
-}
-
 static const struct leader *newest(const struct group_log *group) {
     for (size_t term = group->leader_count; term > 0; term--)
         if (group->leaders[term - 1].machine != 0)
@@ -132,7 +121,7 @@ const struct leader *check_standing(const struct check *c, uint32_t group) {
 bool check_has_led(const struct check *c, uint32_t group, unsigned machine, uint64_t term) {
     const struct group_log *log = &c->groups[group];
     for (uint64_t i = term; i < log->leader_count; i++)
-        if (log->leaders[i].machine == machine + 1)
+        if (log->leaders[i].machine == machine + 1 || log->leaders[i].fleeting == machine + 1)
             return true;
     return false;
 }

@@ -184,6 +184,7 @@ static void drop_jobs(struct machine *m) {
 
 /* Ends with the process: whatever it held in memory. */
 static void end_process(struct machine *m, bool told) {
+    check_ending(m);
     m->epoch++;
     m->turn_us = UINT64_MAX;
     m->paused = false;
