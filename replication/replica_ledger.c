@@ -18,16 +18,19 @@
 /* What the client was told of a write that is overruled. */
 enum told { TOLD_UNKNOWN, TOLD_OK, TOLD_CONDITION_FAILED };
 
-static enum told told_of(const struct replica *r, struct version at, struct bytes payload) {
+static enum told told_of(const struct replica *r, const struct log_record *record) {
+    struct version at = {record->term, record->index};
     struct entry entry;
     bool changed;
     if (at.term != r->answered.term || at.index > r->answered.index || r->host.unanswered(r->host.arg, at))
         return TOLD_UNKNOWN;
-    if (!entry_decode(payload, &entry) || entry.client.size > 0) /* a pair is answered at its commit */
+    if (!entry_decode(record->payload, &entry) ||
+        entry.client.size > 0) /* a pair is answered at its commit */
         return TOLD_UNKNOWN;
     if (entry.condition == CONDITION_NONE)
         return TOLD_OK;
-    if (!store_changed(r->store, at.index, &changed))
+    bool changes = record->type == ENTRY_PUT || entry.condition != CONDITION_ABSENT; /* if it holds */
+    if (!changes || !store_changed(r->store, at.index, &changed))
         return TOLD_UNKNOWN;
     return changed ? TOLD_OK : TOLD_CONDITION_FAILED;
 }
@@ -58,7 +61,7 @@ static enum file_result keep_row(struct replica *r, uint64_t index, size_t *kept
     if (!replica_is_write(record.type))
         return FILE_OK;
     struct version at = {record.term, record.index};
-    enum told told = told_of(r, at, record.payload);
+    enum told told = told_of(r, &record);
     if (told == TOLD_CONDITION_FAILED)
         return FILE_OK;
     struct ledger_row row = {

@@ -78,7 +78,8 @@ enum file_result log_end_note(struct log_end *end, struct log_place at) {
     return file_write(end->file, end->next * LOG_PAGE_SIZE, (struct bytes){sector, sizeof sector});
 }
 
-enum file_result log_end_save(struct log_end *end, struct log_place at) {
+/* One copy durable, then the other written. */
+static enum file_result save(struct log_end *end, struct log_place at) {
     enum file_result result = log_end_note(end, at);
     if (result == FILE_OK)
         result = file_sync(end->file);
@@ -90,6 +91,6 @@ enum file_result log_end_save(struct log_end *end, struct log_place at) {
 }
 
 enum file_result log_end_renew(struct log_end *end, struct log_place at) {
-    enum file_result result = log_end_save(end, at);
+    enum file_result result = save(end, at);
     return result == FILE_OK ? file_sync(end->file) : result;
 }

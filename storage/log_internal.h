@@ -153,10 +153,8 @@ struct log_end {
 /* FILE_NOT_FOUND: there is none. A file without a valid copy is FILE_OK, with copies 0. */
 enum file_result log_end_open(struct log_end *end, struct file_system *fs);
 enum file_result log_end_create(struct log_end *end, struct file_system *fs, struct log_place at);
-/* May run in a helper thread, all four. `at` is durable already. One copy written: */
+/* May run in a helper thread, all three. `at` is durable already. One copy written: */
 enum file_result log_end_note(struct log_end *end, struct log_place at);
-/* One copy durable, then the other written. */
-enum file_result log_end_save(struct log_end *end, struct log_place at);
 /* Both copies are what was written last. */
 bool log_end_holds(const struct log_end *end);
 /* Both copies durable. */

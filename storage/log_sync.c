@@ -31,7 +31,7 @@ static void sync_run(struct job *job) {
         sync->result = file_system_sync(sync->fs);
     if (sync->end != NULL && sync->result == FILE_OK)
         sync->result =
-            sync->save_end ? log_end_save(sync->end, sync->target) : log_end_note(sync->end, sync->target);
+            sync->save_end ? log_end_renew(sync->end, sync->target) : log_end_note(sync->end, sync->target);
 }
 
 static void sync_done(struct job *job) {

@@ -113,7 +113,8 @@ static void check_everywhere(struct check *c, size_t number, const struct op *op
     const struct configuration *voters = voters_of(c->sim, op->group, op->at.index);
     for (unsigned i = 0; voters != NULL && i < c->sim->options.machines; i++) {
         struct machine *m = c->sim->machines[i];
-        if (m->node == NULL || node_state(m->node) == NODE_FAILED)
+        bool forgets = c->sim->options.sync_interval_ms > 0 && c->started_us[i] >= op->began_us;
+        if (m->node == NULL || node_state(m->node) == NODE_FAILED || forgets)
             continue;
         struct member_id self = {.incarnation = node_self(m->node)->incarnation};
         memcpy(self.id, node_self(m->node)->id, NODE_ID_SIZE);

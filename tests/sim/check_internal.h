@@ -114,6 +114,7 @@ struct check {
     uint64_t inquired, inquire_us, inquire_dear_us; /* how often; when next */
     struct kept kept[MACHINES_MAX];
     uint64_t lost_us[MACHINES_MAX];     /* when a machine last lost what it had; 0 never */
+    uint64_t started_us[MACHINES_MAX];  /* when its process was */
     uint64_t together_us[MACHINES_MAX]; /* when its node last reached another one of its group */
     struct replaced *replaced;
     size_t replaced_count, replaced_capacity;

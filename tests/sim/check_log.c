@@ -414,6 +414,7 @@ void check_turn(struct machine *m) {
 }
 
 void check_started(struct machine *m) {
+    m->sim->check->started_us[m->index] = m->sim->now_us;
     m->checked_commit = 0;
     m->checked_applied = UINT64_MAX;
     m->checked_term = 0;
