@@ -56,7 +56,8 @@ void check_inquire(struct machine *m) {
     struct check *c = m->sim->check;
     bool dear =
         c->sim->options.seed % c->sim->options.machines == m->index && c->sim->now_us >= c->inquire_dear_us;
-    if ((!dear && !is_next(c, m)) || machine_is_dark(m) || node_state(m->node) != NODE_RUNNING)
+    bool opened = c->started_us[m->index] < m->sim->now_us; /* before, it has not had a turn */
+    if ((!dear && !is_next(c, m)) || machine_is_dark(m) || node_state(m->node) != NODE_RUNNING || !opened)
         return;
     c->inquired++;
     c->inquire_us = m->sim->now_us + INQUIRY_US;

@@ -170,6 +170,7 @@ static void check_role(const struct answer *a, const struct raft *raft) {
     if (leads && (!known || leader->machine != m->index + 1))
         sim_violated(m->sim, "node %u tells that it leads in term %" PRIu64 ", and it does not", m->index + 1,
                      term);
+    known = known || (leader != NULL && leader->fleeting != 0);
     if (value_of(a, "kvnode_has_leader") == 1 && !known && !check_may_be_fooled(m->sim))
         sim_violated(m->sim, "node %u tells that it has a leader in term %" PRIu64 ", and nobody leads",
                      m->index + 1, term);
