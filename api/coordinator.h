@@ -56,6 +56,8 @@ void coordinator_free(struct coordinator *c);
 void coordinator_applied(struct coordinator *c, uint64_t now_ms, struct version at,
                          const struct store_effect *effect);
 void coordinator_overruled(struct coordinator *c, uint64_t index);
+/* Its client waits, or was told that the outcome is unknown; it may have been told so, for one before the
+ * last 128 of them. */
 bool coordinator_unanswered(const struct coordinator *c, struct version at);
 /* Of the connections: */
 void coordinator_request(struct coordinator *c, uint64_t now_ms, const struct member_id *from,

@@ -92,6 +92,8 @@ struct marks {
     size_t count; /* ever */
 };
 
+#define UNTOLD_MAX 128
+
 struct coordinator {
     struct coordinator_options options;
     uint64_t now_ms; /* as told last */
@@ -115,6 +117,10 @@ struct coordinator {
     bool own_ring;        /* groups is in force in the own group's log */
     struct gather_list gathers;
     struct buffer slice; /* of keys, for an answer */
+    /* Writes whose clients were told that the outcome is unknown: the last of them, and the highest before.
+     */
+    struct version untold[UNTOLD_MAX], untold_before;
+    size_t untold_next;
 };
 
 static inline struct raft *coordinator_raft(const struct coordinator *c) {
@@ -152,6 +158,8 @@ bool write_submit(struct coordinator *c, uint64_t now_ms, const struct request *
 /* A write takes its first, or next, step. True while it goes on waiting. */
 bool write_step(struct coordinator *c, struct pending *p, const struct request *request);
 void writes_poll(struct coordinator *c);
+/* Notes that the client was told that nobody knows the outcome. */
+void writes_untold(struct coordinator *c, struct version at);
 /* An entry was, or was not, appended for lack of room. */
 void note_room(struct coordinator *c, bool room);
 /* Whether a disk that was full still is. Returns when it wants to be called next, absolute. */

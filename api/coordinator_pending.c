@@ -137,6 +137,8 @@ void pending_unknown(struct coordinator *c, struct pending *p, const char *messa
     struct reply reply;
     char text[200];
     bool members = operation_of_members(p->operation);
+    if (p->state == PENDING_APPENDED || p->state == PENDING_ACKING)
+        writes_untold(c, p->at);
     snprintf(text, sizeof text, "%s: the %s may have happened", message,
              members ? "change of the members" : "write");
     reply = reply_error(c, ERROR_OUTCOME_UNKNOWN, text);

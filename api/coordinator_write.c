@@ -238,12 +238,22 @@ void coordinator_overruled(struct coordinator *c, uint64_t index) {
     members_overruled(c, index);
 }
 
+void writes_untold(struct coordinator *c, struct version at) {
+    struct version *place = &c->untold[c->untold_next++ % UNTOLD_MAX];
+    if (version_compare(*place, c->untold_before) > 0)
+        c->untold_before = *place;
+    *place = at;
+}
+
 bool coordinator_unanswered(const struct coordinator *c, struct version at) {
     const struct pending *p;
     TAILQ_FOREACH(p, &c->states[PENDING_ACKING], link)
     if (version_equal(p->at, at))
         return true;
-    return false;
+    for (size_t i = 0; i < UNTOLD_MAX; i++)
+        if (version_equal(c->untold[i], at))
+            return true;
+    return at.term == c->untold_before.term && at.index <= c->untold_before.index;
 }
 
 void writes_poll(struct coordinator *c) {

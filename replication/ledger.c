@@ -210,17 +210,23 @@ static bool head_load(struct ledger *l) {
  * it tells is durable. */
 static enum file_result head_note(struct ledger *l) {
     struct buffer sector = {0};
-    l->head.sequence++;
-    l->head.end = l->end;
-    struct buffer body = head_body(&l->head);
+    struct head head = l->head;
+    head.sequence++;
+    head.end = l->end;
+    struct buffer body = head_body(&head);
     twice_put(&sector, magic, buffer_bytes(&body));
     while (buffer_size(&sector) < SECTOR_SIZE)
         write_u8(&sector, 0);
     enum file_result result = file_write(l->file, l->next * TWICE_PAGE, buffer_bytes(&sector));
-    l->next = 1 - l->next;
     buffer_release(&body);
     buffer_release(&sector);
-    return result;
+    if (result != FILE_OK) {
+        l->head_doubted = true;
+        return result;
+    }
+    l->head = head;
+    l->next = 1 - l->next;
+    return FILE_OK;
 }
 
 static enum file_result ledger_create(struct ledger *l) {
@@ -403,7 +409,9 @@ enum file_result ledger_sync(struct ledger *l) {
     if (l->file == NULL)
         return FILE_OK;
     enum file_result result = file_sync(l->file);
-    return result == FILE_OK && l->head.end != l->end ? head_note(l) : result;
+    if (result == FILE_OK && l->head.end != l->end)
+        result = head_note(l);
+    return result == FILE_NO_SPACE ? FILE_OK : result; /* of the head: the rows are durable */
 }
 
 static enum file_result write_state(struct ledger *l, struct row *row, enum ledger_state state) {

@@ -76,6 +76,7 @@ struct raft_peer {
 
     enum progress progress; /* the rest: leader only */
     uint64_t next, match, durable;
+    uint64_t unreadable;   /* what could not be read when it was next: tried again with heartbeats; 0: none */
     uint64_t read;         /* highest sequence it answered in this term */
     uint64_t asked, bound; /* its time in its newest answer; and when the round under way began */
     struct proof echo;     /* what goes back to it */

@@ -139,11 +139,15 @@ static void send_pipelined(struct raft *r, struct raft_peer *p, bool heartbeat) 
     uint64_t end = r->holding ? log_written(r->log) : log_last(r->log);
     while (p->next <= end && f->size < r->options.window_size && f->count < FLIGHTS_MAX) {
         size_t room = r->options.window_size - f->size;
+        if (p->unreadable == p->next && !heartbeat)
+            break;
+        p->unreadable = p->next;
         if (!send_append(r, p, p->next, room < MESSAGE_RECORDS_MAX ? room : MESSAGE_RECORDS_MAX, &last,
                          &size))
             break; /* a heartbeat goes out nevertheless */
         flights_add(f, last, size);
         p->next = last + 1;
+        p->unreadable = 0;
         sent = true;
     }
     if (!r->failed && !sent && (heartbeat || has_news(r, p)))

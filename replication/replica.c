@@ -547,6 +547,7 @@ bool replica_shutdown(struct replica *r) {
     struct job *job = NULL;
     if (result == LOG_NO_SPACE && log_written(r->log) == log_last(r->log))
         result = LOG_OK; /* the commit alone had no room */
+    replica_scrub_leave_segment(r);
     if (result == LOG_OK && log_sync_pending(r->log))
         result = log_sync_end(r->log);
     if (result == LOG_OK)

@@ -176,6 +176,8 @@ void replica_scrub_mended(struct replica *r);
 /* At a stop: removes the damaged segments that a snapshot has replaced. The replica has failed where damage
  * stays. Blocks. */
 void replica_scrub_stop(struct replica *r);
+/* The segment that is written, where it is damaged, so that a snapshot can stand for it. */
+void replica_scrub_leave_segment(struct replica *r);
 /* replica_snapshot.c */
 /* The newest one's file was read, and is not what was written. */
 void replica_snapshot_damaged(struct replica *r, const char *why);

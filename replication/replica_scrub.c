@@ -56,8 +56,7 @@ static void look_at_log_end(struct replica *r) {
         replica_scrub_rewritten(r, "log_end");
 }
 
-/* The segment that is written is left, so that a snapshot can stand for it. */
-static void leave_segment(struct replica *r) {
+void replica_scrub_leave_segment(struct replica *r) {
     uint64_t last;
     char name[FILE_NAME_MAX];
     if (!log_damaged(r->log, &last, name) || last != UINT64_MAX)
@@ -252,7 +251,7 @@ void replica_scrub_tick(struct replica *r) {
     look_at_log(r);
     look_at_log_end(r);
     look_at_mended_log(r);
-    leave_segment(r);
+    replica_scrub_leave_segment(r);
     if (s->running || r->now_ms < s->due_ms || raft_odd(r->raft) || raft_diverged(r->raft) ||
         r->received.file != NULL)
         return;

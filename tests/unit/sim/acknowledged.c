@@ -124,6 +124,43 @@ TEST(a_write_that_another_leader_truncates_is_not_answered_as_done) {
     }
 }
 
-TESTS(TAP(a_write_is_answered_when_as_many_disks_hold_it_as_its_mode_says_and_no_later),
+static void ask_quorum(struct asking *a, struct client *client, unsigned *status, unsigned leader,
+                       const char *key, const char *condition) {
+    char body[64], text[400];
+    snprintf(body, sizeof body, "{\"key\":\"%s\",\"value\":\"w\"}", key);
+    snprintf(text, sizeof text,
+             "POST /set?ack=quorum HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s"
+             "Content-Length: %zu\r\n\r\n%s",
+             condition, strlen(body), body);
+    sim_client_init(client, a->sim, last_status, status);
+    sim_client_ask(client, a->sim->machines[leader], text);
+}
+
+TEST(a_rejected_write_whose_client_was_told_that_its_outcome_is_unknown_says_so) {
+    struct asking *a = asking_new(1, VOTERS, 5, ACK_ASYNC);
+    unsigned leader = leader_in(a, 0), statuses[2] = {0};
+    struct client clients[2];
+    STATUS_IS(a, set(a, leader, "there", "v"), 200);
+    sim_run(a->sim, 1 * SECOND);
+    for (unsigned i = 0; i < VOTERS; i++)
+        a->sim->blocked[leader][i] = a->sim->blocked[i][leader] = i != leader;
+    ask_quorum(a, &clients[0], &statuses[0], leader, "plain", "");
+    ask_quorum(a, &clients[1], &statuses[1], leader, "there", "If-None-Match: *\r\n");
+    sim_run(a->sim, 8 * SECOND);
+    EQUAL(statuses[0], 504);
+    EQUAL(statuses[1], 504);
+    memset(a->sim->blocked, 0, sizeof a->sim->blocked);
+    sim_run(a->sim, 6 * SECOND);
+    const struct ledger *ledger = replica_rejected(node_replica(a->sim->machines[leader]->node));
+    EQUAL(ledger_count(ledger), 2);
+    for (size_t i = 0; i < ledger_count(ledger); i++)
+        OK(!ledger_at(ledger, i)->answered);
+    sim_client_release(&clients[0]);
+    sim_client_release(&clients[1]);
+    asking_free(a);
+}
+
+TESTS(TAP(a_rejected_write_whose_client_was_told_that_its_outcome_is_unknown_says_so),
+      TAP(a_write_is_answered_when_as_many_disks_hold_it_as_its_mode_says_and_no_later),
       TAP(a_write_for_all_voters_is_not_answered_while_one_of_them_hangs),
       TAP(a_write_that_another_leader_truncates_is_not_answered_as_done))
