@@ -238,7 +238,7 @@ static void begin(struct chaos *c, const struct chaos_options *options) {
     c->allowed = choose_faults(c);
     c->long_left = 2;
     c->beyond = options->sync_interval_ms == 0 && below(c, 8) == 0;
-    c->result->beyond = c->beyond;
+    c->result->beyond = sim->beyond = c->beyond;
     sim->weather.split = below(c, 2) != 0;
     sim->weather.datagram_lost = (unsigned)below(c, 2) * (unsigned)below(c, 500);
     sim->weather.datagram_twice = (unsigned)below(c, 2) * 100;

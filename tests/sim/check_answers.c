@@ -309,6 +309,8 @@ void check_answered(struct check *c, size_t number, const struct response *r) {
     check_history_end(c, number, r);
     op->ended_us = c->sim->now_us;
     sim_mix(c->sim, r->status + number * 1000);
+    if (c->sim->unchecked)
+        return;
     check_headers(c, number, r);
     if (r->status >= 500 && r->status != 503 && r->status != 504 && r->status != 507)
         sim_violated(c->sim, "request %zu was answered %u %s", number, r->status, r->error);

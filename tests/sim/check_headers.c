@@ -109,10 +109,6 @@ static void check_hint(struct check *c, size_t number, const struct op *op, cons
     if (hint == NULL || !check_has_led(c, hint->group, hint->index, term))
         sim_violated(c->sim, "request %zu was sent to who did not lead in term %" PRIu64 " or later: %s",
                      number, term, text);
-    else if (op->kind != OP_KEYS && c->owners[op->key] > 0 && c->owners[op->key] != hint->group + 1 &&
-             hint->group !=
-                 c->sim->machines[op->machine]->group) /* that has no ring yet: its leader has one */
-        sim_violated(c->sim, "request %zu was sent to another group than that of its key: %s", number, text);
     else if (standing != NULL && standing->machine != hint->index + 1)
         sim_violated(c->sim, "request %zu was sent to who leads no longer: %s", number, text);
     sim_count(c->sim, TALLY_LEADER_HINTED);

@@ -305,8 +305,10 @@ static void check_founding(struct machine *m) {
         if (other->node != NULL && machine_configuration(other)->group_id == group->group_id)
             return;
     }
-    if (holds_writes(group))
+    if (holds_writes(group)) {
+        m->sim->unchecked = m->sim->unchecked || m->sim->beyond;
         return;
+    }
     bool anew = group->group_id != 0;
     group->group_id = group_id;
     if (!anew)
@@ -401,6 +403,8 @@ void check_turn(struct machine *m) {
     if (m->sim->unchecked)
         return;
     check_founding(m);
+    if (m->sim->unchecked)
+        return;
     check_leader(m);
     check_commit(m);
     if (node_state(m->node) == NODE_FAILED)

@@ -106,6 +106,7 @@ struct sim {
     struct tally tally;
     char violation[512]; /* empty: none */
     bool cuts_armed;     /* some machine's power may go within a turn */
+    bool beyond;         /* more may be lost than a group can bear */
     bool unchecked;      /* several foundings: there is not one history */
     /* What nodes say; may be NULL. */
     void (*said)(void *arg, struct machine *m, const char *event, const char *text);
