@@ -10,7 +10,8 @@
 #include "api/coordinator_internal.h"
 #include "api/keys_slice.h"
 
-/* Bytes of one group's part of a slice. */
+/* The least bytes of one group's part of a slice: with many groups, their parts together are larger than
+ * KEYS_SLICE_SIZE. */
 #define PART_SIZE_MIN 4096u
 #define GATHERS_MAX   256 /* under way; further ones get ERROR_OVERLOAD */
 

@@ -152,7 +152,7 @@ static void join_dialled(struct coordinator *c, uint64_t now_ms, struct pending 
     case PEERS_TRYING:
         break;
     case PEERS_STANDS:
-        snprintf(text, sizeof text, "the node at that address bears another id: %.*s", NODE_ID_SIZE,
+        snprintf(text, sizeof text, "the node at that address has another id: %.*s", NODE_ID_SIZE,
                  (const char *)other->id.id);
         refuse_change(c, p, ERROR_MEMBER_REFUSED, text,
                       "Name the id that stands there, or the right address.");

@@ -100,43 +100,41 @@ void read_answer(struct coordinator *c, uint64_t now_ms, struct pending *p) {
     pending_answer(c, p, &reply);
 }
 
-/* The state read is the answer once the commit reaches `applied`: the value is copied until then. */
-static void hold(struct coordinator *c, uint64_t now_ms, struct pending *p, uint64_t applied) {
-    struct reply reply;
+/* The state read is the answer once the commit reaches p->index: the value is copied until then. */
+static void hold(struct coordinator *c, struct pending *p, const struct reply *reply) {
     struct buffer value = {0};
+    buffer_append(&value, reply->value);
+    p->held = *reply;
+    p->held.value = buffer_bytes(&value);
+    buffer_release(&p->copy);
+    p->copy = value;
+    pending_move(c, p, PENDING_HOLDING);
+}
+
+/* Whether the pair is known. If not, uncommitted entries may have evicted it. */
+static bool tells_outcome(const struct reply *reply) {
+    return reply->outcome != OUTCOME_NONE && reply->outcome != OUTCOME_UNKNOWN;
+}
+
+static void answer_or_hold(struct coordinator *c, uint64_t now_ms, struct pending *p) {
+    struct reply reply;
     struct request request = request_of(p);
     if (!still_here(c, p, &request))
         return;
     read_now(c, now_ms, &request, &reply);
-    buffer_append(&value, reply.value);
-    reply.value = buffer_bytes(&value);
-    buffer_release(&p->copy);
-    p->copy = value;
-    p->held = reply;
-    p->index = applied;
-    pending_move(c, p, PENDING_HOLDING);
-}
-
-/* That a pair is not there may be because of entries that are not committed. */
-static bool tells_outcome(struct coordinator *c, struct pending *p) {
-    if (p->operation != OPERATION_OUTCOME)
-        return false;
-    struct reply reply;
-    struct request request = request_of(p);
-    read_outcome(c, &request, &reply);
-    return reply.outcome != OUTCOME_UNKNOWN;
+    if (p->index <= raft_commit(coordinator_raft(c)) || tells_outcome(&reply))
+        pending_answer(c, p, &reply);
+    else
+        hold(c, p, &reply);
 }
 
 static void confirmed(struct coordinator *c, uint64_t now_ms, struct pending *p) {
-    uint64_t applied = replica_applied(c->options.replica);
-    p->index = applied;
+    p->index = replica_applied(c->options.replica);
     if (p->origin == ORIGIN_READ_INDEX) {
         struct reply done = reply_here(c);
         pending_answer(c, p, &done);
-    } else if (applied <= raft_commit(coordinator_raft(c)) || tells_outcome(c, p)) {
-        read_answer(c, now_ms, p);
     } else {
-        hold(c, now_ms, p, applied);
+        answer_or_hold(c, now_ms, p);
     }
 }
 

@@ -6,7 +6,7 @@
 #include "storage/wire.h"
 
 #ifndef KEYS_SLICE_SIZE
-#define KEYS_SLICE_SIZE (48u * 1024) /* bytes of keys, all groups together */
+#define KEYS_SLICE_SIZE (48u * 1024) /* bytes of keys, shared by all groups */
 #endif
 
 struct keys_slice {

@@ -343,7 +343,7 @@ static bool run_outcome(struct call *call) {
     const struct parameters *p = &call->parameters;
     struct request request = {.operation = OPERATION_OUTCOME, .linearizable = true};
     if (!parameter_has(p, PARAMETER_CLIENT) || !parameter_has(p, PARAMETER_REQUEST))
-        return refuse(&call->why, ERROR_BAD_PARAMETER, "/outcome wants client, request and key.");
+        return refuse(&call->why, ERROR_BAD_PARAMETER, "/outcome requires client, request and key.");
     request.client = p->value[PARAMETER_CLIENT];
     request.request = p->value[PARAMETER_REQUEST];
     if (!pair_name_valid(request.client) || !pair_name_valid(request.request))

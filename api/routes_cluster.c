@@ -36,10 +36,10 @@ bool cluster_body_read(uint8_t *data, size_t size, enum operation operation, str
     if (!json_ok(&j))
         return refuse(why, ERROR_BAD_JSON, "The body is not the JSON that is wanted: %s.", j.error);
     if (!node_id_valid(id))
-        return refuse(why, ERROR_BAD_JSON, "The body wants an id of 16 letters, digits, - or _.");
+        return refuse(why, ERROR_BAD_JSON, "The body requires an id of 16 letters, digits, - or _.");
     if (joins && !address_valid(address))
         return refuse(why, ERROR_BAD_JSON,
-                      "The body wants an address: IP and cluster port, such as 127.0.0.1:8001.");
+                      "The body requires an address: IP and cluster port, such as 127.0.0.1:8001.");
     out->operation = operation;
     out->key = id;
     out->value = address;

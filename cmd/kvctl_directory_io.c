@@ -51,7 +51,7 @@ static void print_mend(const struct examination *x, const struct mend *m, const 
         printf("cannot be mended here: %s\n", m->refused);
     if (m->aside)
         printf("mend: all files but 'identity' and 'rejected' are renamed aside-..., none is removed; "
-               "the node gets a new incarnation and, when it is started, joins its group anew and gets "
+               "the node gets a new incarnation and, when it is started, joins its group again and gets "
                "its data from the %u other voters.\n"
                "Do so only while the intact voters other than this node are a majority of the group\n",
                x->identity.other_voters);

@@ -208,7 +208,7 @@ static bool open_directory(struct program *p, char *why, size_t why_size) {
     if (p->options.memory)
         p->fs = file_system_memory_new();
     else if (file_system_posix_open(p->options.data, &p->fs, cause, sizeof cause) != FILE_OK)
-        snprintf(why, why_size, "%s; mend that, or name another with -data", cause);
+        snprintf(why, why_size, "%s; fix this, or name another with -data", cause);
     return p->fs != NULL;
 }
 

@@ -196,7 +196,7 @@ static void peer_duplicate(void *arg, const struct address *at, bool proved) {
         return;
     char text[ADDRESS_TEXT_MAX], id[NODE_ID_SIZE + 1];
     node_log(n, NODE_ERROR, "duplicate_id",
-             "another live node, at %s, bears this node's id %s: stop it, or give this one %s",
+             "another live node, at %s, uses this node's id %s: stop it, or give this one %s",
              address_text(at, text), node_id_text(n->self.id, id),
              proved ? "a data directory of its own" : "another -id");
     n->state = NODE_FAILED;

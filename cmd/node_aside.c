@@ -42,7 +42,7 @@ bool node_aside_set(struct node *n, char *why, size_t why_size) {
     node_group_name_self(n);
     node_log(n, NODE_WARNING, "set_aside",
              "%s; the group has %u other voters: this node's files are renamed aside-%016" PRIx64
-             "-..., and it joins its group anew",
+             "-..., and it joins its group again",
              cause, n->identity.other_voters, n->identity.incarnation);
     return true;
 }

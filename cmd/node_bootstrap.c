@@ -100,7 +100,7 @@ void node_bootstrap_found_out(struct node *n, const struct node_info *member) {
         return;
     n->bootstrap.said_group_id = member->group_id;
     node_log(n, NODE_NOTICE, "group_lives",
-             "-leader has no effect: group %u lives already at %s, and this node joins it", n->self.group,
+             "-leader has no effect: group %u already exists at %s, and this node joins it", n->self.group,
              address_text(&member->peer, text));
 }
 

@@ -97,7 +97,7 @@ static bool identity_refused(struct node *n, enum file_result result, char *why,
     }
     snprintf(cause, sizeof cause, "%s", why);
     if (result == FILE_OLD)
-        snprintf(why, why_size, "%s: start that version, or remove the data directory to join anew", cause);
+        snprintf(why, why_size, "%s: start that version, or remove the data directory to join again", cause);
     else if (result == FILE_CORRUPT)
         snprintf(why, why_size, "%s, and who this node was cannot be known: %s", cause, mend);
     return true;

@@ -59,11 +59,11 @@ static const struct health_row rows[HEALTH_STATES] = {
     [HEALTH_LEDGER_FULL] = {"ledger_full", false,
                             "the ledger of rejected writes is full, and the node takes nothing more from its "
                             "leader",
-                            "kvctl rejected list, then apply all or drop all: it goes on by itself."},
+                            "kvctl rejected list, then apply all or drop all: it continues by itself."},
     [HEALTH_FOLLOWER_DISK_FULL] = {"disk_full", false,
                                    "the disk is full: the node takes nothing more from its leader and falls "
                                    "behind",
-                                   "Free space on the disk of its data directory: it goes on by itself."},
+                                   "Free space on the disk of its data directory: it continues by itself."},
     [HEALTH_LEADER_DISK_FULL] = {"disk_full", false, "the leader's disk is full: writes get 507, reads go on",
                                  "Free space on the disk of its data directory: it takes writes again by "
                                  "itself."},
@@ -115,13 +115,11 @@ static const struct health_row rows[HEALTH_STATES] = {
                         "Compare them with kvctl keys and kvctl get; then empty the data directory of the "
                         "wrong one and start it again."},
     [HEALTH_SNAPSHOT_DAMAGED] =
-        {"damaged", true, "the snapshot on the disk is damaged: no node can start from it",
-         "Wait: it is rewritten from memory. Do not restart the node before that; look "
-         "at the disk."},
-    [HEALTH_LOG_DAMAGED] = {"damaged", true,
-                            "a part of the log on the disk is damaged: this node cannot start from it",
-                            "Wait: a snapshot from memory takes its place. Do not restart the node before "
-                            "that; look at the disk."},
+        {"damaged", true, "the snapshot on the disk is damaged",
+         "Wait, or stop it cleanly: both rewrite it from memory. Do not kill it; look at the disk."},
+    [HEALTH_LOG_DAMAGED] = {"damaged", true, "a part of the log on the disk is damaged",
+                            "Wait, or stop it cleanly: both replace it by a snapshot from memory. Do not "
+                            "kill it; look at the disk."},
     [HEALTH_LEDGER_DAMAGED] = {"damaged", true,
                                "the ledger of rejected writes is damaged: rows of it are lost",
                                "kvctl rejected list shows what is left, and the log says what is lost; look "

@@ -89,7 +89,7 @@ static void complain(struct node *n) {
         return;
     n->trouble_ms = n->now_ms;
     node_log(n, NODE_ERROR, "two_rings",
-             "two rings of cluster '%s' have met and neither is empty: each goes on with its own keys; stop "
+             "two rings of cluster '%s' have met and neither is empty: each keeps its own keys; stop "
              "one, and "
              "start it with another -cluster or on empty directories",
              n->self.cluster);

@@ -280,9 +280,10 @@ void node_say_changes(struct node *n) {
     say_configuration(n);
     bool alone = raft_alone(replica_raft_view(n->replica));
     if (alone != n->seen_alone)
-        node_log(n, NODE_WARNING, alone ? "alone" : "majority_back",
-                 alone ? "hears no majority of the voters and goes on alone: what it answers may be overruled"
-                       : "hears a majority of the voters again");
+        node_log(
+            n, NODE_WARNING, alone ? "alone" : "majority_back",
+            alone ? "hears no majority of the voters and continues alone: what it answers may be rolled back"
+                  : "hears a majority of the voters again");
     n->seen_alone = alone;
 }
 

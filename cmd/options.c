@@ -17,10 +17,10 @@ const char options_help[] =
     "  -port N            cluster TCP port (8000)\n"
     "  -api N             HTTP port (9000)\n"
     "  -group N           replication group (0)\n"
-    "  -leader            found the group, where it lives nowhere yet\n"
+    "  -leader            found the group, unless it already exists\n"
     "  -bind IP           address that everything uses (127.0.0.1)\n"
     "  -advertise IP      address that others are told (the bind address)\n"
-    "  -allow-host NAMES  further names a request's Host may bear, comma-separated\n"
+    "  -allow-host NAMES  further names allowed in a request's Host, comma-separated\n"
     "  -data DIR          data directory (kvdata/<port>, or kvdata/<bind>_<port>)\n"
     "  -memory            nothing on disk\n"
     "  -id ID             node id, 16 of [A-Za-z0-9_-] (made once, kept in the data directory)\n"
@@ -57,7 +57,7 @@ static bool number(const char *value, long long low, long long high, long long *
     /* strtonum takes leading spaces and a sign. */
     if (error == NULL && isdigit((unsigned char)value[0]))
         return true;
-    snprintf(p->why, p->size, "-%s wants a number from %lld to %lld, not '%s'", name, low, high, value);
+    snprintf(p->why, p->size, "-%s requires a number from %lld to %lld, not '%s'", name, low, high, value);
     return false;
 }
 
@@ -108,7 +108,7 @@ static bool word(const char *value, const char *const *words, int *out, struct p
         }
         size += (size_t)snprintf(list + size, sizeof list - size, "%s%s", i > 0 ? ", " : "", words[i]);
     }
-    snprintf(p->why, p->size, "-%s wants one of %s, not '%s'", name, list, value);
+    snprintf(p->why, p->size, "-%s requires one of %s, not '%s'", name, list, value);
     return false;
 }
 
@@ -168,7 +168,7 @@ static bool set_fsync(struct options *o, const char *value, struct problem *p, c
     }
     if (error == NULL)
         return true;
-    snprintf(p->why, p->size, "-%s wants always, never, or a time from 1ms to 60s, not '%s'", name, value);
+    snprintf(p->why, p->size, "-%s requires always, never, or a time from 1ms to 60s, not '%s'", name, value);
     return false;
 }
 
@@ -186,7 +186,7 @@ static bool set_text(struct options *o, const char *value, struct problem *p, co
 
 static bool set_cluster(struct options *o, const char *value, struct problem *p, const char *name) {
     if (!cluster_name_valid(bytes_of(value))) {
-        snprintf(p->why, p->size, "-%s wants 1 to %d printable ASCII characters", name, CLUSTER_NAME_MAX);
+        snprintf(p->why, p->size, "-%s requires 1 to %d printable ASCII characters", name, CLUSTER_NAME_MAX);
         return false;
     }
     o->cluster = value;
@@ -195,7 +195,7 @@ static bool set_cluster(struct options *o, const char *value, struct problem *p,
 
 static bool set_id(struct options *o, const char *value, struct problem *p, const char *name) {
     if (!node_id_valid(bytes_of(value))) {
-        snprintf(p->why, p->size, "-%s wants %d of [A-Za-z0-9_-], not '%s'", name, NODE_ID_SIZE, value);
+        snprintf(p->why, p->size, "-%s requires %d of [A-Za-z0-9_-], not '%s'", name, NODE_ID_SIZE, value);
         return false;
     }
     memcpy(o->id, value, NODE_ID_SIZE);
@@ -232,7 +232,7 @@ static bool set_peers(struct options *o, const char *value, struct problem *p, c
         return false;
     for (size_t i = 0; o->peers[i] != NULL; i++)
         if (!resolver_name_valid(o->peers[i])) {
-            snprintf(p->why, p->size, "-%s wants host:port,... with cluster ports, not '%s'", name,
+            snprintf(p->why, p->size, "-%s requires host:port,... with cluster ports, not '%s'", name,
                      o->peers[i]);
             return false;
         }
@@ -309,17 +309,17 @@ static const struct flag *find(const char *text, const char **value) {
 static bool parse_addresses(struct options *o, struct problem *p) {
     const char *advertise = o->advertise != NULL ? o->advertise : o->bind;
     if (!address_parse_ip(o->bind, 0, &o->bind_address)) {
-        snprintf(p->why, p->size, "-bind wants an IP address, not '%s'", o->bind);
+        snprintf(p->why, p->size, "-bind requires an IP address, not '%s'", o->bind);
         return false;
     }
     if (!address_parse_ip(advertise, 0, &o->advertise_address)) {
-        snprintf(p->why, p->size, "-advertise wants an IP address, not '%s'", advertise);
+        snprintf(p->why, p->size, "-advertise requires an IP address, not '%s'", advertise);
         return false;
     }
     if (address_is_wildcard(&o->advertise_address)) {
         snprintf(p->why, p->size,
                  o->advertise != NULL ? "-advertise cannot be the wildcard '%s'"
-                                      : "-bind %s wants -advertise IP: others cannot dial a wildcard",
+                                      : "-bind %s requires -advertise IP: others cannot dial a wildcard",
                  advertise);
         return false;
     }
@@ -386,7 +386,7 @@ bool options_parse(struct options *o, int argc, char *const argv[], char *why, s
             return false;
         }
         if (!flag->is_switch && value == NULL && (value = argv[++i]) == NULL) {
-            snprintf(why, why_size, "-%s wants a value; see kvnode -help", flag->name);
+            snprintf(why, why_size, "-%s requires a value; see kvnode -help", flag->name);
             return false;
         }
         if (!flag->set(o, value, &problem, flag->name))

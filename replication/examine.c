@@ -144,7 +144,7 @@ static void look_identity(struct file_system *fs, struct examination *x) {
          (const char *)i->node_id, i->incarnation, i->group_id == 0 ? "of no group yet" : group, i->cluster,
          i->other_voters,
          i->files == IDENTITY_FILES_GOING    ? "; its files are being set aside"
-         : i->files == IDENTITY_FILES_BESIDE ? "; its files were set aside, and it joins anew"
+         : i->files == IDENTITY_FILES_BESIDE ? "; its files were set aside, and it joins again"
                                              : "");
 }
 

@@ -1,7 +1,8 @@
 /* The rejected-write ledger: writes of clients that this node had in its log and a new leader overruled.
  *
- * One append-only file, `rejected`, beside the log. Before any log record that holds a client's write is
- * truncated it is put here and synced, keyed by (group id, term, index). Its state is `overruled` while
+ * One append-only file, `rejected`, beside the log. Before a log record that holds a client's write is
+ * truncated it is put here and synced, keyed by (group id, term, index), unless its client is known to have
+ * been told that its condition failed. Its state is `overruled` while
  * another node may still commit it, `rejected` once a different entry is committed at its index, or is bound
  * to be; a row goes when its own entry commits after all. In a group that answers at quorum nothing answered
  * can ever get here.
@@ -21,8 +22,8 @@
 #include "storage/file.h"
 
 #define LEDGER_FILE DIRECTORY_LEDGER
-/* Bytes of the file up to which rows are taken: more than twice what one leader that goes on alone can leave
- * behind, 256 MiB of log, at the smallest writes. A row's own memory is under 100 bytes. */
+/* Bytes of the file up to which rows are taken: more than twice what one leader that continues alone can
+ * leave behind, 256 MiB of log, at the smallest writes. A row's own memory is under 100 bytes. */
 #ifndef LEDGER_SIZE_MAX
 #define LEDGER_SIZE_MAX (1024ull * 1024 * 1024)
 #endif
@@ -46,7 +47,7 @@ struct ledger;
  * LEDGER_SIZE_MAX. On failure `why` holds one line with cause and mend. */
 enum file_result ledger_open(struct file_system *fs, uint64_t size_max, struct ledger **out, char *why,
                              size_t why_size);
-/* The same of a stopped node's, and writes nothing: only reading it may follow. FILE_NOT_FOUND. */
+/* Opens a stopped node's ledger read-only; FILE_NOT_FOUND if there is none. */
 enum file_result ledger_look(struct file_system *fs, struct ledger **out, char *why, size_t why_size);
 void ledger_close(struct ledger *l);
 

@@ -51,7 +51,7 @@ struct mend mend_of(const struct examination *x) {
         m.aside = true;
     else if ((lost || x->hard_state_bad) && x->identity.group_id == 0)
         snprintf(m.refused, sizeof m.refused,
-                 "this node has joined no group, and what is damaged held nothing: start it, and it removes "
+                 "this node has joined no group, so no data is lost: start it, and it removes "
                  "these files, or delete the directory");
     else if (lost || x->hard_state_bad)
         plan_alone(x, &m);

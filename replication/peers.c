@@ -310,13 +310,13 @@ const char *peers_refusal_text(enum peers_refusal reason) {
     case REFUSED_FOUNDING:
         return "its group has the same number but was founded separately";
     case REFUSED_DUPLICATE:
-        return "a running node bears its id already";
+        return "a running node already uses its id";
     case REFUSED_FULL:
         return "there is no room for another node";
     case REFUSED_SELF:
         return "it is this node itself";
     case REFUSED_IMPOSTOR:
-        return "it bears this node's id and has another data directory";
+        return "it uses this node's id and has another data directory";
     }
     return "for a reason this version does not know";
 }

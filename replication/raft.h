@@ -172,6 +172,9 @@ void raft_installed(struct raft *r, struct version at, const struct configuratio
 enum raft_role raft_role(const struct raft *r);
 uint64_t raft_term(const struct raft *r);
 uint64_t raft_commit(const struct raft *r);
+/* The last index that this node holds under its own -fsync. An async leader answers up to there. That can be
+ * more than it acknowledges: what comes behind a configuration counts there only once that is synced. */
+uint64_t raft_own_held(const struct raft *r);
 /* Leader: the no-op of this term is committed. */
 bool raft_term_committed(const struct raft *r);
 /* The leader of the current term, where known. */

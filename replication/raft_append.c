@@ -39,7 +39,7 @@ bool raft_accept_leader(struct raft *r, const struct member_id *from, uint64_t t
     }
     if (!raft_near(r, term))
         return false;
-    /* Whether or not it is known at present: what follows from its word outlasts an election begun since. */
+    /* Compare even if no leader is known now: `matched` outlives a pre-vote. */
     bool other = !member_id_equal(&r->leader, from);
     bool rival = r->role == RAFT_LEADER || (r->leader_known && other && !takes_over(r, from));
     if (term == r->state.term && rival) {

@@ -207,9 +207,6 @@ void raft_send(struct raft *r, const struct member_id *to, struct message *messa
 struct raft_peer *raft_peer(struct raft *r, const struct member_id *id);
 /* What of its log this node acknowledges, and counts for itself towards a commit. */
 uint64_t raft_own_durable(const struct raft *r);
-/* What it holds under its own -fsync: more, behind a configuration that is not synced. An async leader has
- * answered as much. */
-uint64_t raft_own_held(const struct raft *r);
 /* Bytes came to, or went from, the log's end. */
 void raft_count_append(struct raft *r, uint64_t bytes);
 /* RAFT_OK where this node leads, and takes proposals of any kind. */

@@ -12,7 +12,7 @@
 
 #define SCRUB_REST_MS (10 * 60 * 1000u)
 
-#define ADVICE_OLD "start it with that version, or empty the data directory and load the data anew"
+#define ADVICE_OLD "start it with that version, or empty the data directory and load the data again"
 
 #define FIND_MAX 4096 /* entries that replica_find reads: a few milliseconds */
 
@@ -103,7 +103,7 @@ static uint64_t apply_target(const struct replica *r) {
     uint64_t commit = raft_commit(r->raft);
     if (raft_role(r->raft) != RAFT_LEADER || raft_configuration(r->raft)->mode != ACK_ASYNC)
         return commit;
-    uint64_t own = r->options.sync == SYNC_ALWAYS ? log_durable(r->log) : log_written(r->log);
+    uint64_t own = raft_own_held(r->raft);
     return own > commit ? own : commit;
 }
 

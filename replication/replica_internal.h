@@ -26,6 +26,7 @@ struct taking {
     struct buffer slice;
     struct job job;
     enum file_result synced;
+    enum file_result failed; /* of the last try; FILE_OK: the disk took it */
     bool job_running, cancelled;
     uint64_t needed; /* one that ends here or later is wanted now; 0 none */
 };

@@ -1,7 +1,8 @@
 /* How writes come into the rejected-write ledger, and what becomes of its rows.
  *
- * A write goes there before it leaves the log, so a disk without room for it stops both: the log keeps the
- * write, and what the leader sends in its place has to wait.
+ * A write goes there before it leaves the log, unless its client is known to have been told that its
+ * condition failed. So a disk without room for it stops both: the log keeps the write, and what the leader
+ * sends in its place has to wait.
  *
  * A row is settled by the entry that is committed at its index: another one rejects it, its own takes it
  * away. Behind the commit a row is rejected once a later term than its own is committed, since terms never

@@ -8,7 +8,7 @@
 #define PART_SIZE (256u * 1024) /* bytes read by a job, */
 #define PAUSE_MS  100           /* and the pause behind it: 2.5 MiB/s */
 
-#define STOP_SYNCS_MAX 10000 /* each removes one of 16 MiB, and more of them than a log has */
+#define STOP_SYNCS_MAX 10000 /* bound on the loop; each sync removes one segment */
 
 const struct replica_damage *replica_damage(const struct replica *r) {
     return &r->damage;
@@ -109,8 +109,26 @@ static void drop_segments(struct replica *r) {
     }
 }
 
+/* Empty where it is not known. */
+static void why_damage_stays(const struct replica *r, char *out, size_t size) {
+    uint64_t last = 0;
+    char name[FILE_NAME_MAX];
+    bool in_log = log_damaged(r->log, &last, name);
+    out[0] = '\0';
+    if (!r->damage.snapshot && !in_log)
+        strlcpy(out, ". The file of a segment that has been replaced could not be removed", size);
+    else if (raft_odd(r->raft))
+        strlcpy(out, ". This node's state is not the majority's, so it takes no snapshot", size);
+    else if (!r->damage.snapshot && last > raft_commit(r->raft) && last != UINT64_MAX)
+        strlcpy(out, ". It holds uncommitted records, which no snapshot replaces", size);
+    else if (r->taking.failed != FILE_OK)
+        snprintf(out, size, ". No snapshot could be written to replace it: %s",
+                 file_result_text(r->taking.failed));
+}
+
 void replica_scrub_stop(struct replica *r) {
     uint64_t last;
+    char why[104];
     char name[FILE_NAME_MAX] = "the log";
     look_at_log(r);
     drop_segments(r);
@@ -121,10 +139,10 @@ void replica_scrub_stop(struct replica *r) {
         strlcpy(name, SNAPSHOT_FILE, sizeof name);
     else
         log_damaged(r->log, &last, name);
+    why_damage_stays(r, why, sizeof why);
     snprintf(r->failure, sizeof r->failure,
-             "%s is still damaged on disk, as no snapshot could replace it before the stop: 'kvctl directory "
-             "check' shows what the next start finds",
-             name);
+             "%s is still damaged on disk; the next start will find it, as 'kvctl directory check' does%s",
+             name, why);
 }
 
 static void check_end(struct scrubbing *s) {

@@ -23,6 +23,7 @@ static void take_end(struct replica *r) {
 
 static void take_failed(struct replica *r, enum file_result result) {
     char text[128];
+    r->taking.failed = result;
     take_end(r);
     file_system_remove(r->options.fs, SNAPSHOT_NEW_FILE);
     r->taking.retry_ms = r->now_ms + RETRY_MS;
@@ -35,6 +36,7 @@ static bool take_begin(struct replica *r) {
     uint64_t commit = raft_commit(r->raft);
     struct snapshot_header header = {.at.index = commit, .count = store_count(r->store)};
     struct buffer encoded = {0};
+    r->taking.failed = FILE_OK;
     if (!log_term_at(r->log, commit, &header.at.term) || store_applied(r->store).index < commit)
         return false;
     replica_state_encode(r, commit, raft_configuration_at(r->raft, commit, &header.configuration_index),
@@ -349,7 +351,7 @@ static uint64_t not_the_leaders(const struct replica *r, struct version at) {
 static bool load_received(struct replica *r, struct version at, struct arrived *in, size_t *kept) {
     enum log_result room = log_prepare_reset(r->log);
     if (room != LOG_OK && room != LOG_NO_SPACE)
-        replica_fail(r, "cannot begin the log anew", log_result_text(room));
+        replica_fail(r, "cannot prepare the log for a snapshot", log_result_text(room));
     if (room != LOG_OK || replica_keep_overruled(r, not_the_leaders(r, at), kept) != FILE_OK) {
         if (r->failure[0] == '\0')
             refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT

@@ -64,7 +64,7 @@ struct log_report {
     char file[FILE_NAME_MAX]; /* of the cut, or of the corruption */
     uint64_t offset;          /* there */
     uint64_t last, seen; /* LOG_CORRUPT: the index before the damage, and the highest one read behind it */
-    bool gap;            /* LOG_CORRUPT, as it begins behind the snapshot's end: no cut helps */
+    bool gap;            /* LOG_CORRUPT: the log begins after the snapshot's end: cutting does not help */
     unsigned restored;   /* pages that were damaged and have been restored */
     char detail[160];    /* one line, on any failure or cut */
 };

@@ -181,7 +181,7 @@ static void note_unfinished(void *arg, const char *name) {
         snprintf(arg, FILE_NAME_MAX, "%s", name);
 }
 
-/* What a cut left that was interrupted. */
+/* Whatever was interrupted, a cut among others. */
 static enum file_result remove_unfinished(struct file_system *fs) {
     enum file_result result = FILE_OK;
     while (result == FILE_OK) {

@@ -29,7 +29,6 @@
 #include "storage/slab.h"
 #include "storage/store.h"
 
-/* Bounds that stand between #ifndef and #endif are tiny in kvsim-tiny (tests/sim/tiny.h). */
 #ifndef RETRIES_MAX
 #define RETRIES_MAX 100000 /* rows; the same on every node of a group, or their states part */
 #endif

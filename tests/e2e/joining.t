@@ -142,7 +142,7 @@ subtest 'a second -leader joins the group that is there, and says so' => sub {
     $leader->set(kept => 'yes');
     my $second = $cluster->node(leader => 1);
     $second->start;
-    like($second->wait_event('group_lives'), qr/-leader has no effect: group 0 lives already at 127\.0\.0\.1:$leader->{port}/,
+    like($second->wait_event('group_lives'), qr/-leader has no effect: group 0 already exists at 127\.0\.0\.1:$leader->{port}/,
         'a notice');
     is($cluster->settle, $leader, 'the first leads');
     is($second->value('kept'), 'yes', 'the second follows');

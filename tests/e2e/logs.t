@@ -94,7 +94,7 @@ subtest 'a request that waits for a leader is slow, and the log says so' => sub 
 subtest 'a threshold that is none is refused' => sub {
     my ($status, undef, $error) = run([Cluster::binary('kvnode'), '-slow-ms', 'soon']);
     is($status, 2, 'exit 2');
-    like($error, qr/-slow-ms wants a number from 0 to 60000/, 'and one line');
+    like($error, qr/-slow-ms requires a number from 0 to 60000/, 'and one line');
 };
 
 finish();

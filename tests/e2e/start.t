@@ -39,14 +39,14 @@ sub flags {
 subtest 'a bad flag exits with 2 and one line' => sub {
     my @bad = (
         [qr/-nonsense.*-help/, '-nonsense'], [qr/-nonsense/, '-nonsense=1'], [qr/'extra'/, 'extra'], [qr/flag/, '-'],
-        [qr/-port wants a value/, '-port'], [qr/-port .*1 to 65535.*'0'/, -port => 0], [qr/-port .*'65536'/, '-port=65536'],
+        [qr/-port requires a value/, '-port'], [qr/-port .*1 to 65535.*'0'/, -port => 0], [qr/-port .*'65536'/, '-port=65536'],
         [qr/-port .*' 80'/, -port => ' 80'], [qr/-api .*'x'/, -api => 'x'], [qr/-api .*'\+9'/, -api => '+9'],
         [qr/-discovery-port/, '-discovery-port' => '-1'], [qr/-group .*'one'/, -group => 'one'], [qr/-group/, -group => -1],
         [qr/-group/, -group => '4294967296'], [qr/-ack .*async, quorum, all.*'some'/, -ack => 'some'],
         [qr/-voters .*1 to 9/, -voters => 0], [qr/-fsync .*'often'/, -fsync => 'often'], [qr/-fsync/, -fsync => '0ms'],
-        [qr/-fsync/, -fsync => '5'], [qr/-fsync/, -fsync => '61s'], [qr/-id wants 16/, -id => 'short'],
-        [qr/-id wants 16/, -id => 'has a space 1234'], [qr/-bind wants an IP/, -bind => 'localhost'],
-        [qr/-bind 0\.0\.0\.0 wants -advertise/, -bind => '0.0.0.0'], [qr/-advertise/, -advertise => '0.0.0.0'],
+        [qr/-fsync/, -fsync => '5'], [qr/-fsync/, -fsync => '61s'], [qr/-id requires 16/, -id => 'short'],
+        [qr/-id requires 16/, -id => 'has a space 1234'], [qr/-bind requires an IP/, -bind => 'localhost'],
+        [qr/-bind 0\.0\.0\.0 requires -advertise/, -bind => '0.0.0.0'], [qr/-advertise/, -advertise => '0.0.0.0'],
         [qr/-cluster/, -cluster => ''], [qr/-cluster/, -cluster => 'x' x 65], [qr/-cluster/, -cluster => "a\tb"],
         [qr/-peers .*'nowhere'/, -peers => 'nowhere'], [qr/-peers/, -peers => 'a:1,,b:2'], [qr/-peers/, -peers => 'a:0'],
         [qr/-no-broadcast without -peers/, '-no-broadcast'], [qr/-log-level/, '-log-level' => 'loud'],
@@ -244,7 +244,7 @@ subtest 'of two live processes with one id the later one ends' => sub {
     Cluster::spew("$clone->{data}/identity", Cluster::slurp("$first->{data}/identity"));
     $clone->start;
     is($clone->ended, 1, 'a copied directory: the later one exits with 1');
-    like(($clone->events('duplicate_id'))[0], qr/bears this node's id.*data directory of its own/, 'and says why');
+    like(($clone->events('duplicate_id'))[0], qr/uses this node's id.*data directory of its own/, 'and says why');
     my $double = $twins->node(name => 'double', args => [-id => $first->id]);
     $double->start;
     is($double->ended, 1, 'the same -id: the later one exits with 1');

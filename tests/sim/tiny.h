@@ -1,8 +1,8 @@
 /* The bounds of kvsim-tiny, which is built from kvsim's sources with this header before each of them: so
  * small that a seed meets most of them, where kvsim's seeds would have to run for hours. check_bounds.c
- * counts how often.
+ * counts how often. The product defines each of them between #ifndef and #endif for this alone.
  *
- * What the product relies on between its bounds holds for these too: whatever one leader that goes on alone
+ * What the product relies on between its bounds holds for these too: whatever one leader that continues alone
  * can leave behind fits an empty ledger, a record fits an append and the log's segment. Values are below 110
  * bytes. */
 #ifndef TESTS_SIM_TINY_H

@@ -69,7 +69,7 @@ TEST(parameters_headers_and_paths_are_refused_with_what_is_wrong) {
         {GET("/get?key=k&explain=2"), PARAMETER, "explain is 1 or 0."},
         {GET("/get?key=%ff"), "404 not_found", "There is no such key."},
         {GET("/keys?limit=0"), PARAMETER, "limit is a whole number from 1 to 4294967295."},
-        {GET("/outcome?client=c"), PARAMETER, "/outcome wants client, request and key."},
+        {GET("/outcome?client=c"), PARAMETER, "/outcome requires client, request and key."},
         {GET("/outcome?client=c%20c&request=r&key=k"), PARAMETER,
          "client and request have 1 to 64 visible ASCII characters each."},
         {GET("/health?ready=2"), PARAMETER, "ready is 1, or left out."},
@@ -106,10 +106,10 @@ TEST(parameters_headers_and_paths_are_refused_with_what_is_wrong) {
         {WITH("POST /cluster/join", JSON "Content-Length: 2\r\n") "[]", "400 bad_json",
          "The body is not the JSON that is wanted: an object was expected."},
         {WITH("POST /cluster/leave", JSON "Content-Length: 10\r\n") "{\"id\":\"a\"}", "400 bad_json",
-         "The body wants an id of 16 letters, digits, - or _."},
+         "The body requires an id of 16 letters, digits, - or _."},
         {WITH("POST /cluster/join",
               JSON "Content-Length: 39\r\n") "{\"id\":\"aaaaaaaaaaaaaaaa\",\"address\":\"x\"}",
-         "400 bad_json", "The body wants an address: IP and cluster port, such as 127.0.0.1:8001."},
+         "400 bad_json", "The body requires an address: IP and cluster port, such as 127.0.0.1:8001."},
     };
     struct fixture *f = fixture_new(0);
     uint64_t written = f->c->index;

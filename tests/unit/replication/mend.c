@@ -641,6 +641,7 @@ TEST(a_stop_fails_and_names_the_file_where_damage_stays) {
         find_damage(tap, l, i == 0 ? names[i] : name, 5000 + i * SEGMENT_HEADS_SIZE);
         REQUIRE(!replica_shutdown(l->replica));
         OK(strstr(replica_failure(l->replica), i == 0 ? names[i] : name) != NULL);
+        OK(strstr(replica_failure(l->replica), file_result_text(FILE_NO_SPACE)) != NULL);
         bool damaged = false;
         l->options.damaged = &damaged;
         OK(!reopen(l) && damaged);
