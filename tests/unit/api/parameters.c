@@ -212,13 +212,13 @@ TEST(requests_about_members_want_an_id_and_a_join_an_address) {
     " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " size                \
     "\r\n\r\n" body
     static const struct case_of bad[] = {
-        {CHANGE("leave", "2", "{}"), 400, "wants an id of 16"},
+        {CHANGE("leave", "2", "{}"), 400, "requires an id of 16"},
         {CHANGE("leave", "12", "{\"id\":\"short\"}"), 400, "bad_json"},
-        {CHANGE("leave", "25", "{\"id\":\"node-aaaaaaaaaa/\"}"), 400, "wants an id of 16"},
+        {CHANGE("leave", "25", "{\"id\":\"node-aaaaaaaaaa/\"}"), 400, "requires an id of 16"},
         {CHANGE("leave", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"1.1:1\"}"), 400, "`address`"},
-        {CHANGE("join", "25", "{\"id\":\"node-aaaaaaaaaaa\"}"), 400, "wants an address"},
+        {CHANGE("join", "25", "{\"id\":\"node-aaaaaaaaaaa\"}"), 400, "requires an address"},
         {CHANGE("join", "43", "{\"id\":\"node-aaaaaaaaaaa\",\"address\":\"host:\"}"), 400,
-         "wants an address"},
+         "requires an address"},
         {CHANGE("transfer", "45", "{\"id\":\"node-aaaaaaaaaaa\",\"id\":\"node-bbbbbbb\"}"), 400,
          "occurs twice"},
         {"GET /cluster/leave HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "Allow: POST"},
