@@ -65,6 +65,38 @@ TEST(a_stop_behind_the_snapshot_removes_what_was_left_of_a_rotten_segment) {
     leader_free(l);
 }
 
+/* The records that wait for a write are in that segment, and nothing else makes the log leave it. */
+TEST(a_stop_leaves_the_segment_that_was_found_rotten_since_the_last_tick) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    struct leader *l = leader_new(&options);
+    const struct log *log = replica_log(l->replica);
+    char name[FILE_NAME_MAX] = "", found[FILE_NAME_MAX] = "";
+    uint64_t last = 0, proposed = 0;
+    fill(l);
+    pass(l, 5);
+    sim_disk_names(l->disk, last_name, name);
+    rot(l, name, SEGMENT_HEADS_SIZE + 60);
+    for (unsigned i = 0; i < 200 && !log_damaged(log, &last, found); i++) {
+        struct entry entry = {.key = bytes_of("behind"), .value = bytes_of("it")};
+        struct version at;
+        l->now_ms += 20;
+        replica_tick(l->replica, l->now_ms, 0);
+        replica_flush(l->replica, l->now_ms);
+        REQUIRE(replica_propose(l->replica, ENTRY_PUT, &entry, &at) == RAFT_OK);
+        proposed = at.index;
+        finish_jobs(l);
+    }
+    OK(last == UINT64_MAX && strcmp(found, name) == 0);
+    OK(log_written(log) < proposed);
+    EQUAL(l->notices[REPLICA_FILE_DAMAGED], 0);
+    OK(replica_shutdown(l->replica));
+    EQUAL(sim_disk_size(l->disk, name), 0);
+    REQUIRE(reopen(l));
+    EQUAL(store_count(replica_store(l->replica)), base.index + PUTS + 1);
+    OK(replica_applied(l->replica) >= proposed);
+    leader_free(l);
+}
+
 TEST(a_stop_fails_and_names_the_file_where_damage_stays) {
     static const struct replica_options options = {.scrub_rest_ms = 1000};
     static const char *const names[] = {"snapshot", "first segment"};
@@ -88,4 +120,5 @@ TEST(a_stop_fails_and_names_the_file_where_damage_stays) {
 TESTS(TAP(a_stop_replaces_a_rotten_snapshot_however_large_the_store_is),
       TAP(a_stop_removes_a_rotten_segment_that_its_snapshot_has_replaced),
       TAP(a_stop_behind_the_snapshot_removes_what_was_left_of_a_rotten_segment),
+      TAP(a_stop_leaves_the_segment_that_was_found_rotten_since_the_last_tick),
       TAP(a_stop_fails_and_names_the_file_where_damage_stays))
