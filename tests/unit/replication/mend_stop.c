@@ -117,8 +117,35 @@ TEST(a_stop_fails_and_names_the_file_where_damage_stays) {
     }
 }
 
+/* The snapshot is there, and the file that it replaces stays. */
+TEST(a_stop_fails_and_says_so_where_a_rotten_segment_that_was_replaced_cannot_be_removed) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    struct leader *l = leader_new(&options);
+    char name[FILE_NAME_MAX] = "";
+    bool damaged = false;
+    fill(l);
+    pass(l, 5);
+    sim_disk_names(l->disk, last_name, name);
+    rot(l, name, SEGMENT_HEADS_SIZE + 60);
+    for (unsigned i = 0; i < 300 && l->notices[REPLICA_SNAPSHOT_TAKEN] == 0; i++)
+        pass(l, 1);
+    finish_jobs(l);
+    EQUAL(l->notices[REPLICA_SNAPSHOT_TAKEN], 1);
+    sim_disk_inject(l->disk, (struct sim_disk_fault){0, SIM_DISK_NAME, FILE_IO_ERROR, true});
+    REQUIRE(!replica_shutdown(l->replica));
+    OK(strstr(replica_failure(l->replica), "could not be removed") != NULL);
+    OK(sim_disk_size(l->disk, name) > 0);
+    EQUAL(replica_damage(l->replica)->mended, 0);
+    sim_disk_restart(l->disk);
+    l->options.damaged = &damaged;
+    OK(!reopen(l) && damaged);
+    l->replica = NULL;
+    leader_free(l);
+}
+
 TESTS(TAP(a_stop_replaces_a_rotten_snapshot_however_large_the_store_is),
       TAP(a_stop_removes_a_rotten_segment_that_its_snapshot_has_replaced),
       TAP(a_stop_behind_the_snapshot_removes_what_was_left_of_a_rotten_segment),
       TAP(a_stop_leaves_the_segment_that_was_found_rotten_since_the_last_tick),
-      TAP(a_stop_fails_and_names_the_file_where_damage_stays))
+      TAP(a_stop_fails_and_names_the_file_where_damage_stays),
+      TAP(a_stop_fails_and_says_so_where_a_rotten_segment_that_was_replaced_cannot_be_removed))
