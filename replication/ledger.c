@@ -409,9 +409,10 @@ enum file_result ledger_sync(struct ledger *l) {
     if (l->file == NULL)
         return FILE_OK;
     enum file_result result = file_sync(l->file);
-    if (result == FILE_OK && l->head.end != l->end)
-        result = head_note(l);
-    return result == FILE_NO_SPACE ? FILE_OK : result; /* of the head: the rows are durable */
+    if (result != FILE_OK || l->head.end == l->end)
+        return result;
+    result = head_note(l);
+    return result == FILE_NO_SPACE ? FILE_OK : result; /* the rows are durable, and the scrub tries again */
 }
 
 static enum file_result write_state(struct ledger *l, struct row *row, enum ledger_state state) {

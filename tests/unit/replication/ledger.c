@@ -78,6 +78,33 @@ TEST(a_row_that_rots_while_the_ledger_is_open_is_never_read_as_another) {
     sim_disk_free(disk);
 }
 
+/* A file system that copies on write wants room for any write, and may say so only when it syncs. */
+TEST(a_row_is_durable_without_room_for_the_head_and_not_where_its_sync_found_none) {
+    for (unsigned head = 0; head < 2; head++) {
+        struct sim_disk *disk = sim_disk_new();
+        struct file_system *fs = sim_disk_file_system(disk);
+        struct random random;
+        random_seed(&random, 5);
+        struct ledger *l = three_rows(fs);
+        struct ledger_row row = row_at(6, 2, bytes_of("another"));
+        bool mended = false;
+        EQUAL(ledger_add(l, &row), FILE_OK);
+        sim_disk_inject(disk, (struct sim_disk_fault){0, head != 0 ? SIM_DISK_WRITE : SIM_DISK_SYNC,
+                                                      FILE_NO_SPACE, false});
+        EQUAL(ledger_sync(l), head != 0 ? FILE_OK : FILE_NO_SPACE);
+        EQUAL(ledger_mend_head(l, &mended), FILE_OK);
+        OK(mended == (head != 0));
+        ledger_close(l);
+        sim_disk_crash(disk, &random);
+        l = opened(fs);
+        REQUIRE(l != NULL);
+        OK(head == 0 || ledger_count(l) == 4);
+        EQUAL(ledger_damaged(l), 0);
+        ledger_close(l);
+        sim_disk_free(disk);
+    }
+}
+
 TEST(a_row_added_twice_is_there_once) {
     struct file_system *fs = file_system_memory_new();
     struct ledger *l = three_rows(fs);
@@ -377,7 +404,8 @@ TEST(a_row_written_after_damage_joins_the_rows_that_are_whole) {
     file_system_free(fs);
 }
 
-TESTS(TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
+TESTS(TAP(a_row_is_durable_without_room_for_the_head_and_not_where_its_sync_found_none),
+      TAP(a_drop_cut_at_any_byte_leaves_the_row_or_takes_it_and_never_another),
       TAP(a_row_that_stays_undecided_hides_none_behind_it_and_is_looked_at_again_after_a_restart),
       TAP(a_dropped_row_stays_away_and_the_last_one_takes_the_files_space_with_it),
       TAP(rows_survive_a_restart_with_their_payload),
