@@ -26,6 +26,8 @@ void replica_digest_note(struct replica *r) {
     uint64_t applied = store_applied(r->store).index;
     if (r->digests.first > applied)
         r->digests.first = applied;
+    if (r->digests.noted < applied)
+        r->digests.noted = applied;
     r->digests.sums[applied % REPLICA_DIGESTS] = store_digest(r->store) + r->digests.ring;
     if (applied == r->digests.asked) {
         r->digests.kept = r->digests.sums[applied % REPLICA_DIGESTS];
@@ -41,7 +43,7 @@ void replica_digest_begin(struct replica *r) {
         r->digests.sums = calloc(REPLICA_DIGESTS, sizeof *r->digests.sums);
     if (r->digests.sums == NULL)
         err(1, "out of memory for digests");
-    r->digests.first = applied;
+    r->digests.first = r->digests.noted = applied;
     r->digests.is_kept = false;
     replica_digest_ring(r, applied);
     replica_digest_note(r);
@@ -62,7 +64,7 @@ bool replica_digest_at(const struct replica *r, uint64_t index, uint64_t *digest
     uint64_t applied = store_applied(r->store).index;
     if (index > applied || index < r->digests.first)
         return false;
-    if (applied - index >= REPLICA_DIGESTS)
+    if (r->digests.noted - index >= REPLICA_DIGESTS) /* its place was taken, if only by what is undone now */
         return digest_before(r, index, digest);
     *digest = r->digests.sums[index % REPLICA_DIGESTS];
     return true;

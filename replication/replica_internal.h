@@ -74,6 +74,7 @@ struct noted_commit {
 struct digests {
     uint64_t *sums;
     uint64_t first;      /* index of the first one noted, or that it could be */
+    uint64_t noted;      /* the highest one of all, also of those undone since: their sums took places */
     uint64_t ring;       /* the ring's part, as it is now */
     uint64_t ring_index; /* of the last entry that changed it, its note of a client's first write apart */
     uint64_t asked;      /* index whose digest is kept however much is applied at once; 0 none */

@@ -6,8 +6,8 @@
 
 bool check_beyond_undo(const struct machine *m, uint64_t index) {
     const struct replica *replica = node_replica(m->node);
-    bool beyond = store_applied(replica->store).index - index >= REPLICA_DIGESTS &&
-                  index < check_undo_floor(replica->store);
+    bool beyond =
+        replica->digests.noted - index >= REPLICA_DIGESTS && index < check_undo_floor(replica->store);
     if (beyond)
         sim_count(m->sim, TALLY_DIGEST_UNKNOWN);
     return beyond;

@@ -313,7 +313,8 @@ TEST(a_leader_far_ahead_of_its_commit_knows_the_digest_at_its_commit_and_has_it_
         uint64_t committed = base.index;
         if (first_write == 0) /* else the ring's state notes one that is undone */
             hear_records(f, 2, base, 4, 5, committed = base.index + 5);
-        uint64_t digest = digest_at(tap, f, committed);
+        uint64_t digest = digest_at(tap, f, committed), before = 0, told;
+        OK(first_write > 0 || replica_digest_at(f->replica, committed - 1, &before));
         lead(f);
         REQUIRE(raft_role(replica_raft(f->replica)) == RAFT_LEADER);
         for (unsigned i = 0; i < REPLICA_DIGESTS + 1000; i++) {
@@ -334,6 +335,7 @@ TEST(a_leader_far_ahead_of_its_commit_knows_the_digest_at_its_commit_and_has_it_
         hear_records(f, 3, previous, at.term + 1, 1, committed);
         EQUAL(replica_applied(f->replica), committed);
         EQUAL(digest_at(tap, f, committed), digest);
+        OK(!replica_digest_at(f->replica, committed - 1, &told) || told == before);
         OK(store_digest_holds(replica_store(f->replica)));
         follower_free(f);
     }
