@@ -141,10 +141,11 @@ static void send_pipelined(struct raft *r, struct raft_peer *p, bool heartbeat) 
         size_t room = r->options.window_size - f->size;
         if (p->unreadable == p->next && !heartbeat)
             break;
-        p->unreadable = p->next;
         if (!send_append(r, p, p->next, room < MESSAGE_RECORDS_MAX ? room : MESSAGE_RECORDS_MAX, &last,
-                         &size))
+                         &size)) {
+            p->unreadable = p->next;
             break; /* a heartbeat goes out nevertheless */
+        }
         flights_add(f, last, size);
         p->next = last + 1;
         p->unreadable = 0;

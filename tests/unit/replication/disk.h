@@ -28,6 +28,7 @@ struct disk {
     struct disk_file *files[DISK_FILES_MAX];
     bool full, broken; /* files cannot grow; every sync fails */
     uint64_t room;     /* that it says it has; 0: no bound */
+    uint64_t reads;
 };
 
 static inline void content_resize(struct disk_content *c, size_t size) {
@@ -105,6 +106,7 @@ static enum file_result disk_write(struct file *file, uint64_t offset, struct by
 
 static enum file_result disk_read(struct file *file, uint64_t offset, uint8_t *to, size_t size, size_t *got) {
     struct disk_content *c = &((struct disk_file *)file)->now;
+    ((struct disk_file *)file)->disk->reads++;
     *got = offset >= c->size ? 0 : c->size - offset < size ? c->size - offset : size;
     if (*got > 0)
         memcpy(to, c->data + offset, *got);

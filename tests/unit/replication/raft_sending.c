@@ -267,7 +267,36 @@ TEST(a_member_that_needs_damaged_records_hears_heartbeats_and_keeps_its_leader_i
     one_free(o);
 }
 
-TESTS(TAP(a_member_that_needs_damaged_records_hears_heartbeats_and_keeps_its_leader_in_office),
+/* How often the log looked into its files while turns passed, each with an answer, a write, and a slice of
+ * another segment, for which one look is needed. */
+static uint64_t looks_of_turns(struct tap *tap, struct one *o, unsigned turns) {
+    uint64_t before = o->disk->reads, last;
+    struct bytes records;
+    for (unsigned i = 0; i < turns; i++) {
+        EQUAL(log_slice(o->log, 100, 1, &records, &last), LOG_OK);
+        receive(o, 2, ack(raft_term(o->raft), 1, 1, 0));
+        put(o, 10);
+        turn(o);
+    }
+    return o->disk->reads - before;
+}
+
+TEST(what_cannot_be_read_is_read_again_with_heartbeats_only) {
+    struct one *o = with_damaged_records();
+    for (unsigned beats = 0; beats < 5; beats++) {
+        o->now_ms += 50;
+        uint64_t before = o->disk->reads;
+        raft_tick(o->raft, o->now_ms);
+        OK(o->disk->reads > before);
+        looks_of_turns(tap, o, 1);
+        OK(looks_of_turns(tap, o, 20) <= 1); /* a new segment's */
+        forget(o);
+    }
+    one_free(o);
+}
+
+TESTS(TAP(what_cannot_be_read_is_read_again_with_heartbeats_only),
+      TAP(a_member_that_needs_damaged_records_hears_heartbeats_and_keeps_its_leader_in_office),
       TAP(a_leader_that_is_told_of_a_later_position_goes_on_there_and_asks_no_faster_than_heartbeats),
       TAP(a_stalled_follower_gets_a_window_of_bytes_and_the_leader_a_bound_of_uncommitted_log),
       TAP(a_follower_that_has_a_truncated_tail_back_after_a_power_cut_is_repaired),
