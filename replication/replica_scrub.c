@@ -59,6 +59,7 @@ static void look_at_log_end(struct replica *r) {
 void replica_scrub_leave_segment(struct replica *r) {
     uint64_t last;
     char name[FILE_NAME_MAX];
+    look_at_log(r);
     if (!log_damaged(r->log, &last, name) || last != UINT64_MAX)
         return;
     enum log_result result = log_write(r->log, raft_commit(r->raft), true);

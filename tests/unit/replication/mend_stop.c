@@ -143,9 +143,39 @@ TEST(a_stop_fails_and_says_so_where_a_rotten_segment_that_was_replaced_cannot_be
     leader_free(l);
 }
 
+/* Whichever file it is, the disk is to be looked at. */
+TEST(a_stop_that_replaces_what_was_found_rotten_since_the_last_tick_says_so) {
+    static const struct replica_options options = {.scrub_rest_ms = 1000};
+    for (unsigned which = 0; which < 3; which++) {
+        struct leader *l = leader_new(&options);
+        const struct log *log = replica_log(l->replica);
+        char name[FILE_NAME_MAX] = "snapshot", found[FILE_NAME_MAX] = "";
+        uint64_t last = 0;
+        fill(l);
+        pass(l, 5);
+        if (which == 0)
+            first_segment(l, name);
+        else if (which == 1)
+            sim_disk_names(l->disk, last_name, name);
+        rot(l, name, SEGMENT_HEADS_SIZE + 60);
+        for (unsigned i = 0;
+             i < 200 && !log_damaged(log, &last, found) && !replica_damage(l->replica)->snapshot; i++) {
+            l->now_ms += 20;
+            replica_tick(l->replica, l->now_ms, 0);
+            replica_flush(l->replica, l->now_ms);
+            finish_jobs(l);
+        }
+        OK(replica_shutdown(l->replica));
+        EQUAL(l->notices[REPLICA_FILE_DAMAGED], 1);
+        EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+        leader_free(l);
+    }
+}
+
 TESTS(TAP(a_stop_replaces_a_rotten_snapshot_however_large_the_store_is),
       TAP(a_stop_removes_a_rotten_segment_that_its_snapshot_has_replaced),
       TAP(a_stop_behind_the_snapshot_removes_what_was_left_of_a_rotten_segment),
       TAP(a_stop_leaves_the_segment_that_was_found_rotten_since_the_last_tick),
       TAP(a_stop_fails_and_names_the_file_where_damage_stays),
-      TAP(a_stop_fails_and_says_so_where_a_rotten_segment_that_was_replaced_cannot_be_removed))
+      TAP(a_stop_fails_and_says_so_where_a_rotten_segment_that_was_replaced_cannot_be_removed),
+      TAP(a_stop_that_replaces_what_was_found_rotten_since_the_last_tick_says_so))
