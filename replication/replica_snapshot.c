@@ -1,5 +1,4 @@
-/* Snapshots: taken in slices when the log has grown, sent to followers in chunks,
- * installed from a leader. */
+/* Snapshots: taken in slices when the log has grown, sent to followers in chunks, installed from a leader. */
 #include <assert.h>
 #include <stdio.h>
 
@@ -348,11 +347,12 @@ static uint64_t not_the_leaders(const struct replica *r, struct version at) {
 
 /* What the disk must have room for, and then the store from the received file, while nothing of what this
  * node has is gone: a sender can give right checksums to what cannot be loaded. */
-static bool load_received(struct replica *r, struct version at, struct arrived *in, size_t *kept) {
+static bool load_received(struct replica *r, struct version at, uint64_t overruled, struct arrived *in,
+                          size_t *kept) {
     enum log_result room = log_prepare_reset(r->log);
     if (room != LOG_OK && room != LOG_NO_SPACE)
         replica_fail(r, "cannot prepare the log for a snapshot", log_result_text(room));
-    if (room != LOG_OK || replica_keep_overruled(r, not_the_leaders(r, at), kept) != FILE_OK) {
+    if (room != LOG_OK || replica_keep_overruled(r, overruled, kept) != FILE_OK) {
         if (r->failure[0] == '\0')
             refuse_received(r, ledger_full(r->ledger) ? LEDGER_FULL_TEXT
                                                       : "no space left on the disk to install a snapshot");
@@ -372,8 +372,8 @@ static bool load_received(struct replica *r, struct version at, struct arrived *
 
 /* The order keeps every crash safe: the new snapshot is durable under its name before the log forgets
  * anything, and a log that ends before its snapshot is reset when it is opened. */
-static bool exchange(struct replica *r, struct version at, size_t kept) {
-    replica_tell_overruled(r, not_the_leaders(r, at), kept);
+static bool exchange(struct replica *r, struct version at, uint64_t overruled, size_t kept) {
+    replica_tell_overruled(r, overruled, kept);
     enum file_result result = file_system_rename(r->options.fs, SNAPSHOT_IN_FILE, SNAPSHOT_FILE);
     if (result == FILE_OK)
         result = file_system_sync(r->options.fs);
@@ -405,7 +405,9 @@ static bool install(struct replica *r) {
         replica_fail(r, "cannot make a received snapshot durable", file_result_text(result));
         return false;
     }
-    bool ok = verify_received(r, at, &in) && load_received(r, at, &in, &kept) && exchange(r, at, kept);
+    uint64_t overruled = not_the_leaders(r, at);
+    bool ok = verify_received(r, at, &in) && load_received(r, at, overruled, &in, &kept) &&
+              exchange(r, at, overruled, kept);
     buffer_release(&in.encoded);
     if (!ok)
         return false;

@@ -182,7 +182,21 @@ TEST(a_snapshot_that_takes_the_place_of_committed_records_is_told) {
     follower_free(f);
 }
 
-TESTS(TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
+/* Both logs hold what the leader of term 4 wrote, as far as the snapshot reaches. */
+TEST(a_snapshot_overrules_no_entry_of_the_term_of_its_own_last_one) {
+    struct buffer file = {0};
+    struct follower *f = follower_new(0);
+    hear_records(f, 2, base, 4, 5, 12);
+    make_snapshot(&file, (struct version){4, 17}, "new");
+    hear_snapshot(f, 3, 5, (struct version){4, 17}, buffer_bytes(&file));
+    OK(has_key(f, "new"));
+    EQUAL(rows_of(f), 0);
+    buffer_release(&file);
+    follower_free(f);
+}
+
+TESTS(TAP(a_snapshot_overrules_no_entry_of_the_term_of_its_own_last_one),
+      TAP(a_commit_that_is_taken_back_ends_the_snapshot_that_is_being_taken_of_it),
       TAP(a_snapshot_that_takes_the_place_of_committed_records_is_told),
       TAP(a_snapshot_whose_checksums_fit_and_that_cannot_be_loaded_is_refused_before_it_replaces_anything),
       TAP(a_snapshot_that_no_memory_could_hold_is_refused_at_its_first_chunk),
