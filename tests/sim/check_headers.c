@@ -57,7 +57,7 @@ static void check_degraded(struct check *c, size_t number, const struct response
     if (r->degraded && (!async || (quiet && check_has_majority(m))))
         sim_violated(c->sim, "request %zu was answered by %.*s as degraded, and it reached a majority",
                      number, NODE_ID_SIZE, r->node);
-    if (async && r->status == 200)
+    if (r->degraded)
         sim_count(c->sim, TALLY_DEGRADED_TOLD);
 }
 

@@ -68,8 +68,6 @@ struct sim_disk *sim_disk_take_cut(struct sim_disk *disk);
  * the file. The process reads what it wrote; a later one does not. Of the log only a write shows that
  * something on the disk tells of: disk_lie.c says why. */
 void sim_disk_lie(struct sim_disk *disk, bool elsewhere, struct random *random);
-/* How many such writes have shown. */
-uint64_t sim_disk_lied(const struct sim_disk *disk);
 
 /* Bit rot: inverts the bits of mask in a durable byte. False where the file is not that long. */
 bool sim_disk_flip(struct sim_disk *disk, const char *name, uint64_t offset, uint8_t mask);
@@ -92,7 +90,7 @@ bool sim_disk_damage(struct sim_disk *disk, enum sim_damage kind, const char *na
                      struct random *random);
 /* Each of the two names now names the other's file. False where one is not there. */
 bool sim_disk_swap(struct sim_disk *disk, const char *a, const char *b);
-/* It, or the one that it is a copy of, was damaged, or told to lie. */
+/* It, or the one that it is a copy of, was damaged, or told to lie or not to be read. */
 bool sim_disk_is_hurt(const struct sim_disk *disk);
 /* Calls each for every name, in the order of the names. */
 void sim_disk_names(const struct sim_disk *disk, void (*each)(void *arg, const char *name), void *arg);

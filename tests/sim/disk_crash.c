@@ -117,7 +117,6 @@ struct sim_disk *sim_disk_copy(const struct sim_disk *disk) {
         memcpy(change->data, phantom->change->data, change->size);
         phantom_add(copy, phantom->inode->copy, change);
     }
-    copy->lied = disk->lied;
     copy->hurt = disk->hurt;
     return copy;
 }

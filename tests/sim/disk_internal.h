@@ -83,7 +83,6 @@ struct sim_disk {
     struct random *fate_random;
     struct phantom *phantoms;
     size_t phantom_count, phantom_capacity;
-    uint64_t lied; /* phantoms that showed */
     bool hurt;     /* it has been damaged, or told to lie or not to be read */
 };
 
