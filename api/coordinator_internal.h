@@ -117,8 +117,7 @@ struct coordinator {
     bool own_ring;        /* groups is in force in the own group's log */
     struct gather_list gathers;
     struct buffer slice; /* of keys, for an answer */
-    /* Writes whose clients were told that the outcome is unknown: the last of them, and the highest before.
-     */
+    /* Writes whose clients were told that the outcome is unknown: the last ones, and the highest before. */
     struct version untold[UNTOLD_MAX], untold_before;
     size_t untold_next;
 };

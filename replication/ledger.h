@@ -52,8 +52,7 @@ enum file_result ledger_look(struct file_system *fs, struct ledger **out, char *
 void ledger_close(struct ledger *l);
 
 /* Writes a row. A row that is there already (a crash came between this and the truncation) changes nothing.
- * FILE_NO_SPACE: the disk is full, or the file has reached size_max (ledger_full).
- */
+ * FILE_NO_SPACE: the disk is full, or the file has reached size_max (ledger_full). */
 enum file_result ledger_add(struct ledger *l, const struct ledger_row *row);
 /* Makes what was added durable. Blocks. */
 enum file_result ledger_sync(struct ledger *l);

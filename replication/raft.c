@@ -1,5 +1,4 @@
-/* Life, terms and roles, and the turn that drives the rest.
- * raft_internal.h says which file holds what. */
+/* Life, terms and roles, and the turn that drives the rest. raft_internal.h says which file holds what. */
 #include "replication/raft_internal.h"
 
 #include <assert.h>

@@ -220,8 +220,7 @@ const struct raft_counters *raft_counters(const struct raft *r);
 /* What the leader last sent found no room on the disk, or the noop of an own term. */
 bool raft_no_space(const struct raft *r);
 /* PROTOCOL.md, "Comparing states". This node's state is not the one that a majority of the voters agrees on:
- * nothing may be served from it until a snapshot has replaced it, or a comparison has found it to be right.
- */
+ * nothing may be served from it until a snapshot has replaced it, or a comparison found it right. */
 bool raft_odd(const struct raft *r);
 /* Leader: that is so of the member. */
 bool raft_member_odd(const struct raft *r, const struct member_id *member);

@@ -25,8 +25,8 @@ static enum told told_of(const struct replica *r, const struct log_record *recor
     bool changed;
     if (at.term != r->answered.term || at.index > r->answered.index || r->host.unanswered(r->host.arg, at))
         return TOLD_UNKNOWN;
-    if (!entry_decode(record->payload, &entry) ||
-        entry.client.size > 0) /* a pair is answered at its commit */
+    /* A pair is answered at its commit. */
+    if (!entry_decode(record->payload, &entry) || entry.client.size > 0)
         return TOLD_UNKNOWN;
     if (entry.condition == CONDITION_NONE)
         return TOLD_OK;

@@ -83,7 +83,7 @@ struct sim_disk {
     struct random *fate_random;
     struct phantom *phantoms;
     size_t phantom_count, phantom_capacity;
-    bool hurt;     /* it has been damaged, or told to lie or not to be read */
+    bool hurt; /* it has been damaged, or told to lie or not to be read */
 };
 
 void *disk_allocate(size_t size);
