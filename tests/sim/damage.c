@@ -15,9 +15,11 @@ static int machine_of(const struct chaos *c, const struct member_id *id) {
     return -1;
 }
 
+/* A copy of a state that was flipped is as good as none. */
 static bool is_lost(const struct chaos *c, const struct member_id *id) {
     int i = machine_of(c, id);
-    return i < 0 || c->places[i].lost || c->sim->machines[i]->incarnation != id->incarnation;
+    return i < 0 || c->places[i].lost || c->places[i].flipped ||
+           c->sim->machines[i]->incarnation != id->incarnation;
 }
 
 /* One more of the voters of this set may lose what it had. */
