@@ -185,13 +185,18 @@ static enum log_result clear_rest(struct replay *r) {
     return LOG_OK;
 }
 
+/* In the image too: the segment may be written again from there. */
 static enum file_result write_head(const struct segment *segment, const struct found *found) {
     uint8_t page[LOG_PAGE_SIZE];
     segment_head_put(page, &found->head);
     enum file_result result = FILE_OK;
-    for (unsigned copy = 0; copy < 2 && result == FILE_OK; copy++)
-        if (!found->copies[copy])
-            result = file_write(segment->file, copy * LOG_PAGE_SIZE, (struct bytes){page, sizeof page});
+    for (unsigned copy = 0; copy < 2 && result == FILE_OK; copy++) {
+        if (found->copies[copy])
+            continue;
+        if (segment->image != NULL)
+            memcpy(segment->image + copy * LOG_PAGE_SIZE, page, sizeof page);
+        result = file_write(segment->file, copy * LOG_PAGE_SIZE, (struct bytes){page, sizeof page});
+    }
     return result == FILE_OK ? file_sync(segment->file) : result;
 }
 

@@ -423,6 +423,26 @@ TEST(one_damaged_head_of_a_segment_does_no_harm_and_is_written_again) {
     }
 }
 
+/* Of a segment that no sync attests yet: the start writes all of it again, from what it has read. */
+TEST(a_head_of_which_a_power_cut_took_one_copy_is_whole_after_the_start) {
+    for (unsigned copy = 0; copy < 2; copy++) {
+        struct sim_disk *disk = sim_disk_new();
+        struct log *log;
+        struct log_report report;
+        EQUAL(open_on(disk, (struct version){0}, &log, &report), LOG_OK);
+        EQUAL(append_many(log, 1, 20), LOG_OK);
+        EQUAL(log_write(log, 0, false), LOG_OK);
+        log_close(log);
+        zero_page(disk, FIRST, copy);
+        REQUIRE(open_on(disk, (struct version){0}, &log, &report) == LOG_OK);
+        EQUAL(report.restored, 1);
+        log_close(log);
+        OK(sim_disk_flip(disk, FIRST, (uint64_t)(1 - copy) * PAGE + 17, 1));
+        EQUAL(refused_or_whole(tap, disk, 20), LOG_OK);
+        sim_disk_free(disk);
+    }
+}
+
 /* Two batches of five, or one, by a process of its own. */
 static struct sim_disk *disk_of_process(struct tap *tap, uint64_t salt, unsigned batches) {
     struct sim_disk *disk = sim_disk_new();
@@ -612,6 +632,7 @@ TESTS(TAP(a_torn_tail_cut_at_any_byte_leaves_the_whole_records_before_the_cut_an
       TAP(a_record_of_zeros_that_the_file_has_lost_is_damage_and_not_read_as_if_it_were_there),
       TAP(segments_that_are_missing_empty_or_swapped_are_refused),
       TAP(a_damaged_copy_of_log_end_does_no_harm_and_both_or_none_are_refused),
+      TAP(a_head_of_which_a_power_cut_took_one_copy_is_whole_after_the_start),
       TAP(a_log_end_that_was_cut_is_refused), TAP(where_a_copy_of_log_end_is_damaged_no_segment_is_removed),
       TAP(a_page_that_cannot_be_read_is_damage_or_does_no_harm),
       TAP(a_torn_batch_tells_no_superseded_record_as_committed),
