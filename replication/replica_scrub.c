@@ -60,7 +60,7 @@ void replica_scrub_leave_segment(struct replica *r) {
     uint64_t last;
     char name[FILE_NAME_MAX];
     look_at_log(r);
-    if (!log_damaged(r->log, &last, name) || last != UINT64_MAX)
+    if (raft_commit(r->raft) == 0 || !log_damaged(r->log, &last, name) || last != UINT64_MAX)
         return;
     enum log_result result = log_write(r->log, raft_commit(r->raft), true);
     if (result != LOG_OK && result != LOG_NO_SPACE)
@@ -70,7 +70,8 @@ void replica_scrub_leave_segment(struct replica *r) {
 bool replica_scrub_wants_snapshot(const struct replica *r) {
     uint64_t last;
     char name[FILE_NAME_MAX];
-    return r->damage.snapshot || (log_damaged(r->log, &last, name) && last <= raft_commit(r->raft));
+    uint64_t commit = raft_commit(r->raft);
+    return commit > 0 && (r->damage.snapshot || (log_damaged(r->log, &last, name) && last <= commit));
 }
 
 static void tell_mended(struct replica *r) {

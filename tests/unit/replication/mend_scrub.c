@@ -63,6 +63,35 @@ TEST(the_scrub_reads_what_is_durable_of_the_segment_that_is_written_too_and_the_
     }
 }
 
+/* As a node has it before it is a member: there is nothing yet that a snapshot could hold. */
+TEST(a_segment_that_rots_while_nothing_is_committed_is_replaced_once_something_is) {
+    for (unsigned bad = 0; bad < 2; bad++) {
+        struct leader *l = calloc(1, sizeof *l);
+        struct configuration alone = {.group_id = 7, .voters_max = 5, .count = 1};
+        char name[FILE_NAME_MAX] = "";
+        REQUIRE(l != NULL);
+        l->disk = sim_disk_new();
+        l->now_ms = 10000;
+        l->options.scrub_rest_ms = 1000;
+        REQUIRE(open_leader(l));
+        pass(l, 5);
+        sim_disk_names(l->disk, last_name, name);
+        spoil(l, name, 20, bad != 0);
+        pass(l, 400);
+        EQUAL(replica_damage(l->replica)->found, 1);
+        EQUAL(l->notices[REPLICA_FILE_MENDED], 0);
+        EQUAL(sim_disk_size(l->disk, "snapshot"), 0);
+        alone.members[0] = (struct member){.id = id_of(1), .role = MEMBER_VOTER};
+        EQUAL(raft_found(replica_raft(l->replica), l->now_ms, &alone), RAFT_OK);
+        pass(l, 50);
+        EQUAL(l->notices[REPLICA_FILE_MENDED], 1);
+        OK(sim_disk_size(l->disk, "snapshot") > 0);
+        EQUAL(sim_disk_size(l->disk, name), 0);
+        OK(reopen(l));
+        leader_free(l);
+    }
+}
+
 TEST(the_scrub_of_a_segment_that_is_written_to_all_the_while_finds_nothing) {
     static const uint8_t value[5000];
     static const struct replica_options options = {.scrub_rest_ms = 1};
@@ -244,7 +273,8 @@ TEST(a_full_disk_ends_no_node_that_could_write_a_copy_of_the_ledgers_head_again)
     leader_free(l);
 }
 
-TESTS(TAP(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place),
+TESTS(TAP(a_segment_that_rots_while_nothing_is_committed_is_replaced_once_something_is),
+      TAP(the_scrub_finds_a_rotten_segment_and_a_snapshot_takes_its_place),
       TAP(the_scrub_reads_what_is_durable_of_the_segment_that_is_written_too_and_the_log_leaves_it),
       TAP(the_scrub_of_a_segment_that_is_written_to_all_the_while_finds_nothing),
       TAP(the_scrub_finds_rotten_small_files_and_writes_them_again),
