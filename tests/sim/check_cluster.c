@@ -147,7 +147,9 @@ static void check_heard(const struct machine *m, const struct machine *other, co
     if (heard_ms < 0 || m->sim->check->reach.cut_us + HEARD_SLACK_US > silent_us || silent_us == 0 ||
         silent_us + HEARD_SLACK_US > now_us)
         return;
-    /* A leader counts from when it began to lead. */
+    /* A leader counts from when it began to lead, or added the member. */
+    if (number_of(row, "match") <= 0 && strcmp(text_of(row, "role"), "learner") == 0)
+        return;
     const struct group_log *group = &m->sim->check->groups[m->group];
     uint64_t led_us = group->leaders[m->checked_term].since_us;
     if (silent_us < led_us)

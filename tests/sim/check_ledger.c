@@ -72,7 +72,8 @@ static void check_row(const struct machine *m, const cJSON *row, struct version 
     if (at.term < last->term || (at.term == last->term && at.index <= last->index))
         wrong(m, "it stands behind a later one, or twice", row);
     if (!(by > (double)at.term && by < (double)group->leader_count) ||
-        (group->leaders[(size_t)by].machine == 0 && !check_may_be_fooled(m->sim)))
+        (group->leaders[(size_t)by].machine == 0 && group->leaders[(size_t)by].fleeting == 0 &&
+         !check_may_be_fooled(m->sim)))
         wrong(m, "the term that overruled it is no leader's", row);
     /* The log tells which it is, but not where a snapshot has taken its place. */
     bool rejected = strcmp(text_of(row, "state"), "rejected") == 0;

@@ -418,7 +418,8 @@ void check_turn(struct machine *m) {
 }
 
 void check_started(struct machine *m) {
-    m->sim->check->started_us[m->index] = m->sim->now_us;
+    struct check *c = m->sim->check;
+    c->started_us[m->index] = c->reach.broken_us = m->sim->now_us; /* it did not serve before, seen or not */
     m->checked_commit = 0;
     m->checked_applied = UINT64_MAX;
     m->checked_term = 0;
