@@ -47,6 +47,7 @@ struct group_log {
     uint64_t hashes[KEYS_MAX];
     struct leader *leaders; /* [term] */
     size_t leader_count;
+    uint64_t led[MACHINES_MAX];        /* the highest term in which each led, if for less than a turn */
     struct committed_members *members; /* by index */
     size_t members_count, members_capacity;
     struct pair_row *pairs; /* in the order of the log: the newest RETRIES_MAX count */

@@ -314,6 +314,7 @@ static void check_founding(struct machine *m) {
     if (!anew)
         return;
     group->count = group->floor = 0;
+    memset(group->led, 0, sizeof group->led);
     if (group->leaders != NULL)
         memset(group->leaders, 0, group->leader_count * sizeof *group->leaders);
 }
@@ -338,6 +339,7 @@ static void check_leader(struct machine *m) {
                                   .machine = m->index + 1,
                                   .since_us = m->sim->now_us,
                                   .epoch = m->epoch};
+        group->led[m->index] = term > group->led[m->index] ? term : group->led[m->index];
         m->sim->check->told[m->index].leaderships++;
         sim_count(m->sim, TALLY_ELECTION_WON);
     }
@@ -440,8 +442,10 @@ void check_ending(struct machine *m) {
         return;
     group->leaders =
         check_grow(group->leaders, &group->leader_count, (size_t)term + 1, sizeof *group->leaders);
-    if (group->leaders[term].machine == 0)
-        group->leaders[term].fleeting = m->index + 1;
+    if (group->leaders[term].machine != 0)
+        return;
+    group->leaders[term].fleeting = m->index + 1;
+    group->led[m->index] = term > group->led[m->index] ? term : group->led[m->index];
 }
 
 void check_ended(struct machine *m) {

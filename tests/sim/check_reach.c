@@ -119,11 +119,7 @@ const struct leader *check_standing(const struct check *c, uint32_t group) {
 }
 
 bool check_has_led(const struct check *c, uint32_t group, unsigned machine, uint64_t term) {
-    const struct group_log *log = &c->groups[group];
-    for (uint64_t i = term; i < log->leader_count; i++)
-        if (log->leaders[i].machine == machine + 1 || log->leaders[i].fleeting == machine + 1)
-            return true;
-    return false;
+    return c->groups[group].led[machine] >= term;
 }
 
 const struct configuration *check_members_at(const struct group_log *group, uint64_t index) {
