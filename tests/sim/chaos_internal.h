@@ -40,6 +40,7 @@ struct chaos {
     unsigned long_left; /* how many more that last long */
     struct place places[MACHINES_MAX];
     struct client operator;
+    bool leaves; /* what the operator asks for takes a member from its group */
     struct keeper keeper;
     struct probe probes[MACHINES_MAX];
 };

@@ -69,7 +69,7 @@ static void check_row(const struct machine *m, const cJSON *row, struct version 
     if (sscanf(text_of(row, "position"), "%u:%" SCNu64 ".%" SCNu64, &number, &at.term, &at.index) != 3 ||
         number != m->group)
         wrong(m, "its position is none of the group", row);
-    if (at.term < last->term || (at.term == last->term && at.index <= last->index))
+    if (at.index < last->index || (at.index == last->index && at.term <= last->term))
         wrong(m, "it stands behind a later one, or twice", row);
     if (!(by > (double)at.term && by < (double)group->leader_count) ||
         (group->leaders[(size_t)by].machine == 0 && group->leaders[(size_t)by].fleeting == 0 &&

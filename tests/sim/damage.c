@@ -22,10 +22,10 @@ static bool is_lost(const struct chaos *c, const struct member_id *id) {
            c->sim->machines[i]->incarnation != id->incarnation;
 }
 
-/* One more of the voters of this set may lose what it had. */
+/* One more of the voters of this set may lose what it had, whether or not one is taken from it just now. */
 static bool set_bears(const struct chaos *c, const struct configuration *configuration, enum voter_set set,
                       const struct machine *m) {
-    size_t voters = 0, lost = 0;
+    size_t voters = 0, lost = 0, leaving = c->operator.waiting && c->leaves;
     bool votes = false;
     for (size_t i = 0; i < configuration->count; i++) {
         const struct member *member = &configuration->members[i];
@@ -36,7 +36,7 @@ static bool set_bears(const struct chaos *c, const struct configuration *configu
         votes = votes || own;
         lost += !own && is_lost(c, &member->id);
     }
-    return !votes || 2 * (lost + 1) < voters;
+    return !votes || 2 * (lost + 1) + leaving < voters;
 }
 
 static bool bears(const struct chaos *c, const struct configuration *configuration, const struct machine *m) {

@@ -216,6 +216,7 @@ void faults_change_members(struct chaos *c, const struct machine *m) {
     if (!removed && !is_sound(c, m->group) && !(sim->options.with & WITH_LEAVE))
         return;
     sim_note(sim, "node %u: %s node %u", asked->index + 1, change, m->index + 1);
+    c->leaves = strcmp(change, "leave") == 0;
     request_members(&request, change, m->id, &address);
     sim_client_ask(&c->operator, asked, (const char *)request.data);
     buffer_release(&request);

@@ -48,6 +48,7 @@ struct machine {
     bool may_fail; /* a fault of its disk is on: the process may end by itself */
     char last_failure[256];
     bool said_ledger_damaged;                             /* since its process was started */
+    bool mended_at_stop;                                  /* a snapshot took the place of a segment there */
     struct configuration ended_in_force, ended_committed; /* by its last process; count 0: none */
 
     /* check.c's */
