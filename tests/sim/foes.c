@@ -97,12 +97,19 @@ static struct member_id sender(struct chaos *c, const struct machine *victim, bo
 
 /* As long as nodes have no keys, who says that he leads a term is followed, and may have records appended,
  * truncated and committed (PROTOCOL.md, "Connections"): no log could be judged after that. */
-static void spare_log(struct message *message, const struct raft *victim) {
-    if (message->type != MESSAGE_APPEND || message->term < raft_term(victim))
+static void spare_log(struct message *message, const struct replica *victim) {
+    const struct raft *raft = replica_raft_view(victim);
+    uint64_t commit = raft_commit(raft), index = message->snapshot.at.index, term;
+    if (message->type == MESSAGE_SNAPSHOT) { /* up to where it ends, a log that has its end is committed */
+        bool there = log_term_at(replica_log(victim), index, &term) && term == message->snapshot.at.term;
+        if (there && index > commit)
+            message->snapshot.at.index = commit;
+    }
+    if (message->type != MESSAGE_APPEND || message->term < raft_term(raft))
         return;
     message->append.records.size = 0;
-    if (message->append.commit > raft_commit(victim))
-        message->append.commit = raft_commit(victim);
+    if (message->append.commit > commit)
+        message->append.commit = commit;
 }
 
 /* A mark of odd puts a node out of service until a leader has compared its state: as long as that lasts it is
@@ -133,7 +140,7 @@ static void forge(struct chaos *c) {
     struct message message = hostile_message(&c->sim->random[STREAM_FOES], raft, records), taken;
     struct member_id from = sender(c, m, false);
     struct buffer payload = {0};
-    spare_log(&message, raft);
+    spare_log(&message, node_replica(m->node));
     spare_majority(c, m, &message);
     message_encode(&payload, &message);
     if (message.type <= MESSAGE_TIMEOUT_NOW && message_decode(buffer_bytes(&payload), &taken)) {
