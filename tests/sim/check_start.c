@@ -34,20 +34,27 @@ static void hold(struct check *c, struct kept *k, uint64_t index, uint64_t term)
     k->held[index] = term;
 }
 
+/* Of an entry that its log has, or its snapshot. */
+static bool term_at(const struct machine *m, uint64_t index, uint64_t *term) {
+    const struct group_log *group = &m->sim->check->groups[m->group];
+    const struct log *log = replica_log(node_replica(m->node));
+    if (index == 0 || (index < log_first(log) && index > group->count))
+        return false;
+    if (index >= log_first(log))
+        return log_term_at(log, index, term);
+    *term = group->entries[index - 1].term;
+    return true;
+}
+
 static void note_log(struct machine *m, struct kept *k) {
     struct check *c = m->sim->check;
-    const struct group_log *group = &c->groups[m->group];
-    const struct log *log = replica_log(node_replica(m->node));
-    uint64_t durable = log_durable(log), first = log_first(log), term = 0;
+    uint64_t durable = log_durable(replica_log(node_replica(m->node))), term = 0;
     uint64_t from = durable < k->durable ? durable : k->durable;
-    while (from >= first && from < k->held_capacity && log_term_at(log, from, &term) && k->held[from] != term)
+    while (from < k->held_capacity && term_at(m, from, &term) && k->held[from] != term)
         from--;
-    for (uint64_t i = from + 1; i <= durable; i++) {
-        if (i < first && i <= group->count)
-            hold(c, k, i, group->entries[i - 1].term);
-        else if (log_term_at(log, i, &term))
+    for (uint64_t i = from + 1; i <= durable; i++)
+        if (term_at(m, i, &term))
             hold(c, k, i, term);
-    }
     if (durable < k->durable)
         sim_count(m->sim, TALLY_TRUNCATED);
     k->durable = durable;
