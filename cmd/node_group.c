@@ -258,5 +258,11 @@ bool node_start_over(struct node *n, bool *leader) {
     n->identity.other_voters = 0;
     n->identity.files = IDENTITY_FILES_OWN;
     n->identity.incarnation = node_random(n, n->now_ms + 4);
-    return node_save_identity(n) && empty_directory(n);
+    bool ok = node_save_identity(n) && empty_directory(n);
+    if (!ok)
+        node_log(
+            n, NODE_ERROR, "disk_failed",
+            "cannot empty the data directory to start over: the disk failed, or is full; free or replace "
+            "it, then start the node again");
+    return ok;
 }

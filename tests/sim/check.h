@@ -78,6 +78,8 @@ struct op {
 struct check *check_new(struct sim *sim);
 void check_free(struct check *check);
 
+/* Its group has been, as far as anybody has seen. */
+bool check_is_founded(const struct machine *m);
 void check_started(struct machine *m);
 void check_turn(struct machine *m);
 /* The process is about to end, after a whole turn; not called where it ends within one. */

@@ -423,6 +423,10 @@ void check_turn(struct machine *m) {
     check_inquire(m);
 }
 
+bool check_is_founded(const struct machine *m) {
+    return m->sim->check->groups[m->group].group_id != 0;
+}
+
 void check_started(struct machine *m) {
     struct check *c = m->sim->check;
     c->started_us[m->index] = c->reach.broken_us = m->sim->now_us; /* it did not serve before, seen or not */

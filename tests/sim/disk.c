@@ -209,6 +209,10 @@ void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes) {
     disk->capacity = bytes;
 }
 
+bool sim_disk_is_bounded(const struct sim_disk *disk) {
+    return disk->capacity > 0;
+}
+
 uint64_t sim_disk_used(const struct sim_disk *disk) {
     uint64_t sum = 0;
     const struct inode *inode;

@@ -46,6 +46,7 @@ void sim_disk_inject(struct sim_disk *disk, struct sim_disk_fault fault);
 
 /* The sum of all files' sizes may not pass this; 0: no limit. */
 void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes);
+bool sim_disk_is_bounded(const struct sim_disk *disk);
 uint64_t sim_disk_used(const struct sim_disk *disk);
 
 /* Power cut and restart: also ends a fault. */

@@ -277,7 +277,7 @@ bool machine_start(struct machine *m) {
 /* -memory. It is not to found the group anew where it cannot see it. */
 static void forget(struct machine *m) {
     machine_wipe(m);
-    m->leader_flag = false;
+    m->leader_flag = m->leader_flag && !check_is_founded(m);
 }
 
 /* What a failed sync dropped stays visible until the power goes: a disk that may have failed loses it at
@@ -409,6 +409,8 @@ void machine_clock_jump(struct machine *m, uint64_t ahead_ms, int64_t calendar_m
 
 static void failed(struct machine *m) {
     m->failures++;
+    if (m->last_failure[0] == '\0' && !machine_is_dark(m))
+        sim_violated(m->sim, "node %u ended and did not say why", m->index + 1);
     if (!m->may_fail)
         sim_violated(m->sim, "node %u failed without a fault of its disk: %s", m->index + 1, m->last_failure);
     end_process(m, true);
@@ -432,6 +434,7 @@ static void stopped(struct machine *m) {
 static void starting_over(struct machine *m) {
     finish_jobs(m);
     check_kept_none(m);
+    m->may_fail = m->may_fail || sim_disk_is_bounded(m->disk);
     if (!node_start_over(m->node, &m->leads_again)) {
         m->leads_again = false;
         failed(m);
