@@ -292,6 +292,8 @@ TEST(the_digest_after_each_of_the_last_entries_is_known_also_after_a_restart_and
     hear_snapshot(f, 3, 5, at, buffer_bytes(&file));
     EQUAL(replica_applied(f->replica), at.index);
     OK(digest_at(tap, f, at.index) != digests[20]);
+    hear_records(f, 3, at, 5, 1, at.index + 1);
+    OK(digest_at(tap, f, at.index + 1) != digest_at(tap, f, at.index));
     OK(!replica_digest_at(f->replica, at.index - 1, &unknown));
     buffer_release(&file);
     follower_free(f);

@@ -52,10 +52,10 @@ static void asked_free(struct asked *a) {
     free(a);
 }
 
-static void write_through(struct asked *a, struct machine *machine) {
+static void write_through(struct asked *a, struct machine *machine, size_t number) {
     struct buffer request = {0};
     request_set(&request, "k1", "v", NULL, (struct version){0, 0});
-    request_pair(&request, 7);
+    request_pair(&request, number);
     sim_client_ask(&a->writer, machine, (const char *)request.data);
     buffer_release(&request);
 }
@@ -80,7 +80,7 @@ static void pending_then_committed(struct tap *tap, enum ack_mode ack, bool slow
     for (unsigned i = 0; i < 3; i++)
         if (a->sim->machines[i] != leader || slow_leader)
             a->sim->machines[i]->disk_factor = 2000;
-    write_through(a, leader);
+    write_through(a, leader, 7);
     sim_run(a->sim, 20 * MS);
     uint64_t index = log_last(replica_log(node_replica(leader->node)));
     unsigned long long term = raft_term(replica_raft(node_replica(leader->node)));
@@ -107,6 +107,24 @@ TEST(a_write_in_a_quorum_groups_log_is_pending_until_it_is_committed) {
 
 TEST(a_write_that_an_async_leader_has_applied_is_pending_until_it_is_committed) {
     pending_then_committed(tap, ACK_ASYNC, false);
+}
+
+/* The entries that are not committed yet may be what has taken the pair's place. */
+TEST(that_a_pair_is_not_known_is_told_once_what_the_leader_has_applied_is_committed) {
+    struct asked *a = asked_new(ACK_ASYNC);
+    struct machine *leader = leader_of(a->sim);
+    REQUIRE(leader != NULL);
+    for (unsigned i = 0; i < 3; i++)
+        if (a->sim->machines[i] != leader)
+            a->sim->machines[i]->disk_factor = 2000;
+    write_through(a, leader, 8);
+    sim_run(a->sim, 20 * MS);
+    EQUAL(a->written, 0); /* a pair is answered at its commit */
+    TEXT_EQUAL(outcome_through(a, leader, 7), "");
+    for (int i = 0; i < 200 && a->outcome[0] == '\0'; i++)
+        sim_run(a->sim, 50 * MS);
+    TEXT_EQUAL(a->outcome, "200 {\"outcome\":\"unknown\"}");
+    asked_free(a);
 }
 
 TEST(a_change_of_members_whose_leader_is_cut_off_meanwhile_may_have_happened) {
@@ -136,6 +154,7 @@ TEST(a_change_of_members_whose_leader_is_cut_off_meanwhile_may_have_happened) {
     asked_free(a);
 }
 
-TESTS(TAP(a_write_in_a_quorum_groups_log_is_pending_until_it_is_committed),
+TESTS(TAP(that_a_pair_is_not_known_is_told_once_what_the_leader_has_applied_is_committed),
+      TAP(a_write_in_a_quorum_groups_log_is_pending_until_it_is_committed),
       TAP(a_write_that_an_async_leader_has_applied_is_pending_until_it_is_committed),
       TAP(a_change_of_members_whose_leader_is_cut_off_meanwhile_may_have_happened))
